@@ -1,0 +1,1 @@
+"""The config files, and in schema.py the keys they may hold."""

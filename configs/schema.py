@@ -1,0 +1,111 @@
+"""Every key of a config file, its default and what it means.
+
+The names and defaults of v1.5's keys are v1.5's; the file's sections are the fields of `Config`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Optional
+
+from utils.config import key
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network, and how a clip is made for it."""
+
+    IGNORED: ClassVar[dict[str, str]] = {"topk": "top-1 and top-5 are always reported; infer.py has --infer_topk"}
+
+    name: str = key("TSM", "the model the file is for")
+    format: str = key("mp4", "what list lines name: mp4 videos, or v1.5's pickles of jpegs", choices=("mp4", "pkl"))
+    num_classes: int = key(400, "classes", low=1)
+    seg_num: int = key(8, "segments a video is cut into, one sampled place each", low=1)
+    seglen: int = key(1, "consecutive frames at each place", low=1)
+    image_mean: tuple[float, ...] = key((0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1")
+    image_std: tuple[float, ...] = key((0.229, 0.224, 0.225), "standard deviation of R, G, B, on the scale 0 to 1")
+    num_layers: int = key(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152))
+    base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8)
+    shift: str = key("bi", "TSM only. bi: past and future; uni: past alone, for live video", choices=("bi", "uni"))
+    dropout: Optional[float] = key(None, "before the last layer; unset: the model's own", low=0, high=0.99)
+    class_names: Optional[str] = key(None, "a file of `NAME INDEX` lines; unset: Kinetics-400's names for 400 classes")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A list of videos, and how their frames are read: the keys that all four modes share."""
+
+    IGNORED: ClassVar[dict[str, str]] = {}
+
+    filelist: Optional[str] = key(None, "the list: `path label` a line (mp4), or `path` (pkl)")
+    short_size: int = key(256, "pixels of the shorter side after scaling", low=1)
+    target_size: int = key(224, "pixels of the square crop", low=1)
+    keep_aspect: bool = key(False, "False: v1.5's squeeze to 4:3, which the released weights expect; True: keep the shape")
+    batch_size: int = key(16, "clips a step", low=1)
+    num_reader_threads: int = key(12, "reader processes (at most one a core); 0: read in the main process", low=0)
+    buf_size: int = key(1024, "clips read ahead, at most; two batches are enough and never exceeded", low=1)
+    seg_num: Optional[int] = key(None, "overrides MODEL.seg_num in this mode", low=1)
+    max_bad_videos: float = key(0.01, "the share of the list that may be unreadable before the run stops", low=0, high=1)
+
+
+@dataclass(frozen=True)
+class Train(Reader):
+    """Training: Momentum SGD with a piecewise constant learning rate."""
+
+    IGNORED: ClassVar[dict[str, str]] = {"num_gpus": "CUDA_VISIBLE_DEVICES says which GPU is used"}
+
+    batch_size: int = key(128, "clips a step", low=1)
+    epoch: int = key(65, "passes over the list", low=1)
+    learning_rate: float = key(0.01, "at the start", low=0)
+    learning_rate_decay: float = key(0.1, "factor at each of decay_epochs", low=0)
+    decay_epochs: Optional[tuple[float, ...]] = key(None, "unset: a third and two thirds of the epochs", low=0)
+    momentum: float = key(0.9, "of the optimizer", low=0, high=1)
+    l2_weight_decay: float = key(1e-4, "on all weights and BatchNorm parameters", low=0)
+    total_videos: Optional[int] = key(None, "videos an epoch, for the decay's step count; unset: the list's length", low=1)
+    flip: bool = key(True, "mirror half of the clips; False where left and right are classes")
+    use_gpu: Optional[bool] = key(None, "a wish: the GPU is used if there is one; the flag --use_gpu insists")
+    enable_ce: bool = key(False, "fixed seeds, and `kpis` lines at the end")
+    seed: int = key(0, "of the weights, the order and the augmentation", low=0)
+
+
+@dataclass(frozen=True)
+class Valid(Reader):
+    """Validation while training."""
+
+    batch_size: int = key(128, "clips a step", low=1)
+
+
+@dataclass(frozen=True)
+class Test(Reader):
+    """test.py."""
+
+
+@dataclass(frozen=True)
+class Infer(Reader):
+    """infer.py."""
+
+    IGNORED: ClassVar[dict[str, str]] = {
+        "video_path": "give a list with --filelist",
+        "kinetics_labels": "MODEL.class_names names the file of class names",
+    }
+
+    batch_size: int = key(1, "clips a step", low=1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole config file."""
+
+    MODEL: Model = field(default_factory=Model)
+    TRAIN: Train = field(default_factory=Train)
+    VALID: Valid = field(default_factory=Valid)
+    TEST: Test = field(default_factory=Test)
+    INFER: Infer = field(default_factory=Infer)
+
+    def reader(self, mode: str) -> Reader:
+        """The section of a mode: "train", "valid", "test" or "infer"."""
+        return getattr(self, mode.upper())
+
+    def seg_num(self, mode: str) -> int:
+        """Segments a clip in that mode."""
+        return self.reader(mode).seg_num or self.MODEL.seg_num

@@ -1,0 +1,119 @@
+"""ResNet (He et al., Deep Residual Learning, CVPR 2016, table 1), with the stride on the 3x3 convolution.
+
+Attributes are named as v1.5 names its variables: res3b.branch2a is layer `res3b_branch2a`.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+# depth -> (blocks a stage, bottleneck?)
+LAYOUTS = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
+
+MakeShift = Callable[[], nn.Layer]
+
+
+class ConvBN(nn.Layer):
+    """Convolution without bias, then BatchNorm (epsilon 1e-5, momentum 0.9)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2D(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias_attr=False)
+        self.bn = nn.BatchNorm2D(out_channels)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.bn(self.conv(x))
+
+
+class BasicBlock(nn.Layer):
+    """Two 3x3 convolutions; `shift` acts on the residual branch alone."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int, shift: nn.Layer):
+        super().__init__()
+        self.shift = shift
+        self.branch2a = ConvBN(in_channels, width, 3, stride)
+        self.branch2b = ConvBN(width, width, 3)
+        self.branch1 = _projection(in_channels, width, stride)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        y = F.relu(self.branch2a(self.shift(x)))
+        return F.relu(self.branch1(x) + self.branch2b(y))
+
+
+class Bottleneck(nn.Layer):
+    """1x1, 3x3 (which has the stride), 1x1 to four times the width; `shift` acts on the residual branch alone."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int, shift: nn.Layer):
+        super().__init__()
+        self.shift = shift
+        self.branch2a = ConvBN(in_channels, width, 1)
+        self.branch2b = ConvBN(width, width, 3, stride)
+        self.branch2c = ConvBN(width, width * self.expansion, 1)
+        self.branch1 = _projection(in_channels, width * self.expansion, stride)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        y = F.relu(self.branch2a(self.shift(x)))
+        y = F.relu(self.branch2b(y))
+        return F.relu(self.branch1(x) + self.branch2c(y))
+
+
+class ResNet(nn.Layer):
+    """The convolutional part: images (N, in_channels, H, W) -> pooled features (N, out_channels).
+
+    Args:
+        num_layers: 18, 34, 50, 101 or 152.
+        base_width: channels of the first stage; 64 is the published network.
+        in_channels: channels of the input.
+        make_shift: called once a block, gives what the block's residual branch does to its input first.
+    """
+
+    def __init__(self, num_layers: int, base_width: int = 64, in_channels: int = 3, make_shift: MakeShift = nn.Identity):
+        super().__init__()
+        depths, bottleneck = LAYOUTS[num_layers]
+        block = Bottleneck if bottleneck else BasicBlock
+        self.conv1 = ConvBN(in_channels, base_width, 7, 2)
+        self.pool = nn.MaxPool2D(3, stride=2, padding=1)
+        self.block_names: list[str] = []
+        channels = base_width
+        for stage, depth in enumerate(depths):
+            width = base_width * 2**stage
+            for index in range(depth):
+                name = block_name(num_layers, stage, index)
+                stride = 2 if stage > 0 and index == 0 else 1
+                self.add_sublayer(name, block(channels, width, stride, make_shift()))
+                self.block_names.append(name)
+                channels = width * block.expansion
+        self.out_channels = channels
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        x = self.pool(F.relu(self.conv1(images)))
+        for name in self.block_names:
+            x = getattr(self, name)(x)
+        return x.mean([2, 3])  # (N, C, H, W) -> (N, C)
+
+
+def block_name(num_layers: int, stage: int, index: int) -> str:
+    """v1.5's name of a block: res2a, res2b ...; in the third stage of 101 and 152 layers res4a, res4b1, res4b2 ..."""
+    if num_layers in (101, 152) and stage == 2:
+        return "res4a" if index == 0 else f"res4b{index}"
+    return f"res{stage + 2}{chr(ord('a') + index)}"
+
+
+def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Layer:
+    if in_channels == out_channels and stride == 1:
+        return nn.Identity()
+    return ConvBN(in_channels, out_channels, 1, stride)

@@ -1,0 +1,41 @@
+"""TSM: a ResNet whose blocks exchange channels between neighbouring frames (Lin, Gan, Han, ICCV 2019)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import paddle
+
+from configs.schema import Model
+from models.resnet import MakeShift
+from models.temporal_shift import TemporalShift
+from models.tsn import TSN
+
+
+class TSM(TSN):
+    """TSN with a temporal shift at the start of every block's residual branch, and dropout 0.5.
+
+    Args:
+        shift: "bi", or "uni" for live video (nothing from the future).
+        seg_num: frames a clip.
+        options: TSN's.
+    """
+
+    default_dropout = 0.5
+
+    def __init__(self, shift: str = "bi", seg_num: int = 8, **options):
+        self._make_shift = partial(TemporalShift, seg_num, shift)
+        super().__init__(seg_num=seg_num, **options)
+
+    @staticmethod
+    def arguments(config: Model) -> dict[str, object]:
+        """The constructor's arguments that the MODEL section gives."""
+        return {**TSN.arguments(config), "shift": config.shift}
+
+    def make_shift(self) -> MakeShift:
+        """What makes a block's shift."""
+        return self._make_shift
+
+    def fc_bias_attr(self) -> paddle.ParamAttr:
+        """v1.5: the last layer's bias learns at twice the rate, without weight decay."""
+        return paddle.ParamAttr(learning_rate=2.0, regularizer=paddle.regularizer.L2Decay(0.0))

@@ -1,0 +1,1 @@
+"""Tools that know nothing of video: configuration, command lines, files, logging, downloads, Paddle's start-up."""

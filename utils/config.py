@@ -1,0 +1,187 @@
+"""Config files (v1.5's INI and YAML) into one validated, frozen object, whose shape a dataclass schema gives."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from utils.errors import InputError
+from utils.registry import did_you_mean
+
+Schema = TypeVar("Schema")
+Values = dict[str, dict[str, Any]]  # section -> key -> value
+
+
+def key(default: Any, help: str, *, choices: tuple | None = None, low: float | None = None, high: float | None = None) -> Any:
+    """One key of a section: its default, one line of explanation, and the values allowed (`low` and `high` included)."""
+    factory = {"default_factory": lambda: default} if isinstance(default, list) else {"default": default}
+    return dataclasses.field(**factory, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+def load(path: str, schema: type[Schema], overrides: Values | None = None) -> Schema:
+    """Reads a config file, lays `overrides` (section -> key -> value) over it, and checks it against `schema`.
+
+    Args:
+        path: a `.yaml` or `.yml` file, or else v1.5's INI, whose values are Python literals.
+        schema: a frozen dataclass of frozen dataclasses, one a section.
+
+    Raises:
+        InputError: the file is missing or is neither; a section or key is unknown, with the nearest known one; a
+            value has the wrong type or is out of range.
+    """
+    values = _read(path)
+    sections = {field.name: field.type for field in dataclasses.fields(schema)}
+    hints = typing.get_type_hints(schema)
+    built = {}
+    for source, given in ((path, values), ("command line", overrides or {})):
+        for section in given:
+            if section not in sections:
+                raise InputError(f"{source}: no section {section!r}{did_you_mean(section, list(sections))} Known: {', '.join(sections)}.")
+    for section in sections:
+        checked = _check(path, section, values.get(section, {}), hints[section])
+        checked.update(_check("command line", section, (overrides or {}).get(section, {}), hints[section]))
+        built[section] = hints[section](**checked)
+    return schema(**built)
+
+
+def parse_override(text: str) -> tuple[str, str, Any]:
+    """`SECTION.key=value` -> (section, key, value). The value is a Python literal, or else text.
+
+    Raises InputError if the form is another.
+    """
+    name, equals, value = text.partition("=")
+    section, dot, item = name.strip().partition(".")
+    if not (equals and dot and section and item):
+        raise InputError(f"--set {text}: the form is --set SECTION.key=value, as in --set TRAIN.batch_size=16")
+    try:
+        value = ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        value = value.strip()
+    return section.upper(), item.lower(), value
+
+
+def ignored_keys(path: str, schema: type) -> list[str]:
+    """What the file sets that has no effect in this port, one line each."""
+    hints = typing.get_type_hints(schema)
+    lines = []
+    for section, values in _read(path).items():
+        ignored = getattr(hints.get(section), "IGNORED", {})
+        lines += [f"{path}: {section}.{item} has no effect: {ignored[item]}" for item in values if item in ignored]
+    return lines
+
+
+def describe(config: Any) -> list[str]:
+    """One line a section: every key and its value."""
+    lines = []
+    for section in dataclasses.fields(config):
+        pairs = dataclasses.asdict(getattr(config, section.name)).items()
+        lines.append(f"{section.name}: " + " ".join(f"{name}={value!r}" for name, value in pairs if value is not None))
+    return lines
+
+
+def _read(path: str) -> Values:
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        beside = sorted(str(other) for other in file.parent.glob("*") if other.suffix in (".txt", ".yaml", ".yml"))
+        raise InputError(f"no config file {path}{did_you_mean(str(file), beside)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the config file {path}: {error}") from error
+    return _read_yaml(path, text) if file.suffix in (".yaml", ".yml") else _read_ini(path, text)
+
+
+def _read_yaml(path: str, text: str) -> Values:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no YAML: {error}") from error
+    if not isinstance(document, dict) or not all(isinstance(section, dict) for section in document.values()):
+        raise InputError(f"{path}: a config is sections (MODEL, TRAIN ...) of `key: value` lines")
+    return {str(name).upper(): {str(item).lower(): value for item, value in section.items()} for name, section in document.items()}
+
+
+def _read_ini(path: str, text: str) -> Values:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(text, source=path)
+    except configparser.Error as error:
+        raise InputError(f"{path} is no INI file: {error}".replace("\n", " ")) from error
+    values: Values = {}
+    for section in parser.sections():
+        items = values.setdefault(section.upper(), {})
+        for item, literal in parser.items(section):
+            try:
+                items[item] = ast.literal_eval(literal)
+            except (ValueError, SyntaxError):
+                raise InputError(
+                    f"{path}: {section}.{item} = {literal} is no Python literal (a number, True, [1, 2], or text in quotes)"
+                ) from None
+    return values
+
+
+def _check(source: str, section: str, values: dict[str, Any], schema: type) -> dict[str, Any]:
+    """The values of one section in their right types, without those that have no effect."""
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    ignored = getattr(schema, "IGNORED", {})
+    hints = typing.get_type_hints(schema)
+    checked = {}
+    for item, value in values.items():
+        if item in ignored:
+            continue
+        if item not in fields:
+            raise InputError(f"{source}: no key {section}.{item}{did_you_mean(item, list(fields))}")
+        try:
+            checked[item] = _convert(value, hints[item])
+        except TypeError:
+            raise InputError(f"{source}: {section}.{item} = {value!r} must be {_type_name(hints[item])}") from None
+        _check_range(f"{source}: {section}.{item} = {value!r}", checked[item], fields[item].metadata)
+    return checked
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """`value` as the type `hint`, where nothing is lost by it. Raises TypeError otherwise."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union:  # Optional[X]
+        return None if value is None else _convert(value, arguments[0])
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError
+        return tuple(_convert(item, arguments[0]) for item in value)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4, without a point, as text
+        try:
+            return float(value)
+        except ValueError:
+            raise TypeError from None
+    if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if type(value) is not hint:
+        raise TypeError
+    return value
+
+
+def _check_range(what: str, value: Any, limits: typing.Mapping[str, Any]) -> None:
+    if limits["choices"] is not None and value not in limits["choices"]:
+        raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if limits["low"] is not None and number is not None and number < limits["low"]:
+            raise InputError(f"{what}: must be at least {limits['low']}")
+        if limits["high"] is not None and number is not None and number > limits["high"]:
+            raise InputError(f"{what}: must be at most {limits['high']}")
+
+
+def _type_name(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union:
+        return _type_name(arguments[0])
+    if origin is tuple:
+        return f"a list, each {_type_name(arguments[0])}"
+    return {int: "a whole number", float: "a number", bool: "True or False", str: "text"}[hint]

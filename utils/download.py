@@ -1,0 +1,199 @@
+"""Downloads that can break off and go on, and archives that cannot write outside their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Callable
+
+import filelock
+
+from utils.errors import InputError
+from utils.files import atomic_folder, make_folder
+from utils.log import Progress, logger
+
+TIMEOUT_S = 30
+TRIES = 4  # in a row, without a byte more
+_LOG_EVERY_S = 3.0
+
+
+class DownloadError(InputError):
+    """What the URL should give could not be had."""
+
+
+class NotFound(DownloadError):
+    """The server has nothing there."""
+
+
+def fetch_folder(urls: list[str], folder: Path, check: Callable[[Path], None]) -> Path:
+    """The content of a .tar.gz, unpacked to `folder`; downloaded only if the folder is not there.
+
+    Processes that ask at once wait for the one that downloads. The folder appears whole or not at all; a download that
+    breaks off leaves a `.part` file, and the next call goes on from there.
+
+    Args:
+        urls: tried in this order, the next where a server says 404; http, https or file.
+        folder: where the content goes; a single top folder in the archive is left out.
+        check: gets the unpacked folder before it takes its name; raises InputError if it is not what it should be.
+
+    Raises:
+        DownloadError: no network, no such file, broken off again and again, or the content is wrong.
+    """
+    if folder.is_dir():
+        return folder
+    make_folder(folder.parent)
+    with _lock(folder):
+        if folder.is_dir():
+            return folder
+        archive = folder.with_name(folder.name + ".tar.gz.part")
+        resumed = archive.exists()
+        url = _download_first(urls, archive)
+        try:
+            _unpack(archive, folder, check)
+        except InputError as error:
+            archive.unlink()
+            if not resumed:
+                raise DownloadError(f"{url} did not give the weights: {error}. Nothing was kept.") from error
+            logger.info("the continued download of %s is damaged; starting again", url)
+            url = _download_first(urls, archive)
+            try:
+                _unpack(archive, folder, check)
+            except InputError as second:
+                archive.unlink()
+                raise DownloadError(f"{url} did not give the weights: {second}. Nothing was kept.") from second
+        archive.unlink()
+    return folder
+
+
+def download(url: str, part: Path) -> None:
+    """Downloads `url` to the file `part`; goes on from the bytes that `part` already has.
+
+    Raises:
+        NotFound: the server says 404, or a file: URL names no file.
+        DownloadError: no network, another refusal, or the connection broke off TRIES times without a byte more.
+    """
+    failures = 0
+    while True:
+        had = part.stat().st_size if part.exists() else 0
+        try:
+            _download_rest(url, part, had)
+            return
+        except urllib.error.HTTPError as error:
+            if error.code == 416 and had:  # nothing after our bytes: all there, or of another file; unpacking will tell
+                if error.headers.get("Content-Range", "").endswith(f"/{had}"):
+                    return
+                part.unlink()
+                continue
+            kind = NotFound if error.code == 404 else DownloadError
+            if error.code < 500:
+                raise kind(f"cannot download {url}: the server says {error.code} {error.reason}") from error
+            reason = f"the server says {error.code} {error.reason}"
+        except urllib.error.URLError as error:
+            if url.startswith("file:"):
+                raise NotFound(f"cannot read {url}: {error.reason}") from error
+            reason = str(error.reason)
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+        failures = 0 if part.exists() and part.stat().st_size > had else failures + 1
+        if failures >= TRIES:
+            kept = f"; {part.stat().st_size:,} bytes are kept, and the same command goes on from there" if part.exists() else ""
+            raise DownloadError(f"cannot download {url}: {reason}{kept}")
+        logger.info("download of %s broke off (%s); going on", url, reason)
+        time.sleep(0.5 * 2**failures)
+
+
+def _download_first(urls: list[str], part: Path) -> str:
+    for url in urls[:-1]:
+        with contextlib.suppress(NotFound):
+            download(url, part)
+            return url
+    download(urls[-1], part)
+    return urls[-1]
+
+
+def _download_rest(url: str, part: Path, had: int) -> None:
+    headers = {"Accept-Encoding": "identity", "User-Agent": "video-classification-zoo"}
+    if had:
+        headers["Range"] = f"bytes={had}-"
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as response:
+        continues = response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
+        start = had if continues else 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        _copy(response, part, start, total, url)
+    got = part.stat().st_size
+    if total is not None and got < total:
+        raise OSError(f"{got:,} of {total:,} bytes came")
+
+
+def _copy(response, part: Path, start: int, total: int | None, url: str) -> None:
+    progress, logged = Progress(total and (total - start) / 1e6, "MB"), time.monotonic()
+    logger.info("downloading %s%s", url, f" ({total / 1e6:.1f} MB)" if total else "")
+    with open(part, "r+b" if start else "wb") as file:
+        file.seek(start)
+        while chunk := response.read(1 << 20):
+            file.write(chunk)
+            progress.add(len(chunk) / 1e6)
+            if time.monotonic() - logged > _LOG_EVERY_S:
+                logged = time.monotonic()
+                logger.info("%.1f%s MB, %s", start / 1e6 + progress.done, f" of {total / 1e6:.1f}" if total else "", progress)
+        file.truncate()
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    lock = filelock.FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logger.info("another process is downloading %s; waiting for it", folder.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
+    """Unpacks to a temporary folder, checks it, and renames it. Raises InputError if the archive is not to be trusted."""
+    with atomic_folder(folder) as target:
+        try:
+            with tarfile.open(archive, "r:*") as tar:
+                for member in tar:
+                    _unpack_member(tar, member, target)
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            start = archive.read_bytes()[:40]
+            raise InputError(f"it is no whole .tar.gz ({error}; it starts with {start!r})") from error
+        _drop_single_top(target)
+        check(target)
+
+
+def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or "\\" in member.name or not (member.isfile() or member.isdir()):
+        raise InputError(f"the archive holds {member.name!r}, which is a link, a device, or outside its folder")
+    path = target.joinpath(*name.parts)
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tar.extractfile(member) as source, open(path, "wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+
+
+def _drop_single_top(folder: Path) -> None:
+    entries = list(folder.iterdir())
+    if len(entries) == 1 and entries[0].is_dir():
+        top = entries[0].rename(folder / f".top-{os.getpid()}")
+        for entry in top.iterdir():
+            entry.rename(folder / entry.name)
+        top.rmdir()

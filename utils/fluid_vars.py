@@ -1,0 +1,148 @@
+"""Paddle 1.x's variable files: one file a variable, in a folder, as `fluid.io.save_vars` writes them.
+
+Bytes, little endian: u32 version 0; u64 number of LoD levels, then each as u64 size and that many bytes; u32 tensor
+version 0; i32 size of a TensorDesc; the TensorDesc, a protobuf message {1: data type, 2: repeated int64 dims}; values.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import tarfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import InputError
+
+_TYPES = {2: np.dtype("<i4"), 3: np.dtype("<i8"), 5: np.dtype("<f4"), 6: np.dtype("<f8")}
+_CODES = {dtype: code for code, dtype in _TYPES.items()}
+_WIRE_VARINT, _WIRE_BYTES = 0, 2
+
+
+def encode(array: np.ndarray) -> bytes:
+    """The bytes of a variable file. The array is int32, int64, float32 or float64."""
+    array = np.ascontiguousarray(array)
+    desc = b"\x08" + _varint(_CODES[array.dtype.newbyteorder("<")])
+    desc += b"".join(b"\x10" + _varint(size) for size in array.shape)
+    return struct.pack("<IQIi", 0, 0, 0, len(desc)) + desc + array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+    """The array of a variable file's bytes.
+
+    Raises InputError that says `name` if the bytes are no variable, or are too few or too many.
+    """
+    try:
+        version, levels = struct.unpack_from("<IQ", data, 0)
+        offset = 12
+        for _ in range(min(levels, 16)):
+            offset += 8 + struct.unpack_from("<Q", data, offset)[0]
+        tensor_version, desc_size = struct.unpack_from("<Ii", data, offset)
+        offset += 8
+        if version or tensor_version or levels > 16 or not 0 < desc_size <= len(data) - offset:
+            raise ValueError("is no Paddle variable file")
+        dtype, shape = _parse_desc(data[offset : offset + desc_size])
+    except (struct.error, IndexError, ValueError, KeyError):
+        raise InputError(f"{name} is no Paddle variable file, or is cut off") from None
+    offset += desc_size
+    expected, got = dtype.itemsize * math.prod(shape), len(data) - offset
+    if expected != got:
+        raise InputError(f"{name} is damaged: {got:,} bytes of values, and its shape {list(shape)} asks for {expected:,}")
+    return np.frombuffer(data, dtype, offset=offset).reshape(shape)
+
+
+def write_folder(folder: Path, variables: Mapping[str, np.ndarray]) -> None:
+    """Writes each variable to the file of its name."""
+    for name, array in variables.items():
+        (folder / name).write_bytes(encode(array))
+
+
+class VariableStore:
+    """The files of a folder, or of a `.tar.gz` of it, by name; each is decoded when asked for.
+
+    Nothing of an archive is unpacked to disk, and only its regular files are read.
+
+    Raises:
+        InputError: `path` does not exist, is neither, or the archive is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        if self.path.is_dir():
+            self._files: dict[str, Path | bytes] = {file.name: file for file in self.path.iterdir() if file.is_file()}
+        elif self.path.is_file():
+            self._files = _read_archive(self.path)
+        else:
+            raise InputError(f"no weights at {path}: give a folder with one file a variable, or a .tar.gz of it")
+
+    def names(self) -> set[str]:
+        """The names of all files."""
+        return set(self._files)
+
+    def raw(self, name: str) -> bytes:
+        """The bytes of a file."""
+        file = self._files[name]
+        try:
+            return file if isinstance(file, bytes) else file.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {self.path / name}: {error.strerror or error}") from error
+
+    def read(self, name: str) -> np.ndarray:
+        """The variable in that file. Raises InputError if it is none."""
+        return decode(self.raw(name), str(self.path / name))
+
+
+def _read_archive(path: Path) -> dict[str, bytes]:
+    files = {}
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            for member in archive:
+                if member.isfile():
+                    files[Path(member.name).name] = archive.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{path} is no .tar.gz of a weights folder, or is damaged: {error}") from error
+    return files
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[offset]
+        value |= (byte & 0x7F) << shift
+        offset += 1
+        shift += 7
+        if byte < 0x80:
+            return value, offset
+
+
+def _parse_desc(desc: bytes) -> tuple[np.dtype, tuple[int, ...]]:
+    """Data type and dims of a TensorDesc; the dims are packed into one field or not."""
+    offset, code, dims = 0, None, []
+    while offset < len(desc):
+        tag, offset = _read_varint(desc, offset)
+        value, offset = _read_varint(desc, offset)  # the value itself, or the size of a packed field
+        if tag == (1 << 3 | _WIRE_VARINT):
+            code = value
+        elif tag == (2 << 3 | _WIRE_VARINT):
+            dims.append(value)
+        elif tag == (2 << 3 | _WIRE_BYTES):
+            end = offset + value
+            while offset < end:
+                size, offset = _read_varint(desc, offset)
+                dims.append(size)
+        else:
+            raise ValueError("an unknown field")
+    return _TYPES[code], tuple(dims)

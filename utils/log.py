@@ -1,0 +1,73 @@
+"""Log lines on stdout, and how far a long run has come."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+logger = logging.getLogger("zoo")
+
+
+def set_up_logging() -> None:
+    """Log lines of level INFO and above go to stdout, one at a time, also when it is a pipe."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("[%(levelname)s: %(asctime)s]: %(message)s", "%H:%M:%S"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+class Progress:
+    """Speed and time left, and the share of the time that each part took.
+
+    Args:
+        total: units of work in all; None if nobody knows.
+        unit: what is counted.
+    """
+
+    def __init__(self, total: int | None, unit: str = "videos"):
+        self.total = total
+        self.unit = unit
+        self.done = 0
+        self.seconds: dict[str, float] = {}
+        self._start = time.monotonic()
+
+    def add(self, units: int, **seconds: float) -> None:
+        """Counts finished units, and the seconds that parts (reader=..., compute=...) of them took."""
+        self.done += units
+        for part, spent in seconds.items():
+            self.seconds[part] = self.seconds.get(part, 0.0) + spent
+
+    def __str__(self) -> str:
+        elapsed = max(time.monotonic() - self._start, 1e-9)
+        rate = self.done / elapsed
+        text = f"{rate:.1f} {self.unit}/s"
+        if self.total and rate:
+            text += f", {format_seconds(max(self.total - self.done, 0) / rate)} left"
+        spent = sum(self.seconds.values())
+        if spent:
+            text += ", " + " ".join(f"{part} {part_s / spent:.0%}" for part, part_s in self.seconds.items())
+        return text
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as H:MM:SS."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def timed(items: Iterable[Item]) -> Iterator[tuple[Item, float]]:
+    """Each item, and the seconds waited for it."""
+    iterator = iter(items)
+    while True:
+        start = time.monotonic()
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        yield item, time.monotonic() - start

@@ -1,0 +1,45 @@
+"""A table from names to things, as `--model_name` looks them up."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Generic, TypeVar
+
+from utils.errors import InputError
+
+Entry = TypeVar("Entry")
+
+
+class Registry(Generic[Entry]):
+    """Names, without regard to case, and what they stand for.
+
+    Args:
+        kind: what an entry is ("model", "reader"), for messages.
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, name: str, entry: Entry) -> None:
+        """Adds an entry. Raises ValueError if the name is taken."""
+        if name.upper() in self._entries:
+            raise ValueError(f"two {self.kind}s named {name}")
+        self._entries[name.upper()] = entry
+
+    def get(self, name: str) -> Entry:
+        """The entry of that name. Raises InputError that lists the known names."""
+        key = name.upper()
+        if key not in self._entries:
+            raise InputError(f"no {self.kind} named {name!r}{did_you_mean(key, self.names())} Known: {', '.join(self.names())}.")
+        return self._entries[key]
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._entries)
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`; did you mean X?` where a known word is near, else a full stop."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else "."

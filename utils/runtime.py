@@ -1,0 +1,119 @@
+"""Starts Paddle: threads, memory flags, device. Call `start_paddle` before anything imports Paddle."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import warnings
+import zlib  # noqa: F401  must be loaded before Paddle 2.6, whose library exports an inflate of its own
+from pathlib import Path
+
+from utils.errors import InputError
+from utils.log import logger
+
+
+def start_paddle(use_gpu: bool | None) -> None:
+    """Imports Paddle with all cores at work, chooses the device and logs it with the FLAGS_* in force.
+
+    Args:
+        use_gpu: True insists on a GPU, False on the CPU; None takes a GPU if there is one.
+
+    Raises:
+        InputError: a GPU is insisted on and there is none.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    added = _add_allocator(use_gpu)
+    paddle = _import_paddle()
+    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+    if use_gpu and not gpus:
+        raise InputError(_no_gpu(paddle))
+    on_gpu = gpus > 0 if use_gpu is None else use_gpu
+    paddle.set_device("gpu:0" if on_gpu else "cpu")
+    if on_gpu:
+        device = f"GPU {paddle.device.cuda.get_device_name(0)}" + (f" (the first of {gpus})" if gpus > 1 else "")
+    else:
+        reason = "asked for" if use_gpu is False else ("no GPU is visible" if paddle.is_compiled_with_cuda() else "this Paddle is a CPU build")
+        device = f"CPU, {os.environ['OMP_NUM_THREADS']} threads ({reason})"
+    logger.info("Paddle %s on %s", paddle.__version__, device)
+    for line in describe_flags(paddle, on_gpu, added):
+        logger.info(line)
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and on Linux the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no control groups, or "max": no quota
+        return cores
+
+
+def describe_flags(paddle, on_gpu: bool, added: dict[str, str]) -> list[str]:
+    """One line for each FLAGS_* of the environment: in force, without effect, unknown or not understood."""
+    lines = []
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith("FLAGS_"):
+            continue
+        try:
+            actual = paddle.get_flags(name)[name]
+        except ValueError:
+            lines.append(f"{name}={value} is ignored: this Paddle has no such flag")
+            continue
+        if not _same(value, actual):
+            lines.append(f"{name}={value} is ignored: not a value it takes; in force is {actual}")
+        elif "gpu" in name and not on_gpu:
+            lines.append(f"{name}={value} has no effect on a CPU")
+        else:
+            lines.append(f"{name}={value} is in force" + (f" ({added[name]})" if name in added else ""))
+    return lines
+
+
+def _add_allocator(use_gpu: bool | None) -> dict[str, str]:
+    """Sets the allocator that FLAGS_fraction_of_gpu_memory_to_use needs. Returns what was added, and why."""
+    fraction, allocator = "FLAGS_fraction_of_gpu_memory_to_use", "FLAGS_allocator_strategy"
+    if use_gpu is False or not _has_nvidia_driver() or fraction not in os.environ or allocator in os.environ:
+        return {}
+    os.environ[allocator] = "naive_best_fit"
+    return {allocator: f"added: {fraction} needs it"}
+
+
+def _has_nvidia_driver() -> bool:
+    return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
+def _import_paddle():
+    for noise in ("No ccache found", "When training, we now always track global mean"):
+        warnings.filterwarnings("ignore", message=noise)
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):  # Paddle warns of OMP_NUM_THREADS > 1, which is meant here
+        import paddle
+    for line in said.getvalue().splitlines():
+        if "OMP_NUM_THREADS" not in line and "OpenBlas" not in line:
+            print(line, file=sys.stderr)
+    return paddle
+
+
+def _same(text: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return text.lower() in (("1", "true", "yes", "t", "y") if value else ("0", "false", "no", "f", "n"))
+    if isinstance(value, (int, float)):
+        try:
+            return abs(float(text) - value) <= 1e-6 * max(1.0, abs(value))
+        except ValueError:
+            return False
+    return text == str(value)
+
+
+def _no_gpu(paddle) -> str:
+    if not paddle.is_compiled_with_cuda():
+        return (
+            f"--use_gpu=True, but this Paddle ({paddle.__version__}) is built for CPUs. Install the CUDA build with"
+            " `bash scripts/setup_env.sh --gpu`, or leave --use_gpu out."
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hint = f" CUDA_VISIBLE_DEVICES is {visible!r}." if visible is not None else ""
+    return f"--use_gpu=True, but no GPU is to be seen.{hint} See what nvidia-smi says, or leave --use_gpu out to run on the CPU."
