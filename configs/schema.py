@@ -40,12 +40,16 @@ class Reader:
     filelist: Optional[str] = key(None, "the list: `path label` a line (mp4), or `path` (pkl)")
     short_size: int = key(256, "pixels of the shorter side after scaling", low=1)
     target_size: int = key(224, "pixels of the square crop", low=1)
-    keep_aspect: bool = key(False, "False: v1.5's squeeze to 4:3, which the released weights expect; True: keep the shape")
+    keep_aspect: bool = key(
+        False, "False: v1.5's squeeze to 4:3, which the released weights expect; True: keep the shape"
+    )
     batch_size: int = key(16, "clips a step", low=1)
     num_reader_threads: int = key(12, "reader processes (at most one a core); 0: read in the main process", low=0)
     buf_size: int = key(1024, "clips read ahead, at most; two batches are enough and never exceeded", low=1)
     seg_num: Optional[int] = key(None, "overrides MODEL.seg_num in this mode", low=1)
-    max_bad_videos: float = key(0.01, "the share of the list that may be unreadable before the run stops", low=0, high=1)
+    max_bad_videos: float = key(
+        0.01, "the share of the list that may be unreadable before the run stops", low=0, high=1
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ class Train(Reader):
     decay_epochs: Optional[tuple[float, ...]] = key(None, "unset: a third and two thirds of the epochs", low=0)
     momentum: float = key(0.9, "of the optimizer", low=0, high=1)
     l2_weight_decay: float = key(1e-4, "on all weights and BatchNorm parameters", low=0)
-    total_videos: Optional[int] = key(None, "videos an epoch, for the decay's step count; unset: the list's length", low=1)
+    total_videos: Optional[int] = key(
+        None, "videos an epoch, for the decay's step count; unset: the list's length", low=1
+    )
     flip: bool = key(True, "mirror half of the clips; False where left and right are classes")
     use_gpu: Optional[bool] = key(None, "a wish: the GPU is used if there is one; the flag --use_gpu insists")
     enable_ce: bool = key(False, "fixed seeds, and `kpis` lines at the end")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from utils.log import logger
 
 HOST = "https://paddlemodels.bj.bcebos.com"
 LAST_LAYER = ("fc_0.w_0", "fc_0.b_0")
-CHECKPOINT_INFO = "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,9 @@ class Weights:
             return fetch_folder(self.urls(), self.folder(), _check_content)
         except DownloadError as error:
             raise InputError(
-                f"{error}\n  Without a network: download {self.urls()[0]} elsewhere, unpack it so that {self.folder()} holds"
-                f" its files, or give the folder or the .tar.gz with {flag}=PATH; PADDLE_WEIGHTS_MIRROR names another server."
+                f"{error}\n  Without a network: download {self.urls()[0]} elsewhere, unpack it so that {self.folder()}"
+                f" holds its files, or give the folder or the .tar.gz with {flag}=PATH."
+                " PADDLE_WEIGHTS_MIRROR names another server."
             ) from error
 
 
@@ -85,7 +84,9 @@ IMAGENET_RESNET50 = Weights(
 )
 
 
-def load_weights(network, path: str | os.PathLike, *, skip: Collection[str] = (), complete: bool = False) -> VariableStore:
+def load_weights(
+    network, path: str | os.PathLike, *, skip: Collection[str] = (), complete: bool = False
+) -> VariableStore:
     """Sets a network's weights from a v1.5 folder, our own checkpoint, or a .tar.gz of either, and logs the count.
 
     Args:
@@ -102,52 +103,49 @@ def load_weights(network, path: str | os.PathLike, *, skip: Collection[str] = ()
     """
     store = VariableStore(path)
     variables = network.variables()
-    _check_model(store, network)
+    if not skip:  # another model's weights are fine to start from, not to go on or to be judged with
+        _check_model(store, network)
     missing = [name for name in variables if name not in store.names() and name not in skip]
     arrays = {name: store.read(name) for name in variables if name in store.names() and name not in skip}
     if not arrays:
-        raise InputError(f"{path} holds no weights of this {type(network).__name__}: none of its {len(variables)} names is there")
+        raise InputError(
+            f"{path} holds no weights of this {type(network).__name__}: none of its {len(variables)} names is there"
+        )
     for name, array in arrays.items():
         expected = list(variables[name].shape)
         if list(array.shape) != expected:
-            hint = " (another number of classes?)" if name in LAST_LAYER else " (a checkpoint of another depth or width?)"
-            raise InputError(f"{path} does not fit: {name} has shape {list(array.shape)}, the network's is {expected}{hint}")
+            hint = (
+                " (another number of classes?)" if name in LAST_LAYER else " (a checkpoint of another depth or width?)"
+            )
+            raise InputError(
+                f"{path} does not fit: {name} has shape {list(array.shape)}, the network's is {expected}{hint}"
+            )
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise InputError(f"{path}: {name} is not made of finite float32 numbers")
     if missing and complete:
-        raise InputError(f"{path} is incomplete: {len(missing)} of {len(variables)} names are missing, the first is {missing[0]}")
+        raise InputError(
+            f"{path} is incomplete: {len(missing)} of {len(variables)} names are missing, the first is {missing[0]}"
+        )
     for name, array in arrays.items():
         variables[name].set_value(array)
-    logger.info("weights %s: %d loaded, %d skipped, %d not found%s", path, len(arrays), len(skip), len(missing), _first(missing))
+    logger.info(
+        "weights %s: %d loaded, %d skipped, %d not found%s", path, len(arrays), len(skip), len(missing), _first(missing)
+    )
     return store
 
 
-def read_info(store: VariableStore) -> dict:
-    """What a checkpoint of ours says of itself; {} for a v1.5 folder."""
-    if CHECKPOINT_INFO not in store.names():
-        return {}
-    try:
-        info = json.loads(store.raw(CHECKPOINT_INFO))
-        if not isinstance(info, dict):
-            raise ValueError
-        return info
-    except ValueError:
-        raise InputError(f"{store.path / CHECKPOINT_INFO} is damaged; without it the folder is taken for v1.5's weights") from None
-
-
 def _check_model(store: VariableStore, network) -> None:
-    made_for, name = read_info(store).get("model"), type(network).__name__
+    made_for, name = store.info().get("model"), type(network).__name__
     if made_for not in (None, name):
         raise InputError(f"{store.path} is a checkpoint of {made_for}, not of {name}")
 
 
 def _check_content(folder: Path) -> None:
-    VariableStore(folder).read("conv1_weights") if (folder / "conv1_weights").is_file() else _no_weights(folder)
-
-
-def _no_weights(folder: Path) -> None:
-    found = sorted(entry.name for entry in folder.iterdir())[:3]
-    raise InputError(f"the archive has no file conv1_weights; it holds {', '.join(found) or 'nothing'}")
+    store = VariableStore(folder)
+    if "conv1_weights" not in store.names():
+        found = sorted(entry.name for entry in folder.iterdir())[:3]
+        raise InputError(f"the archive has no file conv1_weights; it holds {', '.join(found) or 'nothing'}")
+    store.read("conv1_weights")
 
 
 def _first(names: list[str]) -> str:

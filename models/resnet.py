@@ -81,7 +81,9 @@ class ResNet(nn.Layer):
         make_shift: called once a block, gives what the block's residual branch does to its input first.
     """
 
-    def __init__(self, num_layers: int, base_width: int = 64, in_channels: int = 3, make_shift: MakeShift = nn.Identity):
+    def __init__(
+        self, num_layers: int, base_width: int = 64, in_channels: int = 3, make_shift: MakeShift = nn.Identity
+    ):
         super().__init__()
         depths, bottleneck = LAYOUTS[num_layers]
         block = Bottleneck if bottleneck else BasicBlock

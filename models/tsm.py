@@ -7,6 +7,7 @@ from functools import partial
 import paddle
 
 from configs.schema import Model
+from models.pretrained import Weights
 from models.resnet import MakeShift
 from models.temporal_shift import TemporalShift
 from models.tsn import TSN
@@ -22,6 +23,7 @@ class TSM(TSN):
     """
 
     default_dropout = 0.5
+    released = Weights("tsm_kinetics", top1=0.70)
 
     def __init__(self, shift: str = "bi", seg_num: int = 8, **options):
         self._make_shift = partial(TemporalShift, seg_num, shift)

@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from configs.schema import Model
+from models.pretrained import Weights
 from models.resnet import MakeShift, ResNet
 
 
@@ -25,6 +26,7 @@ class TSN(nn.Layer):
     """
 
     default_dropout = 0.0
+    released = Weights("tsn_kinetics", top1=0.67)
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the command lines share: flag types, and errors without tracebacks."""
+"""What the command lines share: flags and their types, the config, and errors without tracebacks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import argparse
 import os
 import signal
 import sys
-from typing import Callable, NoReturn
+from typing import Any, Callable, NoReturn, TypeVar
 
+from utils import config
 from utils.errors import InputError
+from utils.log import logger
+
+Schema = TypeVar("Schema")
 
 
 def boolean(text: str) -> bool:
@@ -46,6 +50,58 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that train.py, test.py and infer.py share."""
+    parser.add_argument("--model_name", default="TSM", metavar="NAME", help="TSM or TSN (TSM)")
+    parser.add_argument("--config", metavar="FILE", help="its config file, INI or YAML (configs/MODEL_NAME.txt)")
+    parser.add_argument(
+        "--use_gpu",
+        type=boolean,
+        metavar="BOOL",
+        help="True insists on a GPU, False on the CPU (left out: the GPU if there is one)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.key=value",
+        help="sets any key of the config, as in --set TRAIN.num_reader_threads=4; may be repeated",
+    )
+
+
+def add_weights_flag(parser: argparse.ArgumentParser) -> None:
+    """The --weights of test.py and infer.py."""
+    parser.add_argument(
+        "--weights",
+        type=optional_path,
+        metavar="PATH",
+        help="a checkpoint, a v1.5 folder, or a .tar.gz of either (the released Kinetics-400 weights, downloaded once)",
+    )
+
+
+def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Values) -> Schema:
+    """The config file with the flags, then every --set, laid over it; logged.
+
+    Args:
+        flags: section -> key -> value; None where a flag was left out, which changes nothing.
+
+    Raises InputError: as config.load, or the file is another model's.
+    """
+    path = args.config or f"configs/{args.model_name.lower()}.txt"
+    overrides: dict[str, dict[str, Any]] = {
+        section: {key: value for key, value in values.items() if value is not None} for section, values in flags.items()
+    }
+    for text in args.set:
+        section, key, value = config.parse_override(text)
+        overrides.setdefault(section, {})[key] = value
+    settings = config.load(path, schema, overrides)
+    if settings.MODEL.name.upper() != args.model_name.upper():
+        raise InputError(f"{path} is a config of {settings.MODEL.name}, and --model_name is {args.model_name}")
+    for line in config.ignored_keys(path, schema) + config.describe(settings):
+        logger.info(line)
+    return settings
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

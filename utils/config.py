@@ -18,10 +18,11 @@ Schema = TypeVar("Schema")
 Values = dict[str, dict[str, Any]]  # section -> key -> value
 
 
-def key(default: Any, help: str, *, choices: tuple | None = None, low: float | None = None, high: float | None = None) -> Any:
-    """One key of a section: its default, one line of explanation, and the values allowed (`low` and `high` included)."""
-    factory = {"default_factory": lambda: default} if isinstance(default, list) else {"default": default}
-    return dataclasses.field(**factory, metadata={"help": help, "choices": choices, "low": low, "high": high})
+def key(
+    default: Any, help: str, *, choices: tuple | None = None, low: float | None = None, high: float | None = None
+) -> Any:
+    """One key of a section: its default, one line of explanation, and the values allowed, `low` to `high`."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
 
 def load(path: str, schema: type[Schema], overrides: Values | None = None) -> Schema:
@@ -42,7 +43,10 @@ def load(path: str, schema: type[Schema], overrides: Values | None = None) -> Sc
     for source, given in ((path, values), ("command line", overrides or {})):
         for section in given:
             if section not in sections:
-                raise InputError(f"{source}: no section {section!r}{did_you_mean(section, list(sections))} Known: {', '.join(sections)}.")
+                raise InputError(
+                    f"{source}: no section {section!r}{did_you_mean(section, list(sections))}"
+                    f" Known: {', '.join(sections)}."
+                )
     for section in sections:
         checked = _check(path, section, values.get(section, {}), hints[section])
         checked.update(_check("command line", section, (overrides or {}).get(section, {}), hints[section]))
@@ -104,7 +108,10 @@ def _read_yaml(path: str, text: str) -> Values:
         raise InputError(f"{path} is no YAML: {error}") from error
     if not isinstance(document, dict) or not all(isinstance(section, dict) for section in document.values()):
         raise InputError(f"{path}: a config is sections (MODEL, TRAIN ...) of `key: value` lines")
-    return {str(name).upper(): {str(item).lower(): value for item, value in section.items()} for name, section in document.items()}
+    return {
+        str(name).upper(): {str(item).lower(): value for item, value in section.items()}
+        for name, section in document.items()
+    }
 
 
 def _read_ini(path: str, text: str) -> Values:
@@ -121,7 +128,8 @@ def _read_ini(path: str, text: str) -> Values:
                 items[item] = ast.literal_eval(literal)
             except (ValueError, SyntaxError):
                 raise InputError(
-                    f"{path}: {section}.{item} = {literal} is no Python literal (a number, True, [1, 2], or text in quotes)"
+                    f"{path}: {section}.{item} = {literal} is no Python literal: a number, True, [1, 2], or text in"
+                    " quotes"
                 ) from None
     return values
 

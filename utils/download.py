@@ -105,7 +105,11 @@ def download(url: str, part: Path) -> None:
             reason = str(error) or type(error).__name__
         failures = 0 if part.exists() and part.stat().st_size > had else failures + 1
         if failures >= TRIES:
-            kept = f"; {part.stat().st_size:,} bytes are kept, and the same command goes on from there" if part.exists() else ""
+            kept = (
+                f"; {part.stat().st_size:,} bytes are kept, and the same command goes on from there"
+                if part.exists()
+                else ""
+            )
             raise DownloadError(f"cannot download {url}: {reason}{kept}")
         logger.info("download of %s broke off (%s); going on", url, reason)
         time.sleep(0.5 * 2**failures)
@@ -145,7 +149,9 @@ def _copy(response, part: Path, start: int, total: int | None, url: str) -> None
             progress.add(len(chunk) / 1e6)
             if time.monotonic() - logged > _LOG_EVERY_S:
                 logged = time.monotonic()
-                logger.info("%.1f%s MB, %s", start / 1e6 + progress.done, f" of {total / 1e6:.1f}" if total else "", progress)
+                logger.info(
+                    "%.1f%s MB, %s", start / 1e6 + progress.done, f" of {total / 1e6:.1f}" if total else "", progress
+                )
         file.truncate()
 
 
@@ -164,7 +170,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
-    """Unpacks to a temporary folder, checks it, and renames it. Raises InputError if the archive is not to be trusted."""
+    """Unpacks to a temporary folder, checks it, and renames it. Raises InputError if the archive is not sound."""
     with atomic_folder(folder) as target:
         try:
             with tarfile.open(archive, "r:*") as tar:

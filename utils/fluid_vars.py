@@ -1,11 +1,14 @@
 """Paddle 1.x's variable files: one file a variable, in a folder, as `fluid.io.save_vars` writes them.
 
+Our checkpoints are such folders with one file more, checkpoint.json, which Paddle 1.x does not look at.
+
 Bytes, little endian: u32 version 0; u64 number of LoD levels, then each as u64 size and that many bytes; u32 tensor
 version 0; i32 size of a TensorDesc; the TensorDesc, a protobuf message {1: data type, 2: repeated int64 dims}; values.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import struct
@@ -13,10 +16,13 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from utils.errors import InputError
+
+INFO_FILE = "checkpoint.json"
 
 _TYPES = {2: np.dtype("<i4"), 3: np.dtype("<i8"), 5: np.dtype("<f4"), 6: np.dtype("<f8")}
 _CODES = {dtype: code for code, dtype in _TYPES.items()}
@@ -51,14 +57,18 @@ def decode(data: bytes, name: str) -> np.ndarray:
     offset += desc_size
     expected, got = dtype.itemsize * math.prod(shape), len(data) - offset
     if expected != got:
-        raise InputError(f"{name} is damaged: {got:,} bytes of values, and its shape {list(shape)} asks for {expected:,}")
+        raise InputError(
+            f"{name} is damaged: {got:,} bytes of values, and its shape {list(shape)} asks for {expected:,}"
+        )
     return np.frombuffer(data, dtype, offset=offset).reshape(shape)
 
 
-def write_folder(folder: Path, variables: Mapping[str, np.ndarray]) -> None:
-    """Writes each variable to the file of its name."""
+def write_folder(folder: Path, variables: Mapping[str, np.ndarray], info: Mapping[str, Any] | None = None) -> None:
+    """Writes each variable to the file of its name, and `info`, which must be JSON, to checkpoint.json."""
     for name, array in variables.items():
         (folder / name).write_bytes(encode(array))
+    if info is not None:
+        (folder / INFO_FILE).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
 
 
 class VariableStore:
@@ -94,6 +104,18 @@ class VariableStore:
     def read(self, name: str) -> np.ndarray:
         """The variable in that file. Raises InputError if it is none."""
         return decode(self.raw(name), str(self.path / name))
+
+    def info(self) -> dict[str, Any]:
+        """What checkpoint.json says; {} where there is none, as in v1.5's folders. Raises InputError."""
+        if INFO_FILE not in self._files:
+            return {}
+        try:
+            info = json.loads(self.raw(INFO_FILE))
+        except ValueError:
+            info = None
+        if not isinstance(info, dict):
+            raise InputError(f"{self.path / INFO_FILE} is damaged; without it, the folder is taken for v1.5's weights")
+        return info
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:

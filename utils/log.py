@@ -44,6 +44,10 @@ class Progress:
         for part, spent in seconds.items():
             self.seconds[part] = self.seconds.get(part, 0.0) + spent
 
+    def milliseconds(self, units: int) -> dict[str, float]:
+        """What each part took, as {"reader_ms": ...} for so many units of those done."""
+        return {f"{part}_ms": 1000 * spent / max(units, 1) for part, spent in self.seconds.items()}
+
     def __str__(self) -> str:
         elapsed = max(time.monotonic() - self._start, 1e-9)
         rate = self.done / elapsed

@@ -31,7 +31,9 @@ class Registry(Generic[Entry]):
         """The entry of that name. Raises InputError that lists the known names."""
         key = name.upper()
         if key not in self._entries:
-            raise InputError(f"no {self.kind} named {name!r}{did_you_mean(key, self.names())} Known: {', '.join(self.names())}.")
+            raise InputError(
+                f"no {self.kind} named {name!r}{did_you_mean(key, self.names())} Known: {', '.join(self.names())}."
+            )
         return self._entries[key]
 
     def names(self) -> list[str]:

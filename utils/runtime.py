@@ -35,7 +35,11 @@ def start_paddle(use_gpu: bool | None) -> None:
     if on_gpu:
         device = f"GPU {paddle.device.cuda.get_device_name(0)}" + (f" (the first of {gpus})" if gpus > 1 else "")
     else:
-        reason = "asked for" if use_gpu is False else ("no GPU is visible" if paddle.is_compiled_with_cuda() else "this Paddle is a CPU build")
+        reason = (
+            "asked for"
+            if use_gpu is False
+            else ("no GPU is visible" if paddle.is_compiled_with_cuda() else "this Paddle is a CPU build")
+        )
         device = f"CPU, {os.environ['OMP_NUM_THREADS']} threads ({reason})"
     logger.info("Paddle %s on %s", paddle.__version__, device)
     for line in describe_flags(paddle, on_gpu, added):
@@ -116,4 +120,4 @@ def _no_gpu(paddle) -> str:
         )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     hint = f" CUDA_VISIBLE_DEVICES is {visible!r}." if visible is not None else ""
-    return f"--use_gpu=True, but no GPU is to be seen.{hint} See what nvidia-smi says, or leave --use_gpu out to run on the CPU."
+    return f"--use_gpu=True, but no GPU is visible.{hint} See what nvidia-smi says, or leave --use_gpu out for the CPU."

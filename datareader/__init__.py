@@ -1,0 +1,22 @@
+"""Videos -> batches of clips: one line a model. Nothing here imports Paddle, so reader processes start at once."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Callable
+
+from configs.schema import Config
+from datareader.kinetics_reader import KineticsReader
+from utils.registry import Registry
+
+READERS: Registry[Callable[[str, Config], KineticsReader]] = Registry("reader")
+READERS.add("TSM", partial(KineticsReader, multi_scale=True))
+READERS.add("TSN", partial(KineticsReader, multi_scale=False))
+
+
+def get_reader(name: str, mode: str, config: Config) -> KineticsReader:
+    """The reader of a model's list for a mode ("train", "valid", "test", "infer").
+
+    Iterating over it gives `Batch`es; `close()` ends its processes (it is a context manager).
+    """
+    return READERS.get(name)(mode, config)

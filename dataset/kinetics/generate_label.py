@@ -1,0 +1,41 @@
+"""The label file of a Kinetics csv: its class names, sorted, `NAME INDEX` a line.
+
+python generate_label.py kinetics-400_train.csv kinetics400_label.txt
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from datareader.labels import csv_rows, write_class_names
+from utils import cli
+from utils.errors import InputError
+
+KINETICS_400_CLASSES = 400
+
+
+def main() -> None:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("csv", help="a csv of Kinetics that has labels: train or validation")
+    parser.add_argument("label_file", help="the file to write")
+    flags = parser.parse_args()
+
+    labels = [row["label"] for _, row in csv_rows(flags.csv, ("label",)) if row["label"]]
+    if not labels:
+        raise InputError(f"{flags.csv}: no row has a label; take the train csv, the test csv has none")
+    names = sorted(set(labels))
+    write_class_names(flags.label_file, names)
+    print(f"{flags.label_file}: {len(names)} classes, from {len(labels)} rows of {flags.csv}")
+    if len(names) != KINETICS_400_CLASSES:
+        print(
+            f"warning: {len(names)} classes, but Kinetics-400 has {KINETICS_400_CLASSES}; "
+            f"for your own data set num_classes = {len(names)} in the config",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,258 @@
+"""Kinetics' mp4 files to v1.5's pickles of jpegs, for format = "pkl" in a config.
+
+    python video2pkl.py kinetics-400_train.csv SOURCE_DIR TARGET_DIR NUM_PROCESSES
+
+SOURCE_DIR/CLASS/ID_START_END.mp4 becomes TARGET_DIR/ID_START_END.pkl: (video id, label, [jpeg bytes, one a frame]),
+pickle protocol 2. START and END are seconds, six digits; the video id is ID_START_END. The other layouts that
+make_list.py accepts are found too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from make_list import VideoFolder, class_indices, unique_clips
+
+from datareader.labels import Clip, find_label_file, read_clips
+from utils import cli
+from utils.errors import InputError
+from utils.files import atomic_file, make_folder
+
+JPEG_QUALITY = 95
+PROGRESS_EVERY_S = 5.0
+OPENCV_SETTINGS = {  # for the environment, before OpenCV is loaded
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "threads;1",  # the processes are the parallelism
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # the report says which videos are broken
+    "OPENCV_LOG_LEVEL": "SILENT",
+}
+CUT_SHORT = 0.9  # fewer decoded frames than this share of what the file announces is worth a line in the report
+HELP = f"""
+No ffmpeg program is needed: OpenCV decodes all frames of a video and encodes them, at their size, as jpegs of
+quality {JPEG_QUALITY} of 100 (--quality).
+
+The label is the class's index in kinetics400_label.txt: the one in the current folder, or else beside this script. It
+is -1 where the csv has no label (the test split: for infer only).
+
+A pickle appears when it is complete, so a stopped run goes on where it was when the same command is given again.
+TARGET_DIR/CSV_report.txt names the videos that are missing, unreadable or cut short.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One video to convert."""
+
+    source: str
+    target: str
+    video_id: str
+    label: int
+    quality: int  # of the jpegs, 1 to 100
+
+
+def convert(job: Job) -> tuple[str, str]:
+    """Writes one pickle. Returns ("written" | "cut short" | "unreadable", what is wrong).
+
+    One decoded frame is held at a time, and the jpegs of one video. Raises InputError if the pickle cannot be written.
+    """
+    import cv2
+
+    video = cv2.VideoCapture(job.source, cv2.CAP_FFMPEG)
+    jpegs = []
+    try:
+        announced = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+        while True:
+            more, frame = video.read()  # frame: (height, width, 3) uint8, BGR
+            if not more:
+                break
+            jpegs.append(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, job.quality])[1].tobytes())
+    except cv2.error as error:
+        return "unreadable", f"{job.source}: {error.err}"
+    finally:
+        video.release()
+    if not jpegs:
+        size = os.path.getsize(job.source) if os.path.exists(job.source) else 0
+        return "unreadable", f"{job.source}: no frame can be decoded ({size} bytes)"
+    with atomic_file(job.target, "wb") as file:
+        pickle.dump((job.video_id, job.label, jpegs), file, protocol=2)
+    if len(jpegs) < CUT_SHORT * announced:
+        return "cut short", f"{job.source}: {len(jpegs)} of {announced} frames"
+    return "written", ""
+
+
+class Tally:
+    """What became of each video, with a line of progress every few seconds.
+
+    Args:
+        total: how many are to be converted.
+    """
+
+    def __init__(self, total: int):
+        self.total = total
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.report: list[tuple[str, str, str]] = []  # (outcome, video id, what is wrong)
+        self._start = self._said = time.monotonic()
+
+    def add(self, video_id: str, outcome: str, problem: str) -> None:
+        """Counts one video; one that has a problem goes to the report."""
+        self.counts[outcome] += 1
+        if problem:
+            self.report.append((outcome, video_id, problem))
+
+    def tell(self) -> None:
+        """Prints where the work stands, if the last line is old enough."""
+        now = time.monotonic()
+        if now - self._said < PROGRESS_EVERY_S:
+            return
+        self._said = now
+        done = sum(self.counts.values())
+        rate = done / (now - self._start)
+        left = f"{duration((self.total - done) / rate)} left" if done else "no estimate yet"
+        print(f"{done}/{self.total} videos, {rate:.1f} videos/s, {left}", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """5 -> 5 s, 500 -> 8 min, 50000 -> 13 h 53 min."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return f"{int(seconds)} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def convert_all(jobs: list[Job], processes: int, tally: Tally) -> None:
+    """Converts all jobs; a video that makes its process die is unreadable, the others go on.
+
+    Raises InputError as soon as a pickle cannot be written; what is finished stays.
+    """
+    waiting = collections.deque(jobs)
+    suspects: list[Job] = []
+    while waiting:
+        suspects += _drain(waiting, processes, tally)
+    for job in suspects:  # one of those at work when a process died did it: each alone now
+        if _drain(collections.deque([job]), 1, tally):
+            tally.add(
+                job.video_id, "unreadable", f"{job.source}: a process died decoding it (broken, or out of memory)"
+            )
+
+
+def _drain(waiting: collections.deque[Job], processes: int, tally: Tally) -> list[Job]:
+    """Works `waiting` off. Returns the jobs at hand when a process died (rare), or an empty list."""
+    at_hand: dict[concurrent.futures.Future, Job] = {}
+    # Processes that are started anew inherit no threads or locks, and are the same on every system.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(processes, len(waiting)), multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        while waiting or at_hand:
+            while waiting and len(at_hand) < 2 * processes:
+                at_hand[pool.submit(_work, waiting[0])] = waiting[0]
+                waiting.popleft()
+            finished, _ = concurrent.futures.wait(at_hand, PROGRESS_EVERY_S, concurrent.futures.FIRST_COMPLETED)
+            for future in finished:
+                outcome = future.result()
+                tally.add(at_hand.pop(future).video_id, *outcome)
+            tally.tell()
+        return []
+    except BrokenProcessPool:
+        return list(at_hand.values())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _work(job: Job) -> tuple[str, str]:
+    try:
+        return convert(job)
+    except SystemExit:  # SIGTERM: the half-written pickle is gone; the pool would catch this and give out the next job
+        os._exit(128 + signal.SIGTERM)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to the main process, which lets the videos at hand finish
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def plan(
+    clips: list[Clip], folder: VideoFolder, target: Path, indices: dict[str, int], quality: int
+) -> tuple[list[Job], int, list[tuple[str, str, str]]]:
+    """What is to do: the jobs, how many clips have their pickle, and report rows of the missing videos."""
+    there = set(os.listdir(target))
+    jobs, missing = [], []
+    for clip in clips:
+        if f"{clip.name}.pkl" in there:
+            continue
+        source = folder.find(clip)
+        if source is None:
+            missing.append(("missing", clip.name, f"looked first for {folder.first_place(clip)}"))
+        else:
+            jobs.append(Job(source, str(target / f"{clip.name}.pkl"), clip.name, indices[clip.label], quality))
+    return jobs, len(clips) - len(jobs) - len(missing), missing
+
+
+def main() -> None:
+    parser = cli.Parser(description=__doc__, epilog=HELP)
+    parser.add_argument(
+        "csv", metavar="CSV", help="a csv of Kinetics: label,youtube_id,time_start,time_end,split,is_cc"
+    )
+    parser.add_argument("source_dir", metavar="SOURCE_DIR", type=os.path.expanduser, help="the folder of the mp4 files")
+    parser.add_argument("target_dir", metavar="TARGET_DIR", type=os.path.expanduser, help="where the pickles go")
+    parser.add_argument("processes", metavar="NUM_PROCESSES", type=cli.positive_int, help="videos at a time")
+    parser.add_argument(
+        "--quality", type=_quality, default=JPEG_QUALITY, help=f"jpeg, 1 to 100 (default: {JPEG_QUALITY})"
+    )
+    flags = parser.parse_args()
+    for name, value in OPENCV_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import cv2  # noqa: F401  (in vain after hours of work otherwise)
+    except ImportError as error:
+        raise InputError(f"OpenCV cannot be imported ({error}): pip install opencv-python-headless") from error
+
+    clips, repeated = unique_clips(read_clips(flags.csv))
+    indices = class_indices(flags.csv, clips, find_label_file(None, Path(__file__).resolve().parent))
+    folder = VideoFolder(flags.source_dir, ".mp4")
+    target = make_folder(flags.target_dir)
+    jobs, there, missing = plan(clips, folder, target, indices, flags.quality)
+    if not jobs and not there:
+        raise folder.nothing_found(flags.csv, clips)
+    print(
+        f"{flags.csv}: {len(clips)} clips" + (f" ({repeated} repeated rows dropped)" if repeated else "") + ": "
+        f"{there} done before, {len(missing)} missing, {len(jobs)} to convert, {flags.processes} at a time",
+        flush=True,
+    )
+    tally = Tally(len(jobs))
+    convert_all(jobs, flags.processes, tally)
+    report = target / f"{Path(flags.csv).stem}_report.txt"
+    with atomic_file(report) as file:
+        file.writelines("\t".join(row) + "\n" for row in missing + sorted(tally.report))
+    counts = tally.counts
+    print(
+        f"{counts['written'] + counts['cut short']} written, {there} done before, {len(missing)} missing, "
+        f"{counts['unreadable']} unreadable, {counts['cut short']} cut short; named in {report}"
+    )
+
+
+def _quality(text: str) -> int:
+    if (quality := cli.positive_int(text)) > 100:
+        raise argparse.ArgumentTypeError(f"{text} is more than 100")
+    return quality
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,120 @@
+"""Makes the data set "moving shapes": H.264 mp4 files whose class is a direction of motion.
+
+A shape moves left, right, up or down over a noisy background, wrapping round. Its place, form and colours are drawn at
+random, so a single frame, or any frames without their order, say nothing about the class: a model must see time.
+
+    python dataset/moving_shapes/make_moving_shapes.py        (--help: sizes, numbers, folder)
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import av
+import numpy as np
+
+from datareader.labels import write_class_names
+from utils import cli
+from utils.errors import InputError
+from utils.files import atomic_folder
+from utils.log import logger, set_up_logging
+
+DIRECTIONS = {"down": (0, 1), "left": (-1, 0), "right": (1, 0), "up": (0, -1)}  # name -> (dx, dy), sorted by name
+FPS = 25
+
+
+def draw_clip(direction: str, size_px: int, num_frames: int, step_px: int, rng: np.random.Generator) -> np.ndarray:
+    """One clip, uint8 RGB (num_frames, size_px, size_px, 3): the shape moves `step_px` a frame."""
+    background = rng.integers(40, 216, (size_px, size_px, 3))
+    mask, colour = _shape_mask(size_px, rng), rng.choice([0, 255], 3) * 0.9 + rng.integers(0, 25, 3)
+    dx, dy = DIRECTIONS[direction]
+    x, y = rng.integers(0, size_px, 2)
+    frames = np.empty((num_frames, size_px, size_px, 3), np.uint8)
+    for number in range(num_frames):
+        shift = (y + dy * step_px * number, x + dx * step_px * number)
+        here = np.roll(mask, shift, axis=(0, 1))[..., None]  # (H, W) -> (H, W, 1)
+        frames[number] = np.where(here, colour, background)
+    return frames
+
+
+def write_mp4(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
+    """Encodes uint8 RGB (T, H, W, 3) as H.264, yuv420p, x264's defaults at a constant quality of 18."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def make_data_set(folder: Path, counts: dict[str, int], size_px: int, num_frames: int, step_px: int, seed: int) -> None:
+    """Writes the videos, train.list, val.list ..., infer.list and label.txt; the folder is whole or not there.
+
+    Args:
+        counts: split ("train", "val") -> number of clips; the classes take turns.
+    """
+    names = list(DIRECTIONS)
+    with atomic_folder(folder) as target:
+        write_class_names(target / "label.txt", names)
+        for split_number, (split, count) in enumerate(counts.items()):
+            lines = []
+            (target / split).mkdir()
+            for number in range(count):
+                label = number % len(names)
+                rng = np.random.default_rng([seed, split_number, number])
+                file = f"{split}/{names[label]}_{number:04d}.mp4"
+                write_mp4(target / file, draw_clip(names[label], size_px, num_frames, step_px, rng))
+                lines.append(f"{file} {label}\n")
+            (target / f"{split}.list").write_text("".join(lines), encoding="utf-8")
+        # The last split's first clips once more, without their labels.
+        (target / "infer.list").write_text("".join(line.split()[0] + "\n" for line in lines[:16]), encoding="utf-8")
+
+
+def main() -> None:
+    parser = cli.Parser(description=__doc__.split("\n\n")[1])
+    parser.add_argument(
+        "--out", default=str(Path(__file__).parent / "videos"), metavar="DIR", help="(beside this script)"
+    )
+    parser.add_argument("--train", type=cli.positive_int, default=480, metavar="N", help="training clips (480)")
+    parser.add_argument("--val", type=cli.positive_int, default=160, metavar="N", help="validation clips (160)")
+    parser.add_argument("--size_px", type=cli.positive_int, default=64, metavar="N", help="width and height, even (64)")
+    parser.add_argument("--frames", type=cli.positive_int, default=16, metavar="N", help="frames a clip (16)")
+    parser.add_argument("--step_px", type=cli.positive_int, default=4, metavar="N", help="motion a frame (4)")
+    parser.add_argument("--seed", type=cli.count, default=0, metavar="N", help="(0)")
+    args = parser.parse_args()
+    set_up_logging()
+    if args.size_px % 2 or args.size_px < 16:
+        raise InputError(f"--size_px={args.size_px}: H.264 in yuv420p needs an even size, and the shapes at least 16")
+    folder = Path(args.out)
+    if (folder / "train.list").exists():
+        logger.info("%s is there already; delete it to make it anew", folder)
+        return
+    make_data_set(folder, {"train": args.train, "val": args.val}, args.size_px, args.frames, args.step_px, args.seed)
+    logger.info(
+        "%d clips of %d frames, %d x %d px, in %s",
+        args.train + args.val,
+        args.frames,
+        args.size_px,
+        args.size_px,
+        folder,
+    )
+
+
+def _shape_mask(size_px: int, rng: np.random.Generator) -> np.ndarray:
+    """A square, disc or cross in the middle of a (size_px, size_px) mask."""
+    y, x = np.mgrid[:size_px, :size_px] - size_px // 2
+    radius = rng.integers(size_px // 8, size_px // 5)
+    kind = rng.integers(3)
+    if kind == 0:
+        return np.maximum(abs(x), abs(y)) <= radius
+    if kind == 1:
+        return x**2 + y**2 <= radius**2
+    return (np.maximum(abs(x), abs(y)) <= radius) & (np.minimum(abs(x), abs(y)) <= radius // 2)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,89 @@
+"""Predicts the classes of a list of videos: `python infer.py --model_name=TSM --filelist=my.list`.
+
+Nothing here imports Paddle before `start_paddle` has set its threads and flags; reader processes never do.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from configs.schema import Config, Model
+from utils import cli
+from utils.errors import InputError
+from utils.files import make_folder
+from utils.log import Progress, logger, set_up_logging
+from utils.runtime import start_paddle
+
+KINETICS_400 = Path(__file__).parent / "dataset/kinetics/kinetics400_label.txt"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(
+        description="Predicts the classes of a list of videos. In brackets: what a flag left out means.",
+        epilog="example:\n  python infer.py --model_name=TSM --config=configs/tsm.txt --filelist=my.list\n"
+        "my.list names a video a line; a label behind it is not looked at",
+    )
+    cli.add_common_flags(parser)
+    cli.add_weights_flag(parser)
+    parser.add_argument("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config: 1)")
+    parser.add_argument("--filelist", type=cli.optional_path, metavar="FILE", help="the list of videos (config)")
+    parser.add_argument(
+        "--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)"
+    )
+    parser.add_argument(
+        "--infer_topk", type=cli.positive_int, default=20, metavar="K", help="classes kept of each video (20)"
+    )
+    parser.add_argument("--save_dir", default="./", metavar="DIR", help="for MODEL_infer_result.pkl and .json (./)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    set_up_logging()
+    flags = {"INFER": {"batch_size": args.batch_size, "filelist": args.filelist}}
+    settings = cli.load_config(args, Config, flags)
+    names = class_names(settings.MODEL)
+    folder = make_folder(args.save_dir)
+    start_paddle(args.use_gpu)
+
+    from datareader import get_reader
+    from engine import results
+    from engine.predict import predict
+    from models import get_model
+    from models.pretrained import load_weights
+
+    name = settings.MODEL.name.upper()
+    with get_reader(name, "infer", settings) as reader:
+        network = get_model(name, settings, "infer")
+        load_weights(network, args.weights or network.released.fetch(settings.MODEL, "--weights"), complete=True)
+        progress = Progress(len(reader))
+        predictions = list(predict(network, reader, args.infer_topk, progress, log_interval=args.log_interval))
+        results.write_pickle(folder / f"{name}_infer_result.pkl", predictions)
+        results.write_json(folder / f"{name}_infer_result.json", predictions, names)
+        print(results.format_table(predictions, names))
+        reader.report_failures()
+        logger.info(
+            "[INFER] infer finished. %d videos, %s; results: %s",
+            len(predictions),
+            progress,
+            folder / f"{name}_infer_result.pkl/.json",
+        )
+        reader.check_failures()
+
+
+def class_names(model: Model) -> list[str]:
+    """The names of MODEL.class_names, of Kinetics-400 for 400 classes, or else the numbers."""
+    from datareader.labels import read_class_names
+
+    path = model.class_names or (KINETICS_400 if model.num_classes == 400 else None)
+    if path is None:
+        return [str(index) for index in range(model.num_classes)]
+    names = read_class_names(path)
+    if len(names) != model.num_classes:
+        raise InputError(f"{path} names {len(names)} classes, and MODEL.num_classes is {model.num_classes}")
+    return names
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,54 @@
+"""Measures a model's accuracy on a list of videos: `python test.py --model_name=TSM --config=configs/tsm.txt`.
+
+Nothing here imports Paddle before `start_paddle` has set its threads and flags; reader processes never do.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from configs.schema import Config
+from utils import cli
+from utils.log import Progress, logger, set_up_logging
+from utils.runtime import start_paddle
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(
+        description="Measures top-1 and top-5 accuracy on a list of videos. In brackets: what a flag left out means.",
+        epilog="example:\n  python test.py --model_name=TSM --config=configs/tsm.txt --weights=checkpoints/TSM_best",
+    )
+    cli.add_common_flags(parser)
+    cli.add_weights_flag(parser)
+    parser.add_argument("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config)")
+    parser.add_argument(
+        "--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    set_up_logging()
+    settings = cli.load_config(args, Config, {"TEST": {"batch_size": args.batch_size}})
+    start_paddle(args.use_gpu)
+
+    from datareader import get_reader
+    from engine.evaluate import evaluate
+    from metrics import get_metrics
+    from models import get_model
+    from models.pretrained import load_weights
+
+    name = settings.MODEL.name.upper()
+    with get_reader(name, "test", settings) as reader:
+        network = get_model(name, settings, "test")
+        load_weights(network, args.weights or network.released.fetch(settings.MODEL, "--weights"), complete=True)
+        progress, metrics = Progress(len(reader)), get_metrics(name, "test", settings)
+        scores = evaluate(network, reader, metrics, progress, log_interval=args.log_interval, line="[EVAL] Batch {}")
+        reader.report_failures()
+        logger.info("[EVAL] eval finished.  %s over %d of %d videos, %s", scores, scores.samples, len(reader), progress)
+        reader.check_failures()
+
+
+if __name__ == "__main__":
+    cli.run(main)
