@@ -144,6 +144,8 @@ def load_weights(args: argparse.Namespace, settings: Config, network, optimizer,
 
 def run_epochs(args, settings, state, network, optimizer, schedule, reader, valid_reader, board, folder):
     """Each epoch: train, save, validate, and save again if it is the best so far."""
+    import paddle
+
     from engine import checkpoint
     from engine.evaluate import evaluate
     from engine.train import train_one_epoch
@@ -159,6 +161,7 @@ def run_epochs(args, settings, state, network, optimizer, schedule, reader, vali
 
     for epoch in range(state.epoch, epochs):
         reader.epoch = epoch
+        paddle.seed(settings.TRAIN.seed + epoch)  # dropout's draws are the epoch's, also after a resume
         summary = train_one_epoch(
             network,
             reader,

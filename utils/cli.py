@@ -85,7 +85,8 @@ def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Va
     """The config file with the flags, then every --set, laid over it; logged.
 
     Args:
-        flags: section -> key -> value; None where a flag was left out, which changes nothing.
+        flags: section -> key -> value; None where a flag was left out, which changes nothing. Its sections are the
+            ones that this command uses.
 
     Raises InputError: as config.load, or the file is another model's.
     """
@@ -99,7 +100,7 @@ def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Va
     settings = config.load(path, schema, overrides)
     if settings.MODEL.name.upper() != args.model_name.upper():
         raise InputError(f"{path} is a config of {settings.MODEL.name}, and --model_name is {args.model_name}")
-    for line in config.ignored_keys(path, schema) + config.describe(settings):
+    for line in config.ignored_keys(path, schema) + config.describe(settings, ["MODEL", *flags]):
         logger.info(line)
     return settings
 

@@ -80,12 +80,12 @@ def ignored_keys(path: str, schema: type) -> list[str]:
     return lines
 
 
-def describe(config: Any) -> list[str]:
-    """One line a section: every key and its value."""
+def describe(config: Any, sections: list[str]) -> list[str]:
+    """One line a section: every key that is set, and its value."""
     lines = []
-    for section in dataclasses.fields(config):
-        pairs = dataclasses.asdict(getattr(config, section.name)).items()
-        lines.append(f"{section.name}: " + " ".join(f"{name}={value!r}" for name, value in pairs if value is not None))
+    for section in sections:
+        pairs = dataclasses.asdict(getattr(config, section)).items()
+        lines.append(f"{section}: " + " ".join(f"{name}={value!r}" for name, value in pairs if value is not None))
     return lines
 
 
