@@ -77,14 +77,18 @@ def main() -> None:
 
 
 def train(args: argparse.Namespace, settings: Config) -> None:
-    """Assembles what the config describes, and runs the epochs."""
+    """Assembles what the config describes; then each epoch: train, save, validate, save again if it is the best."""
     import paddle
 
     from datareader import get_reader
+    from engine import checkpoint
     from engine.board import Board
+    from engine.evaluate import evaluate
+    from engine.train import train_one_epoch
+    from metrics import get_metrics
     from models import get_model
 
-    section, name = settings.TRAIN, settings.MODEL.name.upper()
+    section, name, interval = settings.TRAIN, settings.MODEL.name.upper(), args.log_interval
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(get_reader(name, "train", settings))
         valid_reader = stack.enter_context(get_reader(name, "valid", settings)) if args.valid_interval else None
@@ -93,8 +97,33 @@ def train(args: argparse.Namespace, settings: Config) -> None:
         network = get_model(name, settings, "train")
         optimizer, schedule = make_optimizer(section, network, len(reader))
         state = load_weights(args, settings, network, optimizer, schedule)
+        metrics, valid_metrics = get_metrics(name, "train", settings), get_metrics(name, "valid", settings)
         board = stack.enter_context(contextlib.closing(Board(folder / "visualdl")))
-        summary = run_epochs(args, settings, state, network, optimizer, schedule, reader, valid_reader, board, folder)
+        progress = Progress(len(reader) * (section.epoch - state.epoch))
+
+        def save(suffix: str) -> None:
+            info = {"model": name, **dataclasses.asdict(state), "MODEL": dataclasses.asdict(settings.MODEL)}
+            checkpoint.save(folder / f"{name}_{suffix}", network.variables(), optimizer, info)
+
+        for epoch in range(state.epoch, section.epoch):
+            reader.epoch = epoch
+            paddle.seed(section.seed + epoch)  # dropout's draws are the epoch's, also after a resume
+            place = {"epoch": epoch, "first_step": state.global_step, "log_interval": interval}
+            summary = train_one_epoch(network, reader, optimizer, schedule, metrics, progress, board, **place)
+            state.epoch, state.global_step = epoch + 1, state.global_step + summary.steps
+            seconds, scores = summary.step_s, summary.scores
+            logger.info("[TRAIN] Epoch %d training finished, average time: %.4f  %s", epoch, seconds, scores)
+            save(f"epoch{epoch}")
+            if valid_reader is not None and (epoch + 1) % args.valid_interval == 0:
+                pace, line = Progress(len(valid_reader)), "[TEST] test_iter {}"
+                scores = evaluate(network, valid_reader, valid_metrics, pace, log_interval=interval, line=line)
+                logger.info("[TEST] Finish  %s over %d videos, %s", scores, scores.samples, pace)
+                board.add("valid", state.global_step, scores, **pace.milliseconds(scores.samples))
+                if scores.top1 > state.best_top1:
+                    state.best_top1 = scores.top1
+                    save("best")
+                    logger.info("best so far: %s", folder / f"{name}_best")
+        reader.report_failures()
     if section.enable_ce:
         print(f"kpis\ttrain_cost_card1\t{summary.scores.loss}\nkpis\ttrain_speed_card1\t{summary.step_s}")
 
@@ -140,62 +169,6 @@ def load_weights(args: argparse.Namespace, settings: Config, network, optimizer,
         path = args.pretrain or pretrained.IMAGENET_RESNET50.fetch(settings.MODEL, "--pretrain")
         pretrained.load_weights(network, path, skip=pretrained.LAST_LAYER)
     return state
-
-
-def run_epochs(args, settings, state, network, optimizer, schedule, reader, valid_reader, board, folder):
-    """Each epoch: train, save, validate, and save again if it is the best so far."""
-    import paddle
-
-    from engine import checkpoint
-    from engine.evaluate import evaluate
-    from engine.train import train_one_epoch
-    from metrics import get_metrics
-
-    name, epochs = settings.MODEL.name.upper(), settings.TRAIN.epoch
-    metrics, valid_metrics = get_metrics(name, "train", settings), get_metrics(name, "valid", settings)
-    progress = Progress(len(reader) * (epochs - state.epoch))
-
-    def save(suffix: str) -> None:
-        info = {"model": name, **dataclasses.asdict(state), "MODEL": dataclasses.asdict(settings.MODEL)}
-        checkpoint.save(folder / f"{name}_{suffix}", network.variables(), optimizer, info)
-
-    for epoch in range(state.epoch, epochs):
-        reader.epoch = epoch
-        paddle.seed(settings.TRAIN.seed + epoch)  # dropout's draws are the epoch's, also after a resume
-        summary = train_one_epoch(
-            network,
-            reader,
-            optimizer,
-            schedule,
-            metrics,
-            progress,
-            board,
-            epoch=epoch,
-            first_step=state.global_step,
-            log_interval=args.log_interval,
-        )
-        state.epoch, state.global_step = epoch + 1, state.global_step + summary.steps
-        logger.info("[TRAIN] Epoch %d training finished, average time: %.4f  %s", epoch, summary.step_s, summary.scores)
-        save(f"epoch{epoch}")
-        if valid_reader is not None and (epoch + 1) % args.valid_interval == 0:
-            valid_progress = Progress(len(valid_reader))
-            scores = evaluate(
-                network,
-                valid_reader,
-                valid_metrics,
-                valid_progress,
-                log_interval=args.log_interval,
-                line="[TEST] test_iter {}",
-            )
-            logger.info("[TEST] Finish  %s over %d videos, %s", scores, scores.samples, valid_progress)
-            board.add("valid", state.global_step, scores, **valid_progress.milliseconds(scores.samples))
-            if scores.top1 > state.best_top1:
-                state.best_top1 = scores.top1
-                save("best")
-                logger.info("best so far: %s", folder / f"{name}_best")
-    for each in filter(None, (reader, valid_reader)):
-        each.report_failures()
-    return summary
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # a damaged file is reported by us, once, by name
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 import cv2
 import numpy as np
@@ -29,10 +30,7 @@ def decode_video(path: Path, choose: Choose) -> list[np.ndarray]:
 
     Raises VideoError: not there, no video, or not one whole frame.
     """
-    if not path.is_file():
-        raise VideoError("there is no such file")
-    if path.stat().st_size == 0:
-        raise VideoError("the file is empty")
+    _check_file(path)
     count = _container_count(path)
     for _ in range(2):
         indices = choose(count)
@@ -51,7 +49,10 @@ def decode_jpegs(jpegs: Sequence[bytes], choose: Choose) -> list[np.ndarray]:
         raise VideoError("it holds no frames")
     frames = []
     for index in choose(len(jpegs)):
-        image = cv2.imdecode(np.frombuffer(jpegs[index], np.uint8), cv2.IMREAD_COLOR)
+        try:
+            image = cv2.imdecode(np.frombuffer(jpegs[index], np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # no bytes, or more pixels than OpenCV takes
+            image = None
         if image is None:
             raise VideoError(f"frame {index} is no image")
         frames.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
@@ -88,8 +89,19 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _check_file(path: Path) -> None:
+    try:
+        if not path.is_file():
+            raise VideoError("there is no such file")
+        if path.stat().st_size == 0:
+            raise VideoError("the file is empty")
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise VideoError(error.strerror or str(error)) from error
+
+
 def _open(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    # FFmpeg takes what comes before a colon for a protocol, unless a slash comes first.
+    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         raise VideoError("it is no video, or its header is damaged")
     return capture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ def read_video_list(list_path: str | None, *, num_classes: int, labelled: bool, 
     if not list_path:
         raise InputError(f"no list of videos: set {key}")
     try:
-        lines = Path(list_path).read_text(encoding="utf-8").splitlines()
+        lines = Path(list_path).read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise InputError(
             f"no list {list_path} ({key}). A list has `path label` lines; dataset/README.md shows how to make one,"
@@ -39,8 +40,9 @@ def read_video_list(list_path: str | None, *, num_classes: int, labelled: bool, 
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list {list_path} ({key}): {error}") from error
+    folder = Path(list_path).resolve().parent
     videos = [
-        _parse(line.strip(), number, f"{list_path}, line {number}", num_classes, labelled)
+        _parse(line.strip(), number, f"{list_path}, line {number}", num_classes, labelled, folder)
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
@@ -52,10 +54,10 @@ def read_video_list(list_path: str | None, *, num_classes: int, labelled: bool, 
 def resolve(path: str, list_folder: Path) -> Path:
     """The file a line means: as written, or, if that is not there, relative to the list's folder."""
     here = Path(path)
-    return here if here.is_absolute() or here.exists() else list_folder / here
+    return here if here.is_absolute() or os.path.exists(here) else list_folder / here
 
 
-def _parse(line: str, number: int, place: str, num_classes: int, labelled: bool) -> Video:
+def _parse(line: str, number: int, place: str, num_classes: int, labelled: bool, folder: Path) -> Video:
     words = line.rsplit(None, 1)
     try:
         label = int(words[1])
@@ -63,7 +65,7 @@ def _parse(line: str, number: int, place: str, num_classes: int, labelled: bool)
         if labelled:
             raise InputError(f"{place}: {line!r} has no label; a line is `path label`, the label a number") from None
         return Video(line, None, number)
-    if not labelled and Path(line).exists():  # a file whose name ends in a number
+    if not labelled and os.path.exists(resolve(line, folder)):  # a file whose name ends in a number
         return Video(line, None, number)
     if labelled and not 0 <= label < num_classes:
         raise InputError(

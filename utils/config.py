@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import dataclasses
+import math
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from utils.registry import did_you_mean
 
 Schema = TypeVar("Schema")
 Values = dict[str, dict[str, Any]]  # section -> key -> value
+_NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # what ast.literal_eval may raise
 
 
 def key(
@@ -65,7 +67,7 @@ def parse_override(text: str) -> tuple[str, str, Any]:
         raise InputError(f"--set {text}: the form is --set SECTION.key=value, as in --set TRAIN.batch_size=16")
     try:
         value = ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
+    except _NO_LITERAL:
         value = value.strip()
     return section.upper(), item.lower(), value
 
@@ -104,7 +106,7 @@ def _read(path: str) -> Values:
 def _read_yaml(path: str, text: str) -> Values:
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45, a date that is none
         raise InputError(f"{path} is no YAML: {error}") from error
     if not isinstance(document, dict) or not all(isinstance(section, dict) for section in document.values()):
         raise InputError(f"{path}: a config is sections (MODEL, TRAIN ...) of `key: value` lines")
@@ -126,7 +128,7 @@ def _read_ini(path: str, text: str) -> Values:
         for item, literal in parser.items(section):
             try:
                 items[item] = ast.literal_eval(literal)
-            except (ValueError, SyntaxError):
+            except _NO_LITERAL:
                 raise InputError(
                     f"{path}: {section}.{item} = {literal} is no Python literal: a number, True, [1, 2], or text in"
                     " quotes"
@@ -180,6 +182,8 @@ def _check_range(what: str, value: Any, limits: typing.Mapping[str, Any]) -> Non
     if limits["choices"] is not None and value not in limits["choices"]:
         raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}")
     for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise InputError(f"{what}: must be finite")
         if limits["low"] is not None and number is not None and number < limits["low"]:
             raise InputError(f"{what}: must be at least {limits['low']}")
         if limits["high"] is not None and number is not None and number > limits["high"]:

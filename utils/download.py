@@ -18,7 +18,7 @@ from typing import Callable
 import filelock
 
 from utils.errors import InputError
-from utils.files import atomic_folder, make_folder
+from utils.files import atomic_folder, make_folder, read_to_end
 from utils.log import Progress, logger
 
 TIMEOUT_S = 30
@@ -103,6 +103,10 @@ def download(url: str, part: Path) -> None:
             reason = str(error.reason)
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
+        except ValueError as error:
+            raise DownloadError(
+                f"cannot download {url}: {error}; a URL starts with https://, http:// or file://"
+            ) from error
         failures = 0 if part.exists() and part.stat().st_size > had else failures + 1
         if failures >= TRIES:
             kept = (
@@ -176,7 +180,8 @@ def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
             with tarfile.open(archive, "r:*") as tar:
                 for member in tar:
                     _unpack_member(tar, member, target)
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+                read_to_end(tar)
+        except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
             start = archive.read_bytes()[:40]
             raise InputError(f"it is no whole .tar.gz ({error}; it starts with {start!r})") from error
         _drop_single_top(target)

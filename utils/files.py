@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,11 +51,17 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        if path.exists():
+        if path.is_dir():
             # A folder cannot be renamed onto a full one: the old one steps aside first.
             aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
             path.rename(aside / path.name)
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except BaseException:
+                if not path.exists():
+                    (aside / path.name).rename(path)
+                    aside.rmdir()
+                raise
             shutil.rmtree(aside, ignore_errors=True)
         else:
             temporary.rename(path)
@@ -78,6 +85,16 @@ def make_folder(path: str | os.PathLike) -> Path:
     except OSError as error:
         raise InputError(f"cannot write to the folder {path}: {error.strerror or error}") from error
     return path
+
+
+def read_to_end(archive: tarfile.TarFile) -> None:
+    """Reads what follows the last member of an open archive.
+
+    A .gz checks its content against the checksum at its very end, which tarfile does not reach by itself. Raises
+    OSError or EOFError if it differs or is missing.
+    """
+    while archive.fileobj.read(1 << 20):
+        pass
 
 
 def _umask() -> int:

@@ -21,17 +21,19 @@ from typing import Any
 import numpy as np
 
 from utils.errors import InputError
+from utils.files import read_to_end
 
 INFO_FILE = "checkpoint.json"
 
 _TYPES = {2: np.dtype("<i4"), 3: np.dtype("<i8"), 5: np.dtype("<f4"), 6: np.dtype("<f8")}
 _CODES = {dtype: code for code, dtype in _TYPES.items()}
 _WIRE_VARINT, _WIRE_BYTES = 0, 2
+_MAX_DIMS = 9  # Paddle's
 
 
 def encode(array: np.ndarray) -> bytes:
     """The bytes of a variable file. The array is int32, int64, float32 or float64."""
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")
     desc = b"\x08" + _varint(_CODES[array.dtype.newbyteorder("<")])
     desc += b"".join(b"\x10" + _varint(size) for size in array.shape)
     return struct.pack("<IQIi", 0, 0, 0, len(desc)) + desc + array.astype(array.dtype.newbyteorder("<")).tobytes()
@@ -52,7 +54,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
         if version or tensor_version or levels > 16 or not 0 < desc_size <= len(data) - offset:
             raise ValueError("is no Paddle variable file")
         dtype, shape = _parse_desc(data[offset : offset + desc_size])
-    except (struct.error, IndexError, ValueError, KeyError):
+    except (struct.error, IndexError, ValueError, KeyError, OverflowError):
         raise InputError(f"{name} is no Paddle variable file, or is cut off") from None
     offset += desc_size
     expected, got = dtype.itemsize * math.prod(shape), len(data) - offset
@@ -60,7 +62,10 @@ def decode(data: bytes, name: str) -> np.ndarray:
         raise InputError(
             f"{name} is damaged: {got:,} bytes of values, and its shape {list(shape)} asks for {expected:,}"
         )
-    return np.frombuffer(data, dtype, offset=offset).reshape(shape)
+    try:
+        return np.frombuffer(data, dtype, offset=offset).reshape(shape)
+    except ValueError as error:  # one of absurd dims is 0
+        raise InputError(f"{name} is damaged: {error}") from None
 
 
 def write_folder(folder: Path, variables: Mapping[str, np.ndarray], info: Mapping[str, Any] | None = None) -> None:
@@ -125,7 +130,8 @@ def _read_archive(path: Path) -> dict[str, bytes]:
             for member in archive:
                 if member.isfile():
                     files[Path(member.name).name] = archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            read_to_end(archive)
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
         raise InputError(f"{path} is no .tar.gz of a weights folder, or is damaged: {error}") from error
     return files
 
@@ -143,6 +149,8 @@ def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[offset]
+        if shift > 63:
+            raise ValueError("a varint of more than 10 bytes")
         value |= (byte & 0x7F) << shift
         offset += 1
         shift += 7
@@ -167,4 +175,6 @@ def _parse_desc(desc: bytes) -> tuple[np.dtype, tuple[int, ...]]:
                 dims.append(size)
         else:
             raise ValueError("an unknown field")
+    if len(dims) > _MAX_DIMS:
+        raise ValueError("too many dims")
     return _TYPES[code], tuple(dims)

@@ -24,6 +24,7 @@ from utils.log import logger, set_up_logging
 
 DIRECTIONS = {"down": (0, 1), "left": (-1, 0), "right": (1, 0), "up": (0, -1)}  # name -> (dx, dy), sorted by name
 FPS = 25
+BACKWARDS = "backwards.mp4"  # the last split's clip number 1, "left", from its end to its start
 
 
 def draw_clip(direction: str, size_px: int, num_frames: int, step_px: int, rng: np.random.Generator) -> np.ndarray:
@@ -54,6 +55,8 @@ def write_mp4(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
 def make_data_set(folder: Path, counts: dict[str, int], size_px: int, num_frames: int, step_px: int, seed: int) -> None:
     """Writes the videos, train.list, val.list ..., infer.list and label.txt; the folder is whole or not there.
 
+    infer.list names the last split's first clips, without labels, and BACKWARDS.
+
     Args:
         counts: split ("train", "val") -> number of clips; the classes take turns.
     """
@@ -67,11 +70,14 @@ def make_data_set(folder: Path, counts: dict[str, int], size_px: int, num_frames
                 label = number % len(names)
                 rng = np.random.default_rng([seed, split_number, number])
                 file = f"{split}/{names[label]}_{number:04d}.mp4"
-                write_mp4(target / file, draw_clip(names[label], size_px, num_frames, step_px, rng))
+                frames = draw_clip(names[label], size_px, num_frames, step_px, rng)
+                write_mp4(target / file, frames)
                 lines.append(f"{file} {label}\n")
+                if number == 1:
+                    write_mp4(target / BACKWARDS, frames[::-1])
             (target / f"{split}.list").write_text("".join(lines), encoding="utf-8")
-        # The last split's first clips once more, without their labels.
-        (target / "infer.list").write_text("".join(line.split()[0] + "\n" for line in lines[:16]), encoding="utf-8")
+        videos = [line.split()[0] for line in lines[:8]] + [BACKWARDS]
+        (target / "infer.list").write_text("\n".join(videos) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -82,8 +88,8 @@ def main() -> None:
     parser.add_argument("--train", type=cli.positive_int, default=480, metavar="N", help="training clips (480)")
     parser.add_argument("--val", type=cli.positive_int, default=160, metavar="N", help="validation clips (160)")
     parser.add_argument("--size_px", type=cli.positive_int, default=64, metavar="N", help="width and height, even (64)")
-    parser.add_argument("--frames", type=cli.positive_int, default=16, metavar="N", help="frames a clip (16)")
-    parser.add_argument("--step_px", type=cli.positive_int, default=4, metavar="N", help="motion a frame (4)")
+    parser.add_argument("--frames", type=cli.positive_int, default=24, metavar="N", help="frames a clip (24)")
+    parser.add_argument("--step_px", type=cli.positive_int, default=3, metavar="N", help="motion a frame (3)")
     parser.add_argument("--seed", type=cli.count, default=0, metavar="N", help="(0)")
     args = parser.parse_args()
     set_up_logging()

@@ -1,0 +1,116 @@
+"""What several tests share: videos and pickles made on the spot, small configs, and the log's lines."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from configs.schema import Config, Infer, Model, Test, Train, Valid
+
+SECTIONS = {"train": Train, "valid": Valid, "test": Test, "infer": Infer}
+
+
+def noise(num_frames: int, height: int = 16, width: int = 20, seed: int = 0) -> np.ndarray:
+    """Random frames, uint8 RGB (num_frames, height, width, 3), blurred a little, so that a codec can follow."""
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
+    return np.stack([cv2.blur(frame, (3, 3)) for frame in frames])
+
+
+def levels(num_frames: int, height: int = 16, width: int = 20, first: int = 0) -> np.ndarray:
+    """Frames of one grey level each: first, first + 1 ..."""
+    values = np.arange(first, first + num_frames, dtype=np.uint8)
+    return np.broadcast_to(values[:, None, None, None], (num_frames, height, width, 3)).copy()
+
+
+def make_video(
+    path: Path,
+    frames: np.ndarray,
+    codec: str = "libx264",
+    file_format: str | None = None,
+    codec_options: dict[str, str] | None = None,
+    file_options: dict[str, str] | None = None,
+) -> Path:
+    """Encodes uint8 RGB (T, H, W, 3) frames; the path's extension says the format, unless `file_format` does."""
+    with av.open(str(path), "w", format=file_format, options=file_options or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=codec_options or {})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def make_audio(path: Path) -> Path:
+    """A file with sound and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        for _ in range(10):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.rate = 44100
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def decode_all(path: Path) -> np.ndarray:
+    """Every frame as OpenCV decodes it, uint8 RGB (T, H, W, 3)."""
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        ok, image = capture.read()
+        if not ok:
+            capture.release()
+            return np.stack(frames)
+        frames.append(image[:, :, ::-1])
+
+
+def encode_images(frames: np.ndarray, extension: str = ".png") -> list[bytes]:
+    """Each RGB frame as the bytes of an image file; PNG keeps every level."""
+    return [cv2.imencode(extension, np.ascontiguousarray(frame[:, :, ::-1]))[1].tobytes() for frame in frames]
+
+
+def make_pickle(path: Path, frames: np.ndarray, label: int, video_id: str | None = None) -> Path:
+    """v1.5's pickle of a video, with PNG instead of JPEG."""
+    path.write_bytes(pickle.dumps((video_id or path.stem, label, encode_images(frames)), protocol=2))
+    return path
+
+
+def make_list(path: Path, lines: Sequence[str]) -> str:
+    """A list file; returns its path as a config has it."""
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def make_config(mode: str, filelist: str, model: dict | None = None, seed: int = 0, **keys: object) -> Config:
+    """A config of small clips (16 px, 2 segments, 4 classes) for one mode, read in this process."""
+    keys = {"short_size": 16, "target_size": 16, "batch_size": 2, "num_reader_threads": 0, **keys}
+    sections = {"TRAIN": Train(seed=seed)}
+    if mode == "train":
+        keys["seed"] = seed
+    sections[mode.upper()] = SECTIONS[mode](filelist=filelist, **keys)
+    return Config(MODEL=Model(**{"num_classes": 4, "seg_num": 2, **(model or {})}), **sections)
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[str]]:
+    """The log's lines while the block runs, as they come."""
+    lines: list[str] = []
+    handler, logger = logging.Handler(), logging.getLogger("zoo")
+    handler.emit = lambda record: lines.append(record.getMessage())
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

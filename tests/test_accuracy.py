@@ -1,0 +1,145 @@
+"""Loss, top-1 and top-5: against slow references, and as v1.5 logs them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.schema import Config, Model
+from metrics import get_metrics
+from metrics.accuracy import KineticsMetrics, Scores, label_ranks
+from utils.errors import InputError
+
+# Few values, so that there are ties.
+values = st.sampled_from([-math.inf, -2.5, -0.0, 0.0, 1.0, 1.0000001, 7.0, math.inf, math.nan])
+
+
+@st.composite
+def batches(draw, max_size: int = 6):
+    """logits (n, classes), labels (n,) and losses (n,)."""
+    classes = draw(st.integers(1, 8))
+    size = draw(st.integers(1, max_size))
+    logits = draw(st.lists(st.lists(values, min_size=classes, max_size=classes), min_size=size, max_size=size))
+    labels = draw(st.lists(st.integers(0, classes - 1), min_size=size, max_size=size))
+    losses = draw(st.lists(st.floats(0, 100, width=32), min_size=size, max_size=size))
+    return np.array(logits, np.float32), np.array(labels, np.int64), np.array(losses, np.float32)
+
+
+def slow_rank(row: list[float], label: int) -> int:
+    """By sorting. A label whose own logit is NaN comes after everything."""
+    if math.isnan(row[label]):
+        return len(row)
+    order = sorted(range(len(row)), key=lambda c: (math.isnan(row[c]), 0 if math.isnan(row[c]) else -row[c], c))
+    return order.index(label)
+
+
+@given(batches())
+def test_ranks_equal_a_sorted_reference(batch):
+    logits, labels, _ = batch
+    expected = [slow_rank(row, label) for row, label in zip(logits.tolist(), labels.tolist())]
+    assert label_ranks(logits, labels).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "row, label, rank",
+    [
+        ([0.1, 0.9, 0.5], 1, 0),
+        ([0.1, 0.9, 0.5], 0, 2),
+        ([3, 3, 3], 0, 0),  # of equals the lower class comes first
+        ([3, 3, 3], 2, 2),
+        ([math.nan, 0, math.nan], 1, 0),  # NaN is never better
+        ([math.nan, 5, 0], 0, 3),
+        ([-math.inf, math.nan], 0, 0),
+    ],
+)
+def test_ranks_by_hand(row, label, rank):
+    assert label_ranks(np.array([row], np.float32), np.array([label])).tolist() == [rank]
+
+
+def test_a_network_that_gives_nan_is_never_right():
+    metrics = KineticsMetrics(10)
+    scores = metrics.update(np.full(4, np.nan), np.full((4, 10), np.nan), np.arange(4))
+    assert scores.top1 == scores.top5 == 0 and math.isnan(scores.loss)
+
+
+@given(st.lists(batches(), min_size=1, max_size=5))
+def test_batches_of_any_sizes_weigh_what_they_should(several):
+    metrics, losses, ranks = KineticsMetrics(8), [], []
+    for logits, labels, batch_losses in several:
+        scores = metrics.update(batch_losses, logits, labels)
+        own = [slow_rank(row, label) for row, label in zip(logits.tolist(), labels.tolist())]
+        assert scores.samples == len(labels)
+        assert scores.loss == pytest.approx(math.fsum(batch_losses.tolist()) / len(labels))
+        assert scores.top1 == own.count(0) / len(own)
+        losses += batch_losses.tolist()
+        ranks += own
+    scores = metrics.scores()
+    assert scores.samples == len(ranks)
+    assert scores.loss == pytest.approx(math.fsum(losses) / len(losses))
+    assert scores.top1 == sum(rank < 1 for rank in ranks) / len(ranks)
+    assert scores.top5 == sum(rank < 5 for rank in ranks) / len(ranks)
+
+
+def test_a_small_last_batch_does_not_count_double():
+    """Three right of three, then none of one: 0.75, not the mean of the batches, 0.5."""
+    metrics = KineticsMetrics(6)
+    logits = np.eye(6, dtype=np.float32)
+    metrics.update(np.array([1.0, 1, 1]), logits[:3], np.array([0, 1, 2]))
+    metrics.update(np.array([5.0]), logits[5:], np.array([4]))
+    assert metrics.scores() == Scores(loss=2.0, top1=0.75, top5=0.75, samples=4)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4, 5])
+def test_with_five_classes_or_fewer_all_are_right_in_the_top_5(classes):
+    metrics = KineticsMetrics(classes)
+    logits = np.tile(np.arange(classes, dtype=np.float32), (classes, 1))
+    scores = metrics.update(np.zeros(classes), logits, np.arange(classes))
+    assert scores.top5 == 1.0 and scores.top1 == pytest.approx(1 / classes)
+
+
+def test_the_fifth_counts_and_the_sixth_does_not():
+    logits = np.tile(np.arange(10, 0, -1, dtype=np.float32), (10, 1))  # class 0 first
+    assert KineticsMetrics(10).update(np.zeros(10), logits, np.arange(10)).top5 == 0.5
+
+
+def test_reset_forgets():
+    metrics = KineticsMetrics(3)
+    metrics.update(np.ones(2), np.eye(3)[:2], np.array([0, 2]))
+    metrics.reset()
+    assert metrics.scores() == Scores(0.0, 0.0, 0.0, 0)
+    metrics.update(np.zeros(1), np.eye(3)[:1], np.array([0]))
+    assert metrics.scores() == Scores(0.0, 1.0, 1.0, 1)
+
+
+def test_many_float32_losses_are_added_exactly():
+    metrics = KineticsMetrics(2)
+    logits, labels = np.eye(2), np.array([0, 1])
+    metrics.update(np.full(2, 1e8, np.float32), logits, labels)
+    for _ in range(1000):
+        metrics.update(np.ones(2, np.float32), logits, labels)
+    assert metrics.scores().loss * 2002 == pytest.approx(2e8 + 2000, abs=0.1)
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(
+    "scores, line",
+    [
+        (Scores(math.log(400), 0.0, 0.015625, 64), "Loss: 5.991465, top1_acc: 0.00, top5_acc: 1.56"),
+        (Scores(0.0, 1.0, 1.0, 1), "Loss: 0.000000, top1_acc: 100.00, top5_acc: 100.00"),
+        (Scores(12.3456789, 0.7, 0.89999, 9), "Loss: 12.345679, top1_acc: 70.00, top5_acc: 90.00"),
+    ],
+)
+def test_scores_are_logged_as_v15_does(scores, line):
+    assert str(scores) == line
+
+
+def test_every_model_has_metrics_and_an_unknown_one_has_not():
+    config = Config(MODEL=Model(num_classes=7))
+    for name in ("TSM", "TSN", "tsm"):
+        assert get_metrics(name, "test", config).num_classes == 7
+    with pytest.raises(InputError, match="TSMM"):
+        get_metrics("TSMM", "test", config)

@@ -1,0 +1,284 @@
+"""The command lines: flags, the config under them, and errors of one line without a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.schema import Config
+from utils import cli, config
+from utils.errors import InputError
+from utils.log import logger
+
+ROOT = Path(__file__).resolve().parents[1]
+TSM = str(ROOT / "configs/tsm.txt")
+TSN = str(ROOT / "configs/tsn.txt")
+SCRIPTS = ("train.py", "test.py", "infer.py")
+
+
+def run_python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, *arguments]
+    variables = {**os.environ, **environment}
+    return subprocess.run(command, check=False, cwd=cwd, env=variables, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Runs one of the repository's scripts from another folder, where importing Paddle is an error."""
+    (tmp_path / "paddle.py").write_text("raise SystemExit('Paddle was imported')")
+
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
+        return run_python(str(ROOT / name), *arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+
+    return run
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+    """The lines of the log, whatever an earlier test did to the logger."""
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(logger, "propagate", False)
+    caplog.set_level(logging.INFO, logger=logger.name)
+    return caplog
+
+
+def load_script(name: str):
+    """A script as a module; `import test` would give Python's own."""
+    spec = importlib.util.spec_from_file_location(f"zoo_{name}", ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+train = load_script("train")
+
+
+def train_arguments(*flags: str) -> argparse.Namespace:
+    with mock.patch.object(sys, "argv", ["train.py", *flags]):
+        return train.parse_arguments()
+
+
+# Types of flags
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("True", True), ("true", True), ("TRUE", True), ("1", True), ("False", False), ("false", False), ("0", False)],
+)
+def test_boolean(text, value):
+    assert cli.boolean(text) is value
+
+
+@pytest.mark.parametrize("text", ["", "yes", "None", "2", " True", "bool(1)"])
+def test_what_is_no_boolean(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is neither True nor False"):
+        cli.boolean(text)
+
+
+@given(number=st.integers())
+def test_whole_numbers(number):
+    for kind, low in ((cli.positive_int, 1), (cli.count, 0)):
+        if number >= low:
+            assert kind(str(number)) == number
+        else:
+            with pytest.raises(argparse.ArgumentTypeError, match="whole number"):
+                kind(str(number))
+
+
+@pytest.mark.parametrize("text", ["", "1.5", "1e3", "x", "+1"])
+@pytest.mark.parametrize("kind", [cli.positive_int, cli.count])
+def test_what_is_no_whole_number(kind, text):
+    with pytest.raises(argparse.ArgumentTypeError, match="whole number"):
+        kind(text)
+
+
+def test_an_empty_path_is_no_flag(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cli.optional_path("") is None
+    assert cli.optional_path("a b/c") == "a b/c"
+    assert cli.optional_path("~/w") == "/home/me/w"
+    assert train_arguments("--resume=", "--pretrain=") == train_arguments()
+
+
+# The config under the flags
+
+TRAIN_FLAGS = {
+    "batch_size": st.integers(1, 512),
+    "learning_rate": st.floats(0, 10),
+    "epoch": st.integers(0, 100),
+    "enable_ce": st.booleans(),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(flags=st.fixed_dictionaries({}, optional=TRAIN_FLAGS))
+def test_a_flag_sets_its_key_and_an_unset_one_changes_nothing(flags):
+    file = config.load(TSM, Config)
+    loaded = train.load_config(train_arguments(f"--config={TSM}", *(f"--{key}={flags[key]}" for key in flags)))
+    changed = {key: value for key, value in flags.items() if not (key == "epoch" and value == 0)}
+    assert dataclasses.replace(file.TRAIN, **changed) == loaded.TRAIN
+    batch_size = flags.get("batch_size", file.VALID.batch_size)
+    assert dataclasses.replace(file.VALID, batch_size=batch_size) == loaded.VALID
+    assert (loaded.MODEL, loaded.TEST, loaded.INFER) == (file.MODEL, file.TEST, file.INFER)
+
+
+def test_v15s_defaults():
+    args = train_arguments()
+    assert (args.model_name, args.save_dir, args.valid_interval, args.log_interval) == ("TSM", "checkpoints", 1, 10)
+    assert (args.pretrain, args.resume, args.use_gpu, args.config) == (None, None, None, None)
+
+
+def test_v15s_flags_without_a_meaning_are_taken():
+    args = train_arguments("--no_use_pyreader", "--no_memory_optimize", "--use_gpu=False")
+    assert args.no_use_pyreader and args.no_memory_optimize and args.use_gpu is False
+
+
+def test_set_wins_over_the_flag_and_the_file(log):
+    args = train_arguments(f"--config={TSM}", "--epoch=3", "--set", "TRAIN.epoch=4", "--set=valid.filelist=my.list")
+    loaded = train.load_config(args)
+    assert (loaded.TRAIN.epoch, loaded.VALID.filelist) == (4, "my.list")
+
+
+def test_without_a_config_flag_it_is_the_models_own(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert train.load_config(train_arguments("--model_name=tsn")) == config.load(TSN, Config)
+
+
+def test_the_sections_in_use_are_logged_and_what_is_ignored(log, tmp_path):
+    path = tmp_path / "my.txt"
+    path.write_text("[TRAIN]\nnum_gpus = 8\nepoch = 33\n[TEST]\nbatch_size = 77\n")
+    train.load_config(train_arguments(f"--config={path}"))
+    assert log.messages[0] == f"{path}: TRAIN.num_gpus has no effect: CUDA_VISIBLE_DEVICES says which GPU is used"
+    assert [line.split(": ")[0] for line in log.messages[1:]] == ["MODEL", "TRAIN", "VALID"]
+    assert " epoch=33 " in log.messages[2]
+
+
+def test_a_config_of_another_model():
+    with pytest.raises(InputError) as caught:
+        train.load_config(train_arguments(f"--config={TSN}"))
+    assert str(caught.value) == f"{TSN} is a config of TSN, and --model_name is TSM"
+    assert train.load_config(train_arguments(f"--config={TSN}", "--model_name=tsn")).MODEL.name == "TSN"
+
+
+# The scripts as a user runs them
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_needs_no_paddle(script, name):
+    done = script(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {name}")
+    for flag in ("--model_name", "--config", "--use_gpu", "--batch_size", "--log_interval", "--set"):
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("train.py", ["--config=nowhere.txt"], "no config file nowhere.txt."),
+        ("test.py", [f"--config={TSN}"], f"{TSN} is a config of TSN, and --model_name is TSM"),
+        ("infer.py", [f"--config={TSM}", "--set=INFER.seg_nun=4"], "no key INFER.seg_nun; did you mean seg_num?"),
+        ("train.py", [f"--config={TSM}", "--set=epoch=4"], "--set epoch=4: the form is --set SECTION.key=value"),
+        ("train.py", [f"--config={TSM}", "--learning_rate=nan"], "TRAIN.learning_rate = nan: must be finite"),
+        ("train.py", [f"--config={TSM}", "--learning_rate=-1"], "TRAIN.learning_rate = -1.0: must be at least 0"),
+    ],
+)
+def test_an_input_error_is_one_line_and_code_1(script, name, arguments, message):
+    done = script(name, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "message"),
+    [
+        ("train.py", "--epochs=3", "unrecognized arguments: --epochs=3"),
+        ("train.py", "--epoc=3", "unrecognized arguments: --epoc=3"),  # no abbreviations
+        ("train.py", "--epoch=-1", "argument --epoch: '-1' is not a whole number of at least 0"),
+        ("test.py", "--batch_size=0", "argument --batch_size: '0' is not a positive whole number"),
+        ("test.py", "--use_gpu=maybe", "argument --use_gpu: 'maybe' is neither True nor False"),
+        ("infer.py", "--infer_topk=x", "argument --infer_topk: 'x' is not a positive whole number"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_code_2(script, name, flag, message):
+    done = script(name, flag)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {message} (see {name} --help)\n"
+
+
+# run()
+
+ENDINGS = {
+    "nothing": ("pass", 0, ""),
+    "a code": ("return 3", 3, ""),
+    "bad input": ("raise InputError('no such thing')", 1, "error: no such thing\n"),
+    "Ctrl-C": ("raise KeyboardInterrupt", 130, "stopped.\n"),
+    "SIGTERM": ("signal.raise_signal(signal.SIGTERM)", 143, ""),
+    "exit": ("sys.exit(5)", 5, ""),
+}
+BODY = """
+import signal, sys
+from utils import cli
+from utils.errors import InputError
+def main():
+    try:
+        {}
+    finally:
+        print("cleaned up")
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_ending_has_its_code_and_cleans_up(ending):
+    statement, code, said = ENDINGS[ending]
+    done = run_python("-c", BODY.format(statement), cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "cleaned up\n", said)
+
+
+def test_a_bug_of_ours_keeps_its_traceback():
+    done = run_python("-c", BODY.format("raise ValueError('a bug')"), cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback") and "ValueError: a bug" in done.stderr
+
+
+@pytest.fixture
+def waiting_process():
+    """A command line that waits for a line on stdin, and then prints a lot."""
+    body = BODY.format("print('ready', flush=True); sys.stdin.readline(); print('x' * 1_000_000)")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", body], cwd=ROOT, text=True, **pipes)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_sigterm_from_outside(waiting_process):
+    waiting_process.send_signal(signal.SIGTERM)
+    out, error = waiting_process.communicate(timeout=60)
+    assert (waiting_process.returncode, out, error) == (143, "cleaned up\n", "")
+
+
+def test_a_reader_that_goes_away_is_no_error(waiting_process):
+    waiting_process.stdout.close()  # as `| head` does
+    waiting_process.stdin.write("go on\n")
+    waiting_process.stdin.close()
+    assert waiting_process.wait(timeout=60) == 141
+    assert waiting_process.stderr.read() == ""
+    waiting_process.stdin = waiting_process.stdout = None  # for communicate()

@@ -1,0 +1,184 @@
+"""The three commands, as a user types them, on moving shapes with a tiny network."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from visualdl import LogReader
+
+from utils.fluid_vars import VariableStore
+
+FLAGS = {
+    "FLAGS_fast_eager_deletion_mode": "1",
+    "FLAGS_eager_delete_tensor_gb": "0.0",
+    "FLAGS_fraction_of_gpu_memory_to_use": "0.98",
+    "FLAGS_no_such_thing": "1",
+}
+CONFIG = """
+MODEL: {{name: TSM, num_classes: 4, seg_num: 4, num_layers: 18, base_width: 8, class_names: "{data}/label.txt"}}
+TRAIN:
+  filelist: "{data}/train.list"
+  short_size: 32
+  target_size: 32
+  batch_size: 6
+  epoch: 2
+  learning_rate: 0.02
+  flip: False
+  num_reader_threads: 2
+VALID: {{filelist: "{data}/val.list", short_size: 32, target_size: 32, batch_size: 4}}
+TEST: {{filelist: "{data}/val.list", short_size: 32, target_size: 32, batch_size: 4}}
+INFER: {{filelist: "{data}/infer.list", short_size: 32, target_size: 32}}
+"""
+
+
+@pytest.fixture(scope="module")
+def config(moving_shapes, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(CONFIG.format(data=moving_shapes))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(config, run_cli, tmp_path_factory):
+    """A finished training: its folder and its output."""
+    folder = tmp_path_factory.mktemp("trained")
+    result = run_cli(
+        *("train.py", "--model_name=tsm", f"--config={config}", "--pretrain=none", f"--save_dir={folder}"),
+        *("--log_interval=1", "--no_use_pyreader", "--enable_ce=True"),
+        **FLAGS,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder, result.stdout
+
+
+def test_train_says_what_it_does(trained):
+    output = trained[1]
+    number, percent = r"\d+\.\d{6}", r"\d+\.\d\d"
+    line = rf"\[TRAIN\] Epoch 1, iter 2  Loss: {number}, top1_acc: {percent}, top5_acc: 100\.00, [\d.]+ videos/s, "
+    assert re.search(line, output)
+    assert "[TRAIN] Epoch 1 training finished, average time: " in output
+    assert re.search(rf"\[TEST\] Finish  Loss: {number}, top1_acc: .* over 9 videos", output)
+    assert "on CPU, 2 threads" in output
+    assert "FLAGS_eager_delete_tensor_gb=0.0 is in force" in output
+    assert "FLAGS_fraction_of_gpu_memory_to_use=0.98 has no effect on a CPU" in output
+    assert "FLAGS_no_such_thing=1 is ignored: this Paddle has no such flag" in output
+    assert "--no_use_pyreader has no effect" in output
+    assert re.search(r"^kpis\ttrain_cost_card1\t[\d.]+\nkpis\ttrain_speed_card1\t[\d.]+$", output, re.MULTILINE)
+
+
+def test_train_leaves_checkpoints_and_curves(trained):
+    folder = trained[0]
+    assert sorted(path.name for path in folder.iterdir()) == ["TSM_best", "TSM_epoch0", "TSM_epoch1", "visualdl"]
+    names = VariableStore(folder / "TSM_epoch1").names()
+    assert {"conv1_weights", "fc_0.w_0", "fc_0.b_0_velocity_0", "@LR_DECAY_COUNTER@", "checkpoint.json"} <= names
+    reader = LogReader(file_path=str(next((folder / "visualdl").glob("vdlrecords.*.log"))))
+    for phase, steps in (("train", [0, 1, 2, 3, 4, 5]), ("valid", [3, 6])):
+        tags = ["loss", "top1", "top5", "reader_ms", "compute_ms"] + ["learning_rate"] * (phase == "train")
+        for tag in tags:
+            assert [point.id for point in reader.get_data("scalar", f"{phase}/{tag}")] == steps, (phase, tag)
+
+
+def test_resumed_training_equals_one_in_a_piece(trained, config, run_cli, tmp_path):
+    result = run_cli(
+        *("train.py", f"--config={config}", f"--save_dir={tmp_path}", f"--resume={trained[0]}/TSM_epoch0"),
+        "--valid_interval=0",
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "62 momenta, from epoch 1, step 3" in result.stdout
+    resumed, whole = VariableStore(tmp_path / "TSM_epoch1"), VariableStore(trained[0] / "TSM_epoch1")
+    assert resumed.names() == whole.names()
+    assert [name for name in whole.names() - {"checkpoint.json"} if resumed.raw(name) != whole.raw(name)] == []
+
+
+def test_test_counts_every_video(trained, config, run_cli):
+    result = run_cli("test.py", "--model_name=TSM", f"--config={config}", f"--weights={trained[0]}/TSM_best")
+    assert result.returncode == 0, result.stderr
+    best = json.loads((trained[0] / "TSM_best/checkpoint.json").read_text())["best_top1"]
+    finish = re.search(r"\[EVAL\] eval finished\.  .* top1_acc: ([\d.]+), .* over 9 of 9 videos", result.stdout)
+    assert float(finish.group(1)) == pytest.approx(100 * best, abs=0.006)
+
+
+def test_infer_writes_both_results(trained, config, run_cli, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "weights"), "gztar", trained[0], "TSM_best")
+    result = run_cli(
+        *("infer.py", f"--config={config}", f"--weights={archive}", f"--save_dir={tmp_path}", "--infer_topk=3"),
+    )
+    assert result.returncode == 0, result.stderr
+    content = (tmp_path / "TSM_infer_result.pkl").read_bytes()
+    assert content[:1] == b"("  # protocol 0 has no header
+    rows = pickle.loads(content)
+    assert len(rows) == 9
+    names = ["down", "left", "right", "up"]
+    for row, (video, probabilities, classes) in zip(json.loads((tmp_path / "TSM_infer_result.json").read_text()), rows):
+        assert (
+            len(classes) == 3 and probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1.0001
+        )
+        assert row["video"] == video
+        assert [(top["class"], top["name"], top["probability"]) for top in row["top"]] == [
+            (index, names[index], probability) for index, probability in zip(classes, probabilities)
+        ]
+    assert re.search(r"^backwards\.mp4\n +\d+\.\d\d%  (down|left|right|up)$", result.stdout, re.MULTILINE)
+
+
+def test_infer_keeps_the_others_when_a_video_is_bad(trained, config, run_cli, moving_shapes, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "my.list").write_text(f"{moving_shapes}/backwards.mp4\n{tmp_path}/text.mp4\nmissing.mp4 3\n")
+    result = run_cli(
+        *("infer.py", f"--config={config}", f"--weights={trained[0]}/TSM_best", f"--filelist={tmp_path}/my.list"),
+        f"--save_dir={tmp_path}",
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: 2 of 3 videos of ")
+    assert "text.mp4 (line 2): it is no video" in result.stderr
+    assert "missing.mp4 (line 3): there is no such file" in result.stderr
+    assert [row["video"] for row in json.loads((tmp_path / "TSM_infer_result.json").read_text())] == [
+        f"{moving_shapes}/backwards.mp4"
+    ]
+
+
+def test_script_works_from_any_folder(trained, config, moving_shapes, tmp_path):
+    script = Path(__file__).resolve().parents[1] / "scripts/test/test_tsm.sh"
+    environment = {
+        **os.environ,
+        "ZOO_VENV": "none",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "WEIGHTS": f"{trained[0]}/TSM_epoch1",
+    }
+    command = ["bash", str(script), f"--config={config}", "--batch_size=9", "--use_gpu=False"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "[EVAL] Batch 0  Loss: " in result.stdout and "over 9 of 9 videos" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train.py", "--model_nam=TSM"], "unrecognized arguments: --model_nam=TSM"),
+        (["train.py", "--config=configs/tsn.txt"], "configs/tsn.txt is a config of TSN, and --model_name is TSM"),
+        (["train.py", "--set", "TRAIN.batchsize=4"], "no key TRAIN.batchsize; did you mean batch_size?"),
+        (["train.py", "--model_name=TMS"], "no config file configs/tms.txt; did you mean configs/ts"),
+        (["test.py", "--use_gpu=True"], "this Paddle"),
+        (["test.py", "--set", "TEST.filelist=no.list"], "no list no.list (TEST.filelist)"),
+        (["infer.py", "--filelist={data}/infer.list", "--weights=nowhere"], "no weights at nowhere"),
+        (["infer.py", "--filelist={data}/infer.list"], "without a network"),
+        (["infer.py", "--config={config}", "--weights={trained}"], "holds no weights of this TSM"),
+        (["test.py", "--config={config}", "--weights={trained}/TSM_best", "--set", "MODEL.num_classes=5"], "fc_0.w_0"),
+        (["train.py", "--config={config}", "--resume={trained}/TSM_epoch1"], "has had its 2 epochs"),
+        (["train.py", "--config={config}"], "no weights are published for this network"),
+    ],
+)
+def test_bad_input_is_one_message(arguments, message, trained, config, moving_shapes, run_cli, tmp_path):
+    places = {"data": moving_shapes, "config": config, "trained": trained[0]}
+    cache = {"PADDLE_WEIGHTS_HOME": str(tmp_path), "PADDLE_WEIGHTS_MIRROR": tmp_path.as_uri()}
+    result = run_cli(*(argument.format(**places) for argument in arguments), **cache)
+    assert result.returncode in (1, 2)
+    assert message.lower() in result.stderr.lower()
+    assert result.stderr.startswith("error: ") and "Traceback" not in result.stderr + result.stdout

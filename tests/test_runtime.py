@@ -1,0 +1,225 @@
+"""How Paddle is started: threads, memory flags, device. Paddle itself is imported in one subprocess only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils import runtime
+
+ROOT = Path(__file__).resolve().parents[1]
+FRACTION, ALLOCATOR = "FLAGS_fraction_of_gpu_memory_to_use", "FLAGS_allocator_strategy"
+
+
+@pytest.fixture(autouse=True)
+def no_flags(monkeypatch):
+    """No FLAGS_* of the outside; what a test sets is gone after it."""
+    for name in [name for name in os.environ if name.startswith("FLAGS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv(ALLOCATOR, raising=False)
+    yield
+    os.environ.pop(ALLOCATOR, None)
+
+
+class FakePaddle:
+    """Knows these flags, and holds these values, whatever the environment says."""
+
+    def __init__(self, **flags: object):
+        self.flags = flags
+
+    def get_flags(self, name: str) -> dict[str, object]:
+        if name not in self.flags:
+            raise ValueError(f"Flag {name} cannot get its value through this function.")
+        return {name: self.flags[name]}
+
+
+# What is said of the flags
+
+
+def test_each_flag_of_the_environment_has_its_line(monkeypatch):
+    paddle = FakePaddle(
+        **{FRACTION: 0.98, ALLOCATOR: "naive_best_fit", "FLAGS_check_nan_inf": False, "FLAGS_unset": 1},
+        FLAGS_eager_delete_tensor_gb=0.0,
+    )
+    monkeypatch.setenv(FRACTION, "0.98")
+    monkeypatch.setenv(ALLOCATOR, "naive_best_fit")
+    monkeypatch.setenv("FLAGS_eager_delete_tensor_gb", "0.0")
+    monkeypatch.setenv("FLAGS_check_nan_inf", "perhaps")
+    monkeypatch.setenv("FLAGS_gone", "1")
+    monkeypatch.setenv("OTHER", "1")
+    assert runtime.describe_flags(paddle, True, {ALLOCATOR: "added: for a test"}) == [
+        "FLAGS_allocator_strategy=naive_best_fit is in force (added: for a test)",
+        "FLAGS_check_nan_inf=perhaps is ignored: not a value it takes; in force is False",
+        "FLAGS_eager_delete_tensor_gb=0.0 is in force",
+        "FLAGS_fraction_of_gpu_memory_to_use=0.98 is in force",
+        "FLAGS_gone=1 is ignored: this Paddle has no such flag",
+    ]
+    on_cpu = runtime.describe_flags(paddle, False, {})
+    assert on_cpu[0] == "FLAGS_allocator_strategy=naive_best_fit is in force"
+    assert on_cpu[3] == "FLAGS_fraction_of_gpu_memory_to_use=0.98 has no effect on a CPU"
+
+
+def test_no_flags_no_lines():
+    assert runtime.describe_flags(FakePaddle(FLAGS_unset=1), True, {}) == []
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_words_for_true_and_false(value):
+    right, wrong = ("1", "true", "True", "yes", "T", "y"), ("0", "false", "False", "no", "F", "n")
+    if not value:
+        right, wrong = wrong, right
+    assert all(runtime._same(text, value) for text in right)
+    assert not any(runtime._same(text, value) for text in (*wrong, "", "2", "maybe"))
+
+
+@given(value=st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.booleans())
+def test_a_value_written_out_is_the_same(value):
+    assert runtime._same(str(value), value)
+    if not isinstance(value, str):
+        assert not runtime._same("not a value", value)
+
+
+@given(value=st.floats(-1e6, 1e6))
+def test_another_number_is_not_the_same(value):
+    assert not runtime._same(str(value + max(1.0, abs(value))), value)
+
+
+# The allocator that v1.5's memory fraction needs
+
+
+@pytest.mark.parametrize(
+    ("use_gpu", "driver", "fraction", "allocator", "added"),
+    [
+        (None, True, "0.98", None, True),
+        (True, True, "0.98", None, True),
+        (False, True, "0.98", None, False),
+        (None, False, "0.98", None, False),
+        (None, True, None, None, False),
+        (None, True, "0.98", "auto_growth", False),
+    ],
+)
+def test_the_allocator_is_added_when_it_is_needed(monkeypatch, use_gpu, driver, fraction, allocator, added):
+    monkeypatch.setattr(runtime, "_has_nvidia_driver", lambda: driver)
+    for name, value in ((FRACTION, fraction), (ALLOCATOR, allocator)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    said = runtime._add_allocator(use_gpu)
+    assert said == ({ALLOCATOR: f"added: {FRACTION} needs it"} if added else {})
+    assert os.environ.get(ALLOCATOR) == ("naive_best_fit" if added else allocator)
+
+
+def test_a_driver_is_seen_by_its_tool(monkeypatch):
+    monkeypatch.setattr(runtime, "Path", lambda path: SimpleNamespace(exists=lambda: False))
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
+    assert not runtime._has_nvidia_driver()
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: f"/usr/bin/{name}" if name == "nvidia-smi" else None)
+    assert runtime._has_nvidia_driver()
+
+
+@pytest.mark.parametrize("device", ["/dev/nvidiactl", "/dev/dxg"])
+def test_a_driver_is_seen_by_its_device(monkeypatch, device):
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
+    monkeypatch.setattr(runtime, "Path", lambda path: SimpleNamespace(exists=lambda: path == device))
+    assert runtime._has_nvidia_driver()
+
+
+# Threads
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000\n", 6),
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 1),
+        ("50000 100000\n", 1),
+        ("900000 100000\n", 6),
+        ("nonsense\n", 6),
+        (None, 6),
+    ],
+)
+def test_usable_cores(monkeypatch, tmp_path, quota, cores):
+    path = tmp_path / "cpu.max"
+    if quota is not None:
+        path.write_text(quota)
+    monkeypatch.setattr(runtime, "Path", lambda name: path if name == "/sys/fs/cgroup/cpu.max" else None)
+    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    assert runtime.usable_cores() == cores
+
+
+def test_usable_cores_where_there_is_no_affinity(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, "Path", lambda name: tmp_path / "missing")
+    monkeypatch.delattr(runtime.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: 3)
+    assert runtime.usable_cores() == 3
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: None)
+    assert runtime.usable_cores() == 1
+
+
+# No GPU
+
+
+@pytest.mark.parametrize(
+    ("cuda", "visible", "parts"),
+    [
+        (False, None, ["is built for CPUs", "bash scripts/setup_env.sh --gpu", "leave --use_gpu out"]),
+        (True, None, ["no GPU is visible. See what nvidia-smi says", "leave --use_gpu out"]),
+        (True, "", ["CUDA_VISIBLE_DEVICES is ''.", "leave --use_gpu out"]),
+        (True, "7", ["CUDA_VISIBLE_DEVICES is '7'.", "leave --use_gpu out"]),
+    ],
+)
+def test_the_message_without_a_gpu_says_what_to_do(monkeypatch, cuda, visible, parts):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    paddle = SimpleNamespace(is_compiled_with_cuda=lambda: cuda, __version__="9.9")
+    said = runtime._no_gpu(paddle)
+    assert said.startswith("--use_gpu=True, but ")
+    assert all(part in said for part in parts)
+
+
+BODY = """
+from utils import cli, runtime
+from utils.log import set_up_logging
+def main():
+    set_up_logging()
+    runtime.start_paddle(False)
+    import paddle
+    print(paddle.get_device(), paddle.ones([2]).sum().item())
+    runtime.start_paddle(None)
+    print(paddle.get_device())
+    runtime.start_paddle(True)
+cli.run(main)
+"""
+
+
+def test_paddle_starts_on_the_cpu_and_insists_on_a_gpu_in_vain():
+    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", ALLOCATOR)}
+    environment.update({"CUDA_VISIBLE_DEVICES": "", FRACTION: "0.98", "FLAGS_check_nan_inf": "1", "FLAGS_gone": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", BODY],
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    lines = [line.partition("]: ")[2] or line for line in done.stdout.splitlines()]
+    assert done.returncode == 1, done.stderr
+    assert lines[0].startswith("Paddle ")
+    assert lines[0].endswith(f" on CPU, {runtime.usable_cores()} threads (asked for)")
+    assert "FLAGS_check_nan_inf=1 is in force" in lines
+    assert f"{FRACTION}=0.98 has no effect on a CPU" in lines
+    assert "FLAGS_gone=1 is ignored: this Paddle has no such flag" in lines
+    assert "cpu 2.0" in lines and "cpu" in lines
+    errors = done.stderr.splitlines()  # a driver without a GPU may say so in a line before
+    assert errors[-1].startswith("error: --use_gpu=True, but ") and "leave --use_gpu out" in errors[-1]
+    assert "OMP_NUM_THREADS" not in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,128 @@
+"""Which frames make a clip: v1.5's rule, and what must hold of every clip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datareader.sampling import segment_indices
+
+lengths = st.integers(1, 2000)
+segments = st.integers(1, 32)
+seglens = st.integers(1, 8)
+modes = st.sampled_from(["train", "test mp4", "test pkl"])
+
+
+def draw(mode: str, num_frames: int, seg_num: int, seglen: int, seed: int = 0) -> list[int]:
+    rng = np.random.default_rng(seed) if mode == "train" else None
+    return segment_indices(num_frames, seg_num, seglen, rng=rng, legacy_pkl=mode == "test pkl")
+
+
+def contract_indices(num_frames: int, seg_num: int, seglen: int, file_format: str) -> list[int]:
+    """The contract's sentences in test mode, one by one: the reference."""
+    d = int(num_frames / seg_num)
+    out = []
+    for i in range(seg_num):
+        if d < 1:
+            first = i
+        elif d < seglen:
+            first = i * d
+        elif file_format == "mp4":
+            first = i * d + (d - 1) // 2
+        else:
+            first = i * d + (d - seglen) // 2
+        for number in range(first, first + seglen):
+            while number >= num_frames:
+                number -= num_frames
+            out.append(number)
+    return out
+
+
+@pytest.mark.contract
+@given(lengths, segments, seglens, st.sampled_from(["mp4", "pkl"]))
+def test_test_mode_is_the_contracts_rule(num_frames, seg_num, seglen, file_format):
+    got = draw(f"test {file_format}", num_frames, seg_num, seglen)
+    assert got == contract_indices(num_frames, seg_num, seglen, file_format)
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(
+    "num_frames, seg_num, seglen, file_format, expected",
+    [
+        (80, 8, 1, "mp4", [4, 14, 24, 34, 44, 54, 64, 74]),  # d = 10
+        (79, 8, 1, "mp4", [4, 13, 22, 31, 40, 49, 58, 67]),  # d = 9; what is left at the end is never seen
+        (8, 8, 1, "mp4", [0, 1, 2, 3, 4, 5, 6, 7]),
+        (5, 8, 1, "mp4", [0, 1, 2, 3, 4, 0, 1, 2]),
+        (1, 3, 1, "pkl", [0, 0, 0]),
+        (20, 2, 5, "mp4", [4, 5, 6, 7, 8, 14, 15, 16, 17, 18]),
+        (20, 2, 5, "pkl", [2, 3, 4, 5, 6, 12, 13, 14, 15, 16]),
+        (20, 2, 8, "mp4", [4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16, 17, 18, 19, 0, 1]),  # mp4's places wrap at the end
+        (6, 3, 4, "mp4", [0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 0, 1]),  # segments shorter than seglen
+    ],
+)
+def test_worked_examples(num_frames, seg_num, seglen, file_format, expected):
+    assert draw(f"test {file_format}", num_frames, seg_num, seglen) == expected
+
+
+@given(lengths, segments, seglens, modes, st.integers(0, 99))
+def test_every_clip_has_the_right_size_and_only_frames_that_exist(num_frames, seg_num, seglen, mode, seed):
+    indices = draw(mode, num_frames, seg_num, seglen, seed)
+    assert len(indices) == seg_num * seglen
+    assert all(type(index) is int and 0 <= index < num_frames for index in indices)
+
+
+@given(lengths, segments, seglens, modes, st.integers(0, 99))
+def test_the_frames_of_a_segment_are_consecutive(num_frames, seg_num, seglen, mode, seed):
+    indices = np.array(draw(mode, num_frames, seg_num, seglen, seed)).reshape(seg_num, seglen)
+    assert ((indices[:, 1:] - indices[:, :-1]) % num_frames == 1 % num_frames).all()
+
+
+@given(st.integers(1, 60), segments, seglens, modes, st.integers(0, 99))
+def test_each_segments_first_frame_is_inside_the_segment(segment_length, seg_num, seglen, mode, seed):
+    num_frames = segment_length * seg_num + seed % seg_num
+    firsts = draw(mode, num_frames, seg_num, seglen, seed)[::seglen]
+    assert [first // segment_length for first in firsts] == list(range(seg_num))
+    assert firsts == sorted(firsts)
+
+
+@given(st.integers(1, 60), segments, seglens, st.sampled_from(["train", "test pkl"]), st.integers(0, 99))
+def test_long_segments_hold_all_their_frames(room, seg_num, seglen, mode, seed):
+    """In training and for pickles; v1.5's mp4 test rule does not promise it."""
+    length = seglen + room
+    indices = np.array(draw(mode, length * seg_num, seg_num, seglen, seed)).reshape(seg_num, seglen)
+    assert (indices // length == np.arange(seg_num)[:, None]).all()
+
+
+@given(st.integers(1, 31), seglens, modes)
+def test_a_video_with_fewer_frames_than_segments_begins_again(num_frames, seglen, mode):
+    firsts = draw(mode, num_frames, 32, seglen)[::seglen]
+    assert firsts == [segment % num_frames for segment in range(32)]
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("seg_num, length, seglen", [(1, 5, 1), (3, 10, 1), (2, 10, 4), (4, 6, 6)])
+def test_training_draws_cover_the_whole_range_and_nothing_else(seg_num, length, seglen):
+    rng = np.random.default_rng(0)
+    seen = [set() for _ in range(seg_num)]
+    for _ in range(600):
+        indices = segment_indices(seg_num * length, seg_num, seglen, rng=rng)
+        for segment, first in enumerate(indices[::seglen]):
+            seen[segment].add(first - segment * length)
+    assert seen == [set(range(length - seglen + 1))] * seg_num
+
+
+def test_training_draws_every_segment_for_itself():
+    offsets = {tuple(np.array(segment_indices(30, 3, rng=np.random.default_rng(seed))) % 10) for seed in range(40)}
+    assert len(offsets) > 30
+
+
+@given(lengths, segments, seglens, st.integers(0, 2**63))
+def test_training_draws_are_reproducible(num_frames, seg_num, seglen, seed):
+    once, again = (draw("train", num_frames, seg_num, seglen, seed) for _ in range(2))
+    assert once == again
+
+
+def test_other_seeds_draw_other_places():
+    assert len({tuple(draw("train", 800, 8, 1, seed)) for seed in range(20)}) == 20

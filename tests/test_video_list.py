@@ -1,0 +1,150 @@
+"""List files: what a line means, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datareader.video_list import Video, read_video_list, resolve
+from utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("lists")
+
+
+def read(folder: Path, text: str | bytes, labelled: bool = True, num_classes: int = 10) -> list[Video]:
+    path = folder / "some.list"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_video_list(str(path), num_classes=num_classes, labelled=labelled, key="TRAIN.filelist")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a.mp4 3\n", [("a.mp4", 3, 1)]),
+        ("a.mp4 3", [("a.mp4", 3, 1)]),
+        ("my clips/a b  c.mp4 3\n", [("my clips/a b  c.mp4", 3, 1)]),
+        ("a.mp4\t3\n", [("a.mp4", 3, 1)]),
+        ("a\tb.mp4 \t 3 \t\n", [("a\tb.mp4", 3, 1)]),
+        ("\n a.mp4 0\n \n\t\nb.mp4 9\n\n", [("a.mp4", 0, 2), ("b.mp4", 9, 5)]),
+        ("a.mp4 1\r\nb c.mp4 2\r\n", [("a.mp4", 1, 1), ("b c.mp4", 2, 2)]),
+        ("漢字 ü.mp4 1\n", [("漢字 ü.mp4", 1, 1)]),
+        ("\ufeffa.mp4 1\n", [("a.mp4", 1, 1)]),  # as Windows' editor saves it
+        ("a\u2028b.mp4 1\na\x0cb.mp4 2\n", [("a\u2028b.mp4", 1, 1), ("a\x0cb.mp4", 2, 2)]),
+        ("run 12 3\n", [("run 12", 3, 1)]),
+    ],
+)
+def test_lines_with_labels(folder, text, expected):
+    assert read(folder, text) == [Video(*each) for each in expected]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a.mp4\n", [("a.mp4", None, 1)]),
+        ("a b.mp4\n\nc.mp4\n", [("a b.mp4", None, 1), ("c.mp4", None, 3)]),
+        ("a.mp4 3\nb.mp4\n", [("a.mp4", 3, 1), ("b.mp4", None, 2)]),
+        ("a.mp4 999\n", [("a.mp4", 999, 1)]),  # nobody looks at it
+        ("12\n", [("12", None, 1)]),
+    ],
+)
+def test_lines_without_labels(folder, text, expected):
+    assert read(folder, text, labelled=False) == [Video(*each) for each in expected]
+
+
+@pytest.mark.parametrize("beside", ["the list", "the current folder"])
+def test_a_file_whose_name_ends_in_a_number_is_no_label(tmp_path, monkeypatch, beside):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (tmp_path if beside == "the list" else here).joinpath("take 2").touch()
+    assert read(tmp_path, "take 2\ntake 3\n", labelled=False) == [Video("take 2", None, 1), Video("take", 3, 2)]
+    assert read(tmp_path, "take 2\n", labelled=True) == [Video("take", 2, 1)]
+
+
+@pytest.mark.parametrize("line", ["b.mp4", "b.mp4 x", "b.mp4 1.5", "7", "b.mp4,3"])
+def test_a_missing_label_is_named_with_its_line(folder, line):
+    with pytest.raises(InputError, match=r"some\.list, line 3: .*" + re.escape(line) + ".*has no label"):
+        read(folder, f"a.mp4 1\n\n{line}\n")
+
+
+@pytest.mark.parametrize("label", [-1, 10, 400])
+def test_a_label_out_of_range_is_named_with_its_line(folder, label):
+    with pytest.raises(InputError, match=rf"some\.list, line 2: label {label} .* 10 classes, 0 to 9 .*num_classes"):
+        read(folder, f"a.mp4 9\nb.mp4 {label}\n")
+
+
+@pytest.mark.parametrize("text", ["", "\n \n\t\r\n"])
+def test_an_empty_list(folder, text):
+    with pytest.raises(InputError, match=r"some\.list \(TRAIN\.filelist\) is empty"):
+        read(folder, text)
+
+
+def test_a_missing_list_names_the_key_and_the_remedy():
+    with pytest.raises(InputError) as caught:
+        read_video_list("no/such.list", num_classes=4, labelled=True, key="VALID.filelist")
+    for part in ("no/such.list", "VALID.filelist", "`path label`", "dataset/README.md", "--set VALID.filelist=PATH"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_no_list_at_all_names_the_key(nothing):
+    with pytest.raises(InputError, match=r"set INFER\.filelist"):
+        read_video_list(nothing, num_classes=4, labelled=False, key="INFER.filelist")
+
+
+@pytest.mark.parametrize("kind", ["a folder", "not UTF-8"])
+def test_what_is_no_text_file_is_named(tmp_path, kind):
+    path = tmp_path / "odd.list"
+    path.mkdir() if kind == "a folder" else path.write_bytes(b"caf\xe9.mp4 1\n")
+    with pytest.raises(InputError, match=r"cannot read the list .*odd\.list \(TEST\.filelist\)"):
+        read_video_list(str(path), num_classes=4, labelled=True, key="TEST.filelist")
+
+
+def test_paths_are_looked_for_here_and_then_beside_the_list(tmp_path, monkeypatch):
+    here, beside = tmp_path / "here", tmp_path / "beside"
+    for each in (here, beside):
+        each.mkdir()
+    monkeypatch.chdir(here)
+    for place in (here / "both.mp4", beside / "both.mp4", beside / "sub.mp4"):
+        place.touch()
+    assert resolve("both.mp4", beside).resolve() == here / "both.mp4"
+    assert resolve("sub.mp4", beside) == beside / "sub.mp4"
+    assert resolve("nowhere.mp4", beside) == beside / "nowhere.mp4"
+    assert resolve(str(tmp_path / "x.mp4"), beside) == tmp_path / "x.mp4"
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b"])
+def test_a_path_that_no_file_can_have_is_just_not_there(tmp_path, path):
+    assert resolve(path, tmp_path) == tmp_path / path
+    assert read(tmp_path, f"{path} 3\n", labelled=False) == [Video(path, 3, 1)]
+
+
+# Any text of one line. What begins or ends with space cannot be told from the line's own.
+paths = (
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\ufeff"), min_size=1, max_size=30)
+    .map(str.strip)
+    .filter(bool)
+)
+entries = st.tuples(paths, st.integers(0, 9), st.sampled_from([" ", "\t", "   "]), st.integers(0, 2))
+
+
+@given(st.lists(entries, min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_what_is_written_is_read(folder, entries, newline, last_newline):
+    lines, expected = [], []
+    for path, label, space, blank_lines in entries:
+        lines += [" "] * blank_lines + [f"{path}{space}{label}{space}"]
+        expected.append(Video(path, label, len(lines)))
+    text = newline.join(lines) + (newline if last_newline else "")
+    assert read(folder, text) == expected
+
+
+@given(st.lists(paths.filter(lambda path: not path[-1].isdigit()), min_size=1, max_size=8))
+def test_what_is_written_without_labels_is_read(folder, paths):
+    assert read(folder, "\n".join(paths), labelled=False) == [Video(path, None, n) for n, path in enumerate(paths, 1)]
