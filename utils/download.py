@@ -183,7 +183,8 @@ def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
                 read_to_end(tar)
         except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
             start = archive.read_bytes()[:40]
-            raise InputError(f"it is no whole .tar.gz ({error}; it starts with {start!r})") from error
+            reason = str(error).partition(":\n")[0]  # a line for each kind of compression follows
+            raise InputError(f"it is no whole .tar.gz ({reason}; it starts with {start!r})") from error
         _drop_single_top(target)
         check(target)
 

@@ -132,7 +132,8 @@ def _read_archive(path: Path) -> dict[str, bytes]:
                     files[Path(member.name).name] = archive.extractfile(member).read()
             read_to_end(archive)
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise InputError(f"{path} is no .tar.gz of a weights folder, or is damaged: {error}") from error
+        reason = str(error).partition(":\n")[0]  # a line for each kind of compression follows
+        raise InputError(f"{path} is no .tar.gz of a weights folder, or is damaged: {reason}") from error
     return files
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from datareader.labels import csv_rows, write_class_names
+from kinetics_csv import csv_rows
+
+from datareader.labels import write_class_names
 from utils import cli
 from utils.errors import InputError
 

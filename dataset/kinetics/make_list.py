@@ -13,7 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from datareader.labels import NO_LABEL, Clip, find_label_file, read_class_names, read_clips
+from kinetics_csv import NO_LABEL, Clip, find_label_file, read_clips
+
+from datareader.labels import read_class_names
 from utils import cli
 from utils.errors import InputError
 from utils.files import atomic_file

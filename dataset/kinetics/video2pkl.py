@@ -24,12 +24,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from kinetics_csv import Clip, find_label_file, read_clips
 from make_list import VideoFolder, class_indices, unique_clips
 
-from datareader.labels import Clip, find_label_file, read_clips
 from utils import cli
 from utils.errors import InputError
 from utils.files import atomic_file, make_folder
+from utils.log import Progress
 
 JPEG_QUALITY = 95
 PROGRESS_EVERY_S = 5.0
@@ -100,35 +101,23 @@ class Tally:
     """
 
     def __init__(self, total: int):
-        self.total = total
         self.counts: collections.Counter[str] = collections.Counter()
         self.report: list[tuple[str, str, str]] = []  # (outcome, video id, what is wrong)
-        self._start = self._said = time.monotonic()
+        self._progress = Progress(total)
+        self._said = time.monotonic()
 
     def add(self, video_id: str, outcome: str, problem: str) -> None:
         """Counts one video; one that has a problem goes to the report."""
         self.counts[outcome] += 1
+        self._progress.add(1)
         if problem:
             self.report.append((outcome, video_id, problem))
 
     def tell(self) -> None:
         """Prints where the work stands, if the last line is old enough."""
-        now = time.monotonic()
-        if now - self._said < PROGRESS_EVERY_S:
-            return
-        self._said = now
-        done = sum(self.counts.values())
-        rate = done / (now - self._start)
-        left = f"{duration((self.total - done) / rate)} left" if done else "no estimate yet"
-        print(f"{done}/{self.total} videos, {rate:.1f} videos/s, {left}", flush=True)
-
-
-def duration(seconds: float) -> str:
-    """5 -> 5 s, 500 -> 8 min, 50000 -> 13 h 53 min."""
-    minutes = int(seconds // 60)
-    if minutes < 1:
-        return f"{int(seconds)} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+        if time.monotonic() - self._said > PROGRESS_EVERY_S:
+            self._said = time.monotonic()
+            print(f"{self._progress.done}/{self._progress.total} videos, {self._progress}", flush=True)
 
 
 def convert_all(jobs: list[Job], processes: int, tally: Tally) -> None:
@@ -180,9 +169,7 @@ def _work(job: Job) -> tuple[str, str]:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the main process, which lets the videos at hand finish
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's; the videos at hand are finished
     import cv2
 
     cv2.setNumThreads(1)
