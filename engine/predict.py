@@ -23,7 +23,6 @@ class Prediction:
     probabilities: list[float]
 
 
-@paddle.no_grad()
 def predict(
     network: paddle.nn.Layer, batches: Iterable[Batch], topk: int, progress: Progress, *, log_interval: int
 ) -> Iterator[Prediction]:
@@ -31,7 +30,8 @@ def predict(
     network.eval()
     for number, (batch, reader_s) in enumerate(timed(batches)):
         start = time.monotonic()
-        probabilities = F.softmax(network(paddle.to_tensor(batch.clips))).numpy()  # (n, classes)
+        with paddle.no_grad():  # not around the whole: the caller's code runs between two results
+            probabilities = F.softmax(network(paddle.to_tensor(batch.clips))).numpy()  # (n, classes)
         progress.add(len(batch.ids), reader=reader_s, compute=time.monotonic() - start)
         if log_interval and number % log_interval == 0:
             logger.info("[INFER] Processed %d samples, %s", progress.done, progress)

@@ -66,8 +66,10 @@ rm -f "$venv/ready"
   -r "$wanted/$kind.txt" ${dev:+-r "$wanted/dev.txt"} 2>&1 |
   awk '/^(Collecting|Downloading|Installing|Successfully|ERROR|error)/ { print substr($0, 1, 110); fflush() }'
 if [ "$kind" = gpu ]; then
-  # The CUDA libraries lie in the environment: the loader must look there.
+  # The CUDA libraries lie in the environment. Paddle asks for them without their version (libcudnn.so), and the loader
+  # must look there.
   site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+  for lib in "$site"/nvidia/*/lib/lib*.so.*; do ln -sf "$(basename "$lib")" "${lib%%.so.*}.so"; done
   for lib in "$site"/nvidia/*/lib; do echo "export LD_LIBRARY_PATH=$lib\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"; done \
     > "$venv/cuda_paths.sh"
   grep -q cuda_paths.sh "$venv/bin/activate" ||

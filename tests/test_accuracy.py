@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.schema import Config, Model
@@ -37,6 +37,7 @@ def slow_rank(row: list[float], label: int) -> int:
     return order.index(label)
 
 
+@settings(deadline=None)
 @given(batches())
 def test_ranks_equal_a_sorted_reference(batch):
     logits, labels, _ = batch
@@ -66,6 +67,7 @@ def test_a_network_that_gives_nan_is_never_right():
     assert scores.top1 == scores.top5 == 0 and math.isnan(scores.loss)
 
 
+@settings(deadline=None)
 @given(st.lists(batches(), min_size=1, max_size=5))
 def test_batches_of_any_sizes_weigh_what_they_should(several):
     metrics, losses, ranks = KineticsMetrics(8), [], []

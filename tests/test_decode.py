@@ -265,6 +265,7 @@ def test_pickles_of_python_3(tmp_path, protocol, video_id):
     assert read_pickle(path) == ("v_ü", 3, JPEGS)
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(exclude_categories=["Cs"])),
     st.integers(-(2**70), 2**70),
@@ -341,14 +342,14 @@ def read_or_video_error(path: Path) -> None:
 harmless = st.integers(0, 255).filter(lambda byte: byte != ord("r"))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(harmless, max_size=60).map(bytes))
 def test_garbage_is_a_video_error(folder, data):
     read_or_video_error(write(folder, data))
     read_or_video_error(write(folder, b"\x80\x02" + data))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_damaged_pickle_is_read_or_is_a_video_error(folder, data):
     video = ("v", 1, [b"aaaaaaaaaa", b"bb", b"\x00\x01"])
@@ -400,6 +401,7 @@ def test_an_image_that_is_not_chosen_is_not_looked_at():
     assert len(decode_jpegs([b"bad", good], lambda count: [1])) == 1
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_garbage_images_are_video_errors(data):
     with pytest.raises(VideoError, match="frame 0"):

@@ -386,7 +386,11 @@ def test_an_unpacked_tar(from_file, folder, tmp_path):
     assert content_of(folder) == {"weights": Path(__file__).read_bytes()}
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive", ARCHIVE[:HALF], ARCHIVE[:-1], ARCHIVE[:-8]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no archive", ARCHIVE[:HALF], ARCHIVE[:-1], ARCHIVE[:-8]],
+    ids=["empty", "text", "half", "a byte missing", "the checksum missing"],
+)
 def test_a_file_that_is_no_whole_archive(from_file, folder, data):
     with pytest.raises(DownloadError, match=r"did not give the weights: it is no whole \.tar\.gz .* Nothing was kept"):
         from_file(data)

@@ -165,7 +165,7 @@ def test_script_works_from_any_folder(trained, config, moving_shapes, tmp_path):
         (["train.py", "--config=configs/tsn.txt"], "configs/tsn.txt is a config of TSN, and --model_name is TSM"),
         (["train.py", "--set", "TRAIN.batchsize=4"], "no key TRAIN.batchsize; did you mean batch_size?"),
         (["train.py", "--model_name=TMS"], "no config file configs/tms.txt; did you mean configs/ts"),
-        (["test.py", "--use_gpu=True"], "this Paddle"),
+        (["test.py", "--use_gpu=True"], "--use_gpu=True, but "),
         (["test.py", "--set", "TEST.filelist=no.list"], "no list no.list (TEST.filelist)"),
         (["infer.py", "--filelist={data}/infer.list", "--weights=nowhere"], "no weights at nowhere"),
         (["infer.py", "--filelist={data}/infer.list"], "without a network"),

@@ -278,7 +278,9 @@ def test_nothing_there(tmp_path):
         VariableStore(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive", bytes(100), b"<html>" * 1000])
+@pytest.mark.parametrize(
+    "data", [b"", b"no archive", bytes(100), b"<html>" * 1000], ids=["empty", "text", "zeros", "a page"]
+)
 def test_a_file_that_is_no_archive(tmp_path, data):
     path = tmp_path / "model.pdparams"
     path.write_bytes(data)
@@ -311,13 +313,17 @@ def test_an_archive_cut_off_anywhere_is_an_error(tmp_path_factory, cut):
 
 
 @given(bit=st.integers(8 * 10, 8 * len(ARCHIVE) - 1))  # the first 10 bytes are gzip's header: a time, a name
-def test_an_archive_with_one_bit_changed_is_an_error(tmp_path_factory, bit):
+def test_an_archive_with_one_bit_changed_gives_no_other_weights(tmp_path_factory, bit):
     data = bytearray(ARCHIVE)
     data[bit // 8] ^= 1 << bit % 8
     path = tmp_path_factory.getbasetemp() / "bit.tar.gz"
     path.write_bytes(data)
-    with pytest.raises(InputError, match="is damaged"):
-        VariableStore(path)
+    try:
+        store = VariableStore(path)
+    except InputError as error:
+        assert "is damaged" in str(error)
+    else:  # one of the few bits that mean nothing
+        assert all(same(store.read(name), array) for name, array in VARIABLES.items())
 
 
 def test_only_the_files_of_an_archive_are_read(tmp_path):

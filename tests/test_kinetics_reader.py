@@ -99,6 +99,8 @@ def test_the_seed_decides_the_order_and_the_draws(folder):
     first, again, other = (read("train", folder / "all.list", seed=seed) for seed in (3, 3, 4))
     assert ids(first) == ids(again) and np.array_equal(clips(first), clips(again))
     assert ids(first) != ids(other)
+    ours, theirs = (dict(zip(ids(batches), clips(batches))) for batches in (first, other))
+    assert not any(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_an_epoch_draws_its_own_clips_and_can_be_asked_for(folder):

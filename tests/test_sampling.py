@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datareader.sampling import segment_indices
@@ -41,6 +41,7 @@ def contract_indices(num_frames: int, seg_num: int, seglen: int, file_format: st
 
 
 @pytest.mark.contract
+@settings(deadline=None)
 @given(lengths, segments, seglens, st.sampled_from(["mp4", "pkl"]))
 def test_test_mode_is_the_contracts_rule(num_frames, seg_num, seglen, file_format):
     got = draw(f"test {file_format}", num_frames, seg_num, seglen)
@@ -66,6 +67,7 @@ def test_worked_examples(num_frames, seg_num, seglen, file_format, expected):
     assert draw(f"test {file_format}", num_frames, seg_num, seglen) == expected
 
 
+@settings(deadline=None)
 @given(lengths, segments, seglens, modes, st.integers(0, 99))
 def test_every_clip_has_the_right_size_and_only_frames_that_exist(num_frames, seg_num, seglen, mode, seed):
     indices = draw(mode, num_frames, seg_num, seglen, seed)
@@ -73,12 +75,14 @@ def test_every_clip_has_the_right_size_and_only_frames_that_exist(num_frames, se
     assert all(type(index) is int and 0 <= index < num_frames for index in indices)
 
 
+@settings(deadline=None)
 @given(lengths, segments, seglens, modes, st.integers(0, 99))
 def test_the_frames_of_a_segment_are_consecutive(num_frames, seg_num, seglen, mode, seed):
     indices = np.array(draw(mode, num_frames, seg_num, seglen, seed)).reshape(seg_num, seglen)
     assert ((indices[:, 1:] - indices[:, :-1]) % num_frames == 1 % num_frames).all()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), segments, seglens, modes, st.integers(0, 99))
 def test_each_segments_first_frame_is_inside_the_segment(segment_length, seg_num, seglen, mode, seed):
     num_frames = segment_length * seg_num + seed % seg_num
@@ -87,6 +91,7 @@ def test_each_segments_first_frame_is_inside_the_segment(segment_length, seg_num
     assert firsts == sorted(firsts)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), segments, seglens, st.sampled_from(["train", "test pkl"]), st.integers(0, 99))
 def test_long_segments_hold_all_their_frames(room, seg_num, seglen, mode, seed):
     """In training and for pickles; v1.5's mp4 test rule does not promise it."""
@@ -95,6 +100,7 @@ def test_long_segments_hold_all_their_frames(room, seg_num, seglen, mode, seed):
     assert (indices // length == np.arange(seg_num)[:, None]).all()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 31), seglens, modes)
 def test_a_video_with_fewer_frames_than_segments_begins_again(num_frames, seglen, mode):
     firsts = draw(mode, num_frames, 32, seglen)[::seglen]
@@ -118,6 +124,7 @@ def test_training_draws_every_segment_for_itself():
     assert len(offsets) > 30
 
 
+@settings(deadline=None)
 @given(lengths, segments, seglens, st.integers(0, 2**63))
 def test_training_draws_are_reproducible(num_frames, seg_num, seglen, seed):
     once, again = (draw("train", num_frames, seg_num, seglen, seed) for _ in range(2))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datareader.video_list import Video, read_video_list, resolve
@@ -135,6 +135,7 @@ paths = (
 entries = st.tuples(paths, st.integers(0, 9), st.sampled_from([" ", "\t", "   "]), st.integers(0, 2))
 
 
+@settings(deadline=None)
 @given(st.lists(entries, min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_what_is_written_is_read(folder, entries, newline, last_newline):
     lines, expected = [], []
@@ -145,6 +146,7 @@ def test_what_is_written_is_read(folder, entries, newline, last_newline):
     assert read(folder, text) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(paths.filter(lambda path: not path[-1].isdigit()), min_size=1, max_size=8))
 def test_what_is_written_without_labels_is_read(folder, paths):
     assert read(folder, "\n".join(paths), labelled=False) == [Video(path, None, n) for n, path in enumerate(paths, 1)]

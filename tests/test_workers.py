@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datareader.decode import VideoError
@@ -124,6 +124,7 @@ def test_order_is_kept_when_a_later_task_ends_first(pools, tmp_path):
     assert [result for _, result in pool.map(tasks(6, tmp_path / "mark"))] == list(range(6))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12), st.integers(-1, 8))
 def test_without_processes_nothing_is_read_ahead(count, ahead):
     taken = []

@@ -90,7 +90,8 @@ def _has_nvidia_driver() -> bool:
 
 
 def _import_paddle():
-    for noise in ("No ccache found", "When training, we now always track global mean"):
+    # The last is what our own line about the device says.
+    for noise in ("No ccache found", "When training, we now always track", "You are using GPU version Paddle, but"):
         warnings.filterwarnings("ignore", message=noise)
     said = io.StringIO()
     with contextlib.redirect_stderr(said):  # Paddle warns of OMP_NUM_THREADS > 1, which is meant here

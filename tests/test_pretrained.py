@@ -1,0 +1,373 @@
+"""How weights get into a network, and where the released ones come from."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import logging
+import shutil
+import socket
+import tarfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from configs.schema import Model
+from models import pretrained
+from models.pretrained import IMAGENET_RESNET50, LAST_LAYER, load_weights
+from models.tsm import TSM
+from models.tsn import TSN
+from utils import download
+from utils.errors import InputError
+from utils.fluid_vars import encode, write_folder
+from utils.log import logger
+
+SMALL = {"num_layers": 18, "base_width": 8, "num_classes": 4, "seg_num": 2}
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(logger, "propagate", False)
+    caplog.set_level(logging.INFO, logger=logger.name)
+    return caplog
+
+
+@pytest.fixture(params=[TSN, TSM])
+def network(request):
+    return request.param(**SMALL)
+
+
+def values_of(network) -> dict[str, np.ndarray]:
+    return {name: np.array(tensor.numpy()) for name, tensor in network.variables().items()}
+
+
+def other_values(network) -> dict[str, np.ndarray]:
+    """Weights of the network's shapes, none of which it has."""
+    return {name: value + 1 for name, value in values_of(network).items()}
+
+
+def equal(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def write(path: Path, variables: dict[str, np.ndarray], info: dict | None = None) -> Path:
+    path.mkdir()
+    write_folder(path, variables, info)
+    return path
+
+
+def refused(network, path: Path, **options) -> str:
+    """The message; the network must be as it was."""
+    before = values_of(network)
+    with pytest.raises(InputError) as caught:
+        load_weights(network, path, **options)
+    assert equal(values_of(network), before)
+    return str(caught.value)
+
+
+# load_weights
+
+
+def test_all_weights(network, tmp_path, log):
+    weights = other_values(network)
+    path = write(tmp_path / "w", {**weights, "fc_0.w_0_velocity_0": np.ones(3, np.float32)})
+    store = load_weights(network, path, complete=True)
+    assert equal(values_of(network), weights)
+    assert log.messages == [f"weights {path}: {len(weights)} loaded, 0 skipped, 0 not found"]
+    assert store.read("fc_0.w_0_velocity_0").tolist() == [1, 1, 1]
+
+
+def test_an_archive(network, tmp_path, log):
+    weights = other_values(network)
+    folder = write(tmp_path / "w", weights)
+    with tarfile.open(tmp_path / "w.tar.gz", "w:gz") as archive:
+        archive.add(folder, "some_name")
+    load_weights(network, str(tmp_path / "w.tar.gz"), complete=True)
+    assert equal(values_of(network), weights)
+
+
+def test_all_but_the_last_layer(network, tmp_path, log):
+    weights, fresh = other_values(network), values_of(network)
+    another = {"fc_0.w_0": np.zeros((64, 400), np.float32), "fc_0.b_0": np.zeros(400, np.float32)}
+    path = write(tmp_path / "w", {**weights, **another})
+    load_weights(network, path, skip=LAST_LAYER, complete=True)
+    assert equal(values_of(network), {**weights, **{name: fresh[name] for name in LAST_LAYER}})
+    assert log.messages == [f"weights {path}: {len(weights) - 2} loaded, 2 skipped, 0 not found"]
+
+
+def test_what_is_not_there_stays_and_is_counted(network, tmp_path, log):
+    weights, fresh = other_values(network), values_of(network)
+    missing = list(weights)[3:7]
+    path = write(tmp_path / "w", {name: weights[name] for name in weights if name not in missing})
+    load_weights(network, path)
+    assert equal(values_of(network), {**weights, **{name: fresh[name] for name in missing}})
+    names = f"{missing[0]}, {missing[1]}, {missing[2]} ..."
+    assert log.messages == [f"weights {path}: {len(weights) - 4} loaded, 0 skipped, 4 not found ({names})"]
+
+
+def test_a_missing_one_is_an_error_where_all_are_needed(network, tmp_path):
+    weights = other_values(network)
+    del weights["conv1_weights"], weights["fc_0.b_0"]
+    path = write(tmp_path / "w", weights)
+    said = refused(network, path, complete=True)
+    assert said == f"{path} is incomplete: 2 of {len(weights) + 2} names are missing, the first is conv1_weights"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "hint"),
+    [
+        ("fc_0.b_0", [400], "another number of classes?"),
+        ("fc_0.w_0", [64, 400], "another number of classes?"),
+        ("conv1_weights", [64, 3, 7, 7], "a checkpoint of another depth or width?"),
+        ("bn_conv1_mean", [1, 8], "a checkpoint of another depth or width?"),
+        ("bn_conv1_mean", [], "a checkpoint of another depth or width?"),
+    ],
+)
+def test_another_shape_names_the_parameter(network, tmp_path, name, shape, hint):
+    expected = list(network.variables()[name].shape)
+    path = write(tmp_path / "w", {**other_values(network), name: np.zeros(shape, np.float32)})
+    said = refused(network, path)
+    assert said == f"{path} does not fit: {name} has shape {shape}, the network's is {expected} ({hint})"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["conv1_weights", "fc_0.b_0", "bn2a_branch2a_variance"])
+def test_weights_that_are_no_numbers(network, tmp_path, name, value):
+    weights = other_values(network)
+    weights[name].flat[-1] = value
+    path = write(tmp_path / "w", weights)
+    assert refused(network, path) == f"{path}: {name} is not made of finite float32 numbers"
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_weights_of_another_type(network, tmp_path, dtype):
+    weights = other_values(network)
+    weights["conv1_weights"] = weights["conv1_weights"].astype(dtype)
+    assert "conv1_weights is not made of finite float32 numbers" in refused(network, write(tmp_path / "w", weights))
+
+
+def test_a_damaged_file_is_named(network, tmp_path):
+    path = write(tmp_path / "w", other_values(network))
+    (path / "fc_0.b_0").write_bytes((path / "fc_0.b_0").read_bytes()[:-1])
+    assert refused(network, path).startswith(f"{path}/fc_0.b_0 is damaged: ")
+
+
+@pytest.mark.parametrize("options", [{}, {"complete": True}, {"skip": LAST_LAYER}])
+def test_nothing_fits(network, tmp_path, options):
+    path = write(tmp_path / "w", {"linear.weight": np.zeros((2, 2), np.float32)})
+    name, count = type(network).__name__, len(network.variables())
+    assert (
+        refused(network, path, **options)
+        == f"{path} holds no weights of this {name}: none of its {count} names is there"
+    )
+
+
+def test_only_the_last_layer_fits_and_is_skipped(network, tmp_path):
+    path = write(tmp_path / "w", {name: values_of(network)[name] for name in LAST_LAYER})
+    assert "holds no weights of this" in refused(network, path, skip=LAST_LAYER)
+
+
+def test_nothing_there(network, tmp_path):
+    assert refused(network, tmp_path / "no").startswith(f"no weights at {tmp_path}/no: ")
+
+
+def test_a_checkpoint_of_another_model(tmp_path, log):
+    network = TSM(**SMALL)
+    weights = other_values(network)
+    path = write(tmp_path / "w", weights, {"model": "TSN", "epoch": 1})
+    for options in ({}, {"complete": True}):
+        assert refused(network, path, **options) == f"{path} is a checkpoint of TSN, not of TSM"
+    load_weights(network, path, skip=LAST_LAYER)  # to start from, it is as good as any
+    assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
+
+
+@pytest.mark.parametrize("info", [{"model": "TSM"}, {"epoch": 1}])
+def test_a_checkpoint_of_the_same_model_or_of_nobody_knows_which(tmp_path, info):
+    network = TSM(**SMALL)
+    weights = other_values(network)
+    load_weights(network, write(tmp_path / "w", weights, info), complete=True)
+    assert equal(values_of(network), weights)
+
+
+def test_damaged_information(network, tmp_path):
+    path = write(tmp_path / "w", other_values(network))
+    (path / "checkpoint.json").write_text("{")
+    assert refused(network, path).startswith(f"{path}/checkpoint.json is damaged")
+
+
+# The released weights
+
+CONV1 = {"conv1_weights": np.zeros((2, 3, 7, 7), np.float32), "fc_0.b_0": np.zeros(400, np.float32)}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """The cache; no network, no proxy, no waiting."""
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(pretrained, "HOST", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setattr(download, "time", SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic))
+        monkeypatch.setenv("no_proxy", "*")
+        monkeypatch.setenv("NO_PROXY", "*")
+        monkeypatch.setenv("PADDLE_WEIGHTS_HOME", str(tmp_path / "home"))
+        monkeypatch.delenv("PADDLE_WEIGHTS_MIRROR", raising=False)
+        yield tmp_path / "home"
+
+
+def pack(path: Path, variables: dict[str, np.ndarray], top: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent / "unpacked"
+    write(folder, variables)
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, top)
+    shutil.rmtree(folder)
+
+
+def test_the_addresses_of_the_contract(monkeypatch):
+    monkeypatch.delenv("PADDLE_WEIGHTS_MIRROR", raising=False)
+    host = "https://paddlemodels.bj.bcebos.com/video_classification"
+    assert TSM.released.urls() == [f"{host}/tsm_kinetics.tar.gz"]
+    assert TSN.released.urls() == [f"{host}/tsn_kinetics.tar.gz"]
+    assert IMAGENET_RESNET50.urls() == [f"{host}/ResNet50_pretrained.tar.gz"]
+    assert (TSM.released.top1, TSN.released.top1) == (0.70, 0.67)
+
+
+@pytest.mark.parametrize("home", [None, "", "~/zoo", "/data/zoo"])
+def test_the_place_in_the_cache(monkeypatch, home):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.delenv("PADDLE_WEIGHTS_HOME", raising=False)
+    if home is not None:
+        monkeypatch.setenv("PADDLE_WEIGHTS_HOME", home)
+    places = {"~/zoo": "/home/me/zoo", "/data/zoo": "/data/zoo"}
+    assert TSM.released.folder() == Path(places.get(home, "/home/me/.paddle/weights")) / "tsm_kinetics"
+
+
+@pytest.mark.parametrize("mirror", ["https://mirror.example/zoo", "https://mirror.example/zoo/"])
+def test_a_mirror_replaces_the_host(monkeypatch, mirror):
+    monkeypatch.setenv("PADDLE_WEIGHTS_MIRROR", mirror)
+    assert TSM.released.urls() == [
+        "https://mirror.example/zoo/video_classification/tsm_kinetics.tar.gz",
+        "https://mirror.example/zoo/tsm_kinetics.tar.gz",
+    ]
+
+
+@pytest.fixture(params=["file", "http"])
+def mirror(request, tmp_path, monkeypatch, home) -> Path:
+    """The folder of a mirror, reached by a file: or an http: URL."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    if request.param == "file":
+        monkeypatch.setenv("PADDLE_WEIGHTS_MIRROR", folder.as_uri())
+        yield folder
+        return
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("PADDLE_WEIGHTS_MIRROR", f"http://127.0.0.1:{server.server_address[1]}")
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("place", ["video_classification/tsm_kinetics.tar.gz", "tsm_kinetics.tar.gz"])
+@pytest.mark.parametrize("top", ["tsm_kinetics", "."])
+def test_a_mirror_has_either_layout(mirror, home, place, top, log):
+    pack(mirror / place, CONV1, top)
+    folder = TSM.released.fetch(Model(), "--weights")
+    assert folder == home / "tsm_kinetics"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        name: encode(array) for name, array in CONV1.items()
+    }
+
+
+def test_a_mirror_without_the_weights(mirror, home):
+    pack(mirror / "tsn_kinetics.tar.gz", CONV1, ".")
+    with pytest.raises(InputError, match=r"cannot (download|read) .*/tsm_kinetics\.tar\.gz: "):
+        TSM.released.fetch(Model(), "--weights")
+    assert not (home / "tsm_kinetics").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"b": CONV1["fc_0.b_0"], "a": CONV1["fc_0.b_0"]}, "the archive has no file conv1_weights; it holds a, b"),
+        ({}, "the archive has no file conv1_weights; it holds nothing"),
+    ],
+)
+def test_an_archive_of_something_else(mirror, home, variables, message):
+    pack(mirror / "tsm_kinetics.tar.gz", variables, ".")
+    with pytest.raises(InputError) as caught:
+        TSM.released.fetch(Model(), "--weights")
+    assert f"did not give the weights: {message}. Nothing was kept." in str(caught.value)
+    assert [path.name for path in home.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_an_archive_with_a_damaged_variable(mirror, home):
+    pack(mirror / "tsm_kinetics.tar.gz", CONV1, ".")
+    folder = mirror / "again"
+    folder.mkdir()
+    (folder / "conv1_weights").write_bytes(encode(CONV1["conv1_weights"])[:-1])
+    with tarfile.open(mirror / "tsm_kinetics.tar.gz", "w:gz") as archive:
+        archive.add(folder, ".")
+    with pytest.raises(InputError, match="conv1_weights is damaged: .*Nothing was kept"):
+        TSM.released.fetch(Model(), "--weights")
+    assert not (home / "tsm_kinetics").exists()
+
+
+def test_no_network(home):
+    with pytest.raises(InputError) as caught:
+        TSM.released.fetch(Model(), "--weights")
+    said, url = str(caught.value), TSM.released.urls()[0]
+    assert said.startswith(f"cannot download {url}: ")
+    assert (
+        f"Without a network: download {url} elsewhere, unpack it so that {home / 'tsm_kinetics'} holds its files"
+        in said
+    )
+    assert "or give the folder or the .tar.gz with --weights=PATH" in said
+    assert "PADDLE_WEIGHTS_MIRROR names another server" in said
+
+
+@pytest.mark.parametrize("weights", [TSM.released, TSN.released, IMAGENET_RESNET50], ids=lambda weights: weights.name)
+def test_what_is_in_the_cache_needs_no_network(home, weights):
+    folder = home / weights.name
+    folder.parent.mkdir()
+    write(folder, CONV1)
+    assert weights.fetch(Model(), "--weights") == folder
+    assert {path.name for path in home.iterdir()} == {weights.name}  # not even a lock
+
+
+@pytest.mark.parametrize("weights", [TSM.released, TSN.released], ids=lambda weights: weights.name)
+@pytest.mark.parametrize("change", [{"num_layers": 101}, {"num_classes": 4}, {"base_width": 16}])
+def test_no_weights_for_this_network(home, weights, change):
+    config = replace(Model(), **change)
+    with pytest.raises(InputError) as caught:
+        weights.fetch(config, "--weights")
+    assert str(caught.value) == (
+        f"no weights are published for this network: {weights.name} has 50 layers of base_width 64 and 400 classes,"
+        f" the config {config.num_layers} layers of base_width {config.base_width} and {config.num_classes} classes."
+        " Give --weights=PATH."
+    )
+    assert not home.exists()
+
+
+def test_imagenets_weights_fit_any_number_of_classes(home):
+    write_to = home / "ResNet50_pretrained"
+    home.mkdir()
+    write(write_to, CONV1)
+    assert IMAGENET_RESNET50.fetch(replace(Model(), num_classes=4), "--pretrain") == write_to
+    with pytest.raises(InputError) as caught:
+        IMAGENET_RESNET50.fetch(replace(Model(), num_layers=18, num_classes=4), "--pretrain")
+    assert str(caught.value) == (
+        "no weights are published for this network: ResNet50_pretrained has 50 layers of base_width 64, the config 18"
+        " layers of base_width 64. Give --pretrain=PATH, or --pretrain=none to start from scratch."
+    )
