@@ -141,7 +141,11 @@ def make_optimizer(section: Train, network, videos: int):
             videos,
             videos,
         )
-    decay_epochs = section.decay_epochs or (section.epoch / 3, section.epoch * 2 / 3)
+    decay_epochs = section.decay_epochs
+    if decay_epochs is None:
+        decay_epochs = (section.epoch / 3, section.epoch * 2 / 3)
+    if list(decay_epochs) != sorted(decay_epochs):
+        raise InputError(f"TRAIN.decay_epochs = {list(decay_epochs)} must ascend")
     steps_per_epoch = int(total / section.batch_size + 1)  # v1.5's count
     schedule = piecewise_decay(section.learning_rate, section.learning_rate_decay, decay_epochs, steps_per_epoch)
     return momentum(network, schedule, section.momentum, section.l2_weight_decay), schedule

@@ -160,14 +160,14 @@ class KineticsReader:
     def check_failures(self) -> None:
         """Raises TooManyBadVideos if more videos of the last pass failed than max_bad_videos allows, or all did."""
         failed, total = len(self.failures), len(self.videos)
-        if failed > self.max_bad_videos * total or failed == total:
+        if failed > round(self.max_bad_videos * total, 6) or failed == total:
             section = self.mode.upper()
             raise TooManyBadVideos(
                 f"{failed} of {total} videos of {self.list_path} cannot be read, and {section}.max_bad_videos allows"
                 f" {self.max_bad_videos:.1%}:\n"
-                + "\n".join(self._describe(failure) for failure in self.failures[:10])
+                + "\n".join(f"  {self._describe(failure)}" for failure in self.failures[:10])
                 + ("\n  ..." if failed > 10 else "")
-                + f"\nMend or remove them, or allow more with --set {section}.max_bad_videos=0.1"
+                + f"\nMend or remove them, or allow more with --set {section}.max_bad_videos=SHARE, from 0 to 1"
             )
 
     def report_failures(self) -> None:
@@ -175,17 +175,17 @@ class KineticsReader:
         if self.failures:
             logger.warning("%d of %d videos could not be read:", len(self.failures), len(self.videos))
             for failure in self.failures:
-                logger.warning(self._describe(failure))
+                logger.warning("  %s", self._describe(failure))
 
     def _note_failure(self, video: Video, reason: str) -> None:
         failure = Failure(video, reason)
         self.failures.append(failure)
-        logger.warning("cannot read a video:%s", self._describe(failure))
+        logger.warning("cannot read a video: %s", self._describe(failure))
         if self.mode != "infer":
             self.check_failures()
 
     def _describe(self, failure: Failure) -> str:
-        return f"  {failure.video.path} (line {failure.video.line}): {failure.reason}"
+        return f"{failure.video.path} (line {failure.video.line}): {failure.reason}"
 
     def _check_label(self, video: Video, label: int) -> None:
         """A pickle's label is known only now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import paddle
@@ -10,8 +11,8 @@ import paddle
 def piecewise_decay(
     learning_rate: float, decay: float, decay_epochs: Sequence[float], steps_per_epoch: int
 ) -> paddle.optimizer.lr.PiecewiseDecay:
-    """`learning_rate`, multiplied by `decay` after each of `decay_epochs`; it steps once a batch."""
-    boundaries = [epoch * steps_per_epoch for epoch in decay_epochs]
+    """`learning_rate`, multiplied by `decay` after each of `decay_epochs` (ascending); it steps once a batch."""
+    boundaries = [epoch * steps_per_epoch for epoch in decay_epochs] or [math.inf]
     values = [learning_rate * decay**power for power in range(len(boundaries) + 1)]
     return paddle.optimizer.lr.PiecewiseDecay(boundaries, values)
 

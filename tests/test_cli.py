@@ -255,12 +255,13 @@ def test_a_bug_of_ours_keeps_its_traceback():
     assert done.stderr.startswith("Traceback") and "ValueError: a bug" in done.stderr
 
 
-@pytest.fixture
-def waiting_process():
-    """A command line that waits for a line on stdin, and then prints a lot."""
-    body = BODY.format("print('ready', flush=True); sys.stdin.readline(); print('x' * 1_000_000)")
+@pytest.fixture(params=[1, 1_000_000])
+def waiting_process(request):
+    """A command line that waits for a line on stdin, and then prints little, which stays in a buffer, or a lot."""
+    body = BODY.format("print('ready', flush=True); sys.stdin.readline(); print('x' * " + f"{request.param})")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", body], cwd=ROOT, text=True, **pipes)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen([sys.executable, "-c", body], cwd=ROOT, env=environment, text=True, **pipes)
     try:
         assert process.stdout.readline() == "ready\n"
         yield process

@@ -346,6 +346,15 @@ def test_a_mistake_is_named(load, tmp_path, text, message):
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "limits"),
+    [("MODEL", "dropout", (0, 0.99)), ("TRAIN", "momentum", (0, 1)), ("MODEL", "base_width", (8, 10**6))],
+)
+def test_the_limits_themselves_are_allowed(load, section, key, limits):
+    for value in limits:
+        assert getattr(getattr(load(f"[{section}]\n{key} = {value}\n"), section), key) == value
+
+
 @pytest.mark.parametrize("value", [".nan", ".inf", "nan", "-inf"])
 def test_yaml_has_other_words_for_numbers_that_are_none(load, value):
     assert "must be finite" in error_of(load, f"TRAIN: {{learning_rate: {value}}}", "my.yaml")

@@ -101,6 +101,16 @@ def test_all_but_the_last_layer(network, tmp_path, log):
     assert log.messages == [f"weights {path}: {len(weights) - 2} loaded, 2 skipped, 0 not found"]
 
 
+def test_a_skipped_one_need_not_be_there(network, tmp_path, log):
+    weights = {name: value for name, value in other_values(network).items() if name not in LAST_LAYER}
+    path = write(tmp_path / "w", weights)
+    load_weights(network, path, skip=LAST_LAYER, complete=True)
+    assert log.messages == [f"weights {path}: {len(weights)} loaded, 2 skipped, 0 not found"]
+    (path / "conv1_weights").unlink()
+    said = refused(network, path, skip=LAST_LAYER, complete=True)
+    assert said == f"{path} is incomplete: 1 of {len(weights) + 2} names are missing, the first is conv1_weights"
+
+
 def test_what_is_not_there_stays_and_is_counted(network, tmp_path, log):
     weights, fresh = other_values(network), values_of(network)
     missing = list(weights)[3:7]

@@ -262,3 +262,5 @@ def test_no_process_outlives_the_main_one(tmp_path, end, busy_s):
     finally:
         main.kill()
         main.wait(20)
+        for pid in filter(runs, (int(path.name) for path in pids.iterdir())):
+            os.kill(pid, signal.SIGKILL)

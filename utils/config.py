@@ -10,8 +10,6 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from utils.errors import InputError
 from utils.registry import did_you_mean
 
@@ -104,6 +102,8 @@ def _read(path: str) -> Values:
 
 
 def _read_yaml(path: str, text: str) -> Values:
+    import yaml  # here, so that a Python without it gets as far as saying so
+
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45, a date that is none

@@ -16,11 +16,20 @@ logger = logging.getLogger("zoo")
 
 def set_up_logging() -> None:
     """Log lines of level INFO and above go to stdout, one at a time, also when it is a pipe."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _PipeHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("[%(levelname)s: %(asctime)s]: %(message)s", "%H:%M:%S"))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+class _PipeHandler(logging.StreamHandler):
+    """A reader that went away (`| head`) ends the run, instead of a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise
+        super().handleError(record)
 
 
 class Progress:
