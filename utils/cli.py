@@ -108,8 +108,9 @@ def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Va
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command line and exits with its code.
 
-    An InputError, or a package that is not installed, becomes one message on stderr and exit code 1; Ctrl-C and SIGTERM give 130 and 143 after all
-    `finally` blocks have run; a reader of the output that went away (`| head`) ends the run quietly.
+    An InputError, or a package that is not installed, becomes one message on stderr and exit code 1; Ctrl-C and
+    SIGTERM give 130 and 143 after all `finally` blocks have run; a reader of the output that went away (`| head`) ends
+    the run quietly.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -121,8 +122,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except ModuleNotFoundError as error:
         code = 1
         print(
-            f"error: {sys.executable} has no package {error.name}. `bash scripts/setup_env.sh` makes an environment that"
-            " has all of them, and `source .venv/bin/activate` enters it.",
+            f"error: {sys.executable} has no package {error.name}. `bash scripts/setup_env.sh` makes an environment"
+            " that has all of them, and `source .venv/bin/activate` enters it.",
             file=sys.stderr,
         )
     except KeyboardInterrupt:
