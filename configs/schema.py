@@ -62,9 +62,7 @@ class Train(Reader):
     epoch: int = key(65, "passes over the list", low=1)
     learning_rate: float = key(0.01, "at the start", low=0)
     learning_rate_decay: float = key(0.1, "factor at each of decay_epochs", low=0)
-    decay_epochs: Optional[tuple[float, ...]] = key(
-        None, "ascending; [] never; unset: a third and two thirds of the epochs", low=0
-    )
+    decay_epochs: Optional[tuple[float, ...]] = key(None, "[]: never; unset: after 1/3 and 2/3 of them", low=0)
     momentum: float = key(0.9, "of the optimizer", low=0, high=1)
     l2_weight_decay: float = key(1e-4, "on all weights and BatchNorm parameters", low=0)
     total_videos: Optional[int] = key(

@@ -108,13 +108,12 @@ def _read_yaml(path: str, text: str) -> Values:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45, a date that is none
         raise InputError(f"{path} is no YAML: {error}") from error
-    if not isinstance(document, dict) or not all(
-        isinstance(section, (dict, type(None))) for section in document.values()
-    ):
+    sections = document.values() if isinstance(document, dict) else [document]
+    if not all(section is None or isinstance(section, dict) for section in sections):
         raise InputError(f"{path}: a config is sections (MODEL, TRAIN ...) of `key: value` lines")
     return {
         str(name).upper(): {str(item).lower(): value for item, value in (section or {}).items()}
-        for name, section in document.items()
+        for name, section in (document or {}).items()
     }
 
 

@@ -177,7 +177,7 @@ def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
     """Unpacks to a temporary folder, checks it, and renames it. Raises InputError if the archive is not sound."""
     with atomic_folder(folder) as target:
         try:
-            with tarfile.open(archive, "r:gz") as tar:
+            with tarfile.open(archive, "r:*") as tar:
                 for member in tar:
                     _unpack_member(tar, member, target)
                 read_to_end(tar)

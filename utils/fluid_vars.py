@@ -126,7 +126,7 @@ class VariableStore:
 def _read_archive(path: Path) -> dict[str, bytes]:
     files = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with tarfile.open(path, "r:*") as archive:
             for member in archive:
                 if member.isfile():
                     files[Path(member.name).name] = archive.extractfile(member).read()
