@@ -108,12 +108,11 @@ def _read_yaml(path: str, text: str) -> Values:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45, a date that is none
         raise InputError(f"{path} is no YAML: {error}") from error
-    sections = document.values() if isinstance(document, dict) else [document]
-    if not all(section is None or isinstance(section, dict) for section in sections):
+    if not isinstance(document, dict) or any(part and not isinstance(part, dict) for part in document.values()):
         raise InputError(f"{path}: a config is sections (MODEL, TRAIN ...) of `key: value` lines")
     return {
         str(name).upper(): {str(item).lower(): value for item, value in (section or {}).items()}
-        for name, section in (document or {}).items()
+        for name, section in document.items()
     }
 
 
