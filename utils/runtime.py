@@ -32,16 +32,7 @@ def start_paddle(use_gpu: bool | None) -> None:
         raise InputError(_no_gpu(paddle))
     on_gpu = gpus > 0 if use_gpu is None else use_gpu
     paddle.set_device("gpu:0" if on_gpu else "cpu")
-    if on_gpu:
-        device = f"GPU {paddle.device.cuda.get_device_name(0)}" + (f" (the first of {gpus})" if gpus > 1 else "")
-    else:
-        reason = (
-            "asked for"
-            if use_gpu is False
-            else ("no GPU is visible" if paddle.is_compiled_with_cuda() else "this Paddle is a CPU build")
-        )
-        device = f"CPU, {os.environ['OMP_NUM_THREADS']} threads ({reason})"
-    logger.info("Paddle %s on %s", paddle.__version__, device)
+    logger.info("Paddle %s on %s", paddle.__version__, _describe_device(paddle, use_gpu, on_gpu, gpus))
     for line in describe_flags(paddle, on_gpu, added):
         logger.info(line)
 
@@ -100,6 +91,15 @@ def _import_paddle():
         if "OMP_NUM_THREADS" not in line and "OpenBlas" not in line:
             print(line, file=sys.stderr)
     return paddle
+
+
+def _describe_device(paddle, use_gpu: bool | None, on_gpu: bool, gpus: int) -> str:
+    if on_gpu:
+        return f"GPU {paddle.device.cuda.get_device_name(0)}" + (f" (the first of {gpus})" if gpus > 1 else "")
+    reason = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this Paddle is a CPU build"
+    if use_gpu is False:
+        reason = "asked for"
+    return f"CPU, {os.environ['OMP_NUM_THREADS']} threads ({reason})"
 
 
 def _same(text: str, value: object) -> bool:
