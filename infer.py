@@ -34,7 +34,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--infer_topk", type=cli.positive_int, default=20, metavar="K", help="classes kept of each video (20)"
     )
-    parser.add_argument("--save_dir", default="./", metavar="DIR", help="for MODEL_infer_result.pkl and .json (./)")
+    parser.add_argument(
+        "--save_dir", type=cli.path, default="./", metavar="DIR", help="for MODEL_infer_result.pkl and .json (./)"
+    )
     return parser.parse_args()
 
 
@@ -56,18 +58,20 @@ def main() -> None:
     name = settings.MODEL.name.upper()
     with get_reader(name, "infer", settings) as reader:
         network = get_model(name, settings, "infer")
-        load_weights(network, args.weights or network.released.fetch(settings.MODEL, "--weights"), complete=True)
+        path = args.weights or network.released.fetch(settings.MODEL, "--weights", set(network.variables()))
+        load_weights(network, path, config=settings.MODEL, complete=True)
         progress = Progress(len(reader))
         predictions = list(predict(network, reader, args.infer_topk, progress, log_interval=args.log_interval))
         results.write_pickle(folder / f"{name}_infer_result.pkl", predictions)
         results.write_json(folder / f"{name}_infer_result.json", predictions, names)
-        print(results.format_table(predictions, names))
+        if predictions:
+            print(results.format_table(predictions, names))
         reader.report_failures()
         logger.info(
             "[INFER] infer finished. %d videos, %s; results: %s",
             len(predictions),
             progress,
-            folder / f"{name}_infer_result.pkl/.json",
+            folder / f"{name}_infer_result.pkl",
         )
         reader.check_failures()
 

@@ -42,12 +42,12 @@ def main() -> None:
     name = settings.MODEL.name.upper()
     with get_reader(name, "test", settings) as reader:
         network = get_model(name, settings, "test")
-        load_weights(network, args.weights or network.released.fetch(settings.MODEL, "--weights"), complete=True)
+        path = args.weights or network.released.fetch(settings.MODEL, "--weights", set(network.variables()))
+        load_weights(network, path, config=settings.MODEL, complete=True)
         progress, metrics = Progress(len(reader)), get_metrics(name, "test", settings)
         scores = evaluate(network, reader, metrics, progress, log_interval=args.log_interval, line="[EVAL] Batch {}")
         reader.report_failures()
         logger.info("[EVAL] eval finished.  %s over %d of %d videos, %s", scores, scores.samples, len(reader), progress)
-        reader.check_failures()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,11 @@ def parse_arguments() -> argparse.Namespace:
         "--valid_interval", type=cli.count, default=1, metavar="N", help="validate after every N epochs; 0: never (1)"
     )
     parser.add_argument(
-        "--save_dir", default="checkpoints", metavar="DIR", help="for checkpoints and curves (checkpoints)"
+        "--save_dir",
+        type=cli.path,
+        default="checkpoints",
+        metavar="DIR",
+        help="for checkpoints and curves (checkpoints)",
     )
     parser.add_argument(
         "--log_interval", type=cli.count, default=10, metavar="N", help="steps between log lines; 0: none (10)"
@@ -118,12 +122,13 @@ def train(args: argparse.Namespace, settings: Config) -> None:
                 pace, line = Progress(len(valid_reader)), "[TEST] test_iter {}"
                 scores = evaluate(network, valid_reader, valid_metrics, pace, log_interval=interval, line=line)
                 logger.info("[TEST] Finish  %s over %d videos, %s", scores, scores.samples, pace)
-                board.add("valid", state.global_step, scores, **pace.milliseconds(scores.samples))
+                board.add("valid", state.global_step, scores, **pace.milliseconds())
                 if scores.top1 > state.best_top1:
                     state.best_top1 = scores.top1
                     save("best")
                     logger.info("best so far: %s", folder / f"{name}_best")
-        reader.report_failures()
+        for each in filter(None, (reader, valid_reader)):
+            each.report_failures()
     if section.enable_ce:
         print(f"kpis\ttrain_cost_card1\t{summary.scores.loss}\nkpis\ttrain_speed_card1\t{summary.step_s}")
 
@@ -158,7 +163,9 @@ def load_weights(args: argparse.Namespace, settings: Config, network, optimizer,
 
     state = checkpoint.State()
     if args.resume:
-        store = pretrained.load_weights(network, args.resume)
+        if args.pretrain:
+            logger.info("--pretrain is not looked at: --resume has all weights")
+        store = pretrained.load_weights(network, args.resume, config=settings.MODEL)
         momenta = checkpoint.restore_momenta(store, network.variables(), optimizer)
         state = checkpoint.State.of(store)
         schedule.step(state.global_step)
@@ -170,8 +177,10 @@ def load_weights(args: argparse.Namespace, settings: Config, network, optimizer,
     elif args.pretrain and args.pretrain.lower() == "none":
         logger.info("training from scratch")
     else:
-        path = args.pretrain or pretrained.IMAGENET_RESNET50.fetch(settings.MODEL, "--pretrain")
-        pretrained.load_weights(network, path, skip=pretrained.LAST_LAYER)
+        skip = pretrained.LAST_LAYER
+        needed = set(network.variables()) - set(skip)
+        path = args.pretrain or pretrained.IMAGENET_RESNET50.fetch(settings.MODEL, "--pretrain", needed)
+        pretrained.load_weights(network, path, skip=skip)
     return state
 
 

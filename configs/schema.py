@@ -22,8 +22,10 @@ class Model:
     num_classes: int = key(400, "classes", low=1)
     seg_num: int = key(8, "segments a video is cut into, one sampled place each", low=1)
     seglen: int = key(1, "consecutive frames at each place", low=1)
-    image_mean: tuple[float, ...] = key((0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1")
-    image_std: tuple[float, ...] = key((0.229, 0.224, 0.225), "standard deviation of R, G, B, on the scale 0 to 1")
+    image_mean: tuple[float, float, float] = key((0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1")
+    image_std: tuple[float, float, float] = key(
+        (0.229, 0.224, 0.225), "standard deviation of R, G, B, likewise", low=1e-3
+    )
     num_layers: int = key(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152))
     base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8)
     shift: str = key("bi", "TSM only. bi: past and future; uni: past alone, for live video", choices=("bi", "uni"))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Callable
+
+# Before OpenCV is loaded: a damaged file is reported by us, once, by name.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 from configs.schema import Config
 from datareader.kinetics_reader import KineticsReader

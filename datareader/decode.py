@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable
-
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # a damaged file is reported by us, once, by name
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 import cv2
 import numpy as np
@@ -31,15 +27,16 @@ def decode_video(path: Path, choose: Choose) -> list[np.ndarray]:
     Raises VideoError: not there, no video, or not one whole frame.
     """
     _check_file(path)
-    count = _container_count(path)
+    capture = _open(path)
+    count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
     for _ in range(2):
         indices = choose(count)
-        frames, decoded = _decode(path, set(indices))
+        frames, decoded = _decode(capture, set(indices))
         if decoded == 0:
             raise VideoError("not one frame can be decoded")
         if decoded == count:
             return [frames[index] for index in indices]
-        count = decoded
+        count, capture = decoded, _open(path)
     raise VideoError(f"its number of frames changes from one decoding to the next ({count})")
 
 
@@ -107,16 +104,8 @@ def _open(path: Path) -> cv2.VideoCapture:
     return capture
 
 
-def _container_count(path: Path) -> int:
-    capture = _open(path)
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
-    return max(count, 1)
-
-
-def _decode(path: Path, wanted: set[int]) -> tuple[dict[int, np.ndarray], int]:
-    """The wanted frames by number, and how many frames there are."""
-    capture = _open(path)
+def _decode(capture: cv2.VideoCapture, wanted: set[int]) -> tuple[dict[int, np.ndarray], int]:
+    """The wanted frames by number, and how many frames there are; the capture is used up."""
     frames, number = {}, 0
     while capture.grab():
         if number in wanted:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from configs.schema import Config, Train
@@ -60,6 +61,12 @@ class ClipReader:
 
     def __call__(self, video: Video, epoch: int) -> tuple[np.ndarray, int, str]:
         """The clip, uint8 (seg_num, 3 * seglen, H, W), its label (-1: none) and the video's id. Raises VideoError."""
+        try:
+            return self._read(video, epoch)
+        except (cv2.error, OSError, MemoryError, ValueError) as error:  # one video's trouble, not the run's
+            raise VideoError(f"{type(error).__name__}: {error}") from error
+
+    def _read(self, video: Video, epoch: int) -> tuple[np.ndarray, int, str]:
         path = resolve(video.path, self.list_folder)
         training = isinstance(self.transform, TrainTransform)
         rng = np.random.default_rng([self.seed, epoch, video.line]) if training else None
@@ -88,7 +95,6 @@ class KineticsReader:
         mode: "train", "valid", "test" or "infer".
         config: the whole config.
         multi_scale: whether training crops at several sizes (TSM) or one (TSN).
-        stop_early: raise TooManyBadVideos as soon as too many failed; False: go on, and leave it to `check_failures`.
 
     Raises InputError: the list, or the sizes, cannot be used.
     """

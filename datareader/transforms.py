@@ -55,15 +55,21 @@ class EvalTransform:
 def scale(frames: Sequence[np.ndarray], short_size: int, keep_aspect: bool = False) -> Frames:
     """Bilinear scaling, the shorter side to `short_size` px; the longer to 4/3 of it whatever its shape was (v1.5's
     squeeze), or with `keep_aspect` in proportion. Frames whose shorter side has that size already stay as they are."""
-    images = [Image.fromarray(frame) for frame in frames]
-    width, height = images[0].size
+    images = [_scale_one(Image.fromarray(frame), short_size, keep_aspect) for frame in frames]
+    if len({image.size for image in images}) > 1:
+        raise ValueError("its frames change their shape")
+    return images
+
+
+def _scale_one(image: Image.Image, short_size: int, keep_aspect: bool) -> Image.Image:
+    width, height = image.size
     if min(width, height) == short_size:
-        return images
+        return image
     long_size = int(short_size * 4.0 / 3.0)
     if keep_aspect:
         long_size = round(short_size * max(width, height) / min(width, height))
     size = (short_size, long_size) if width < height else (long_size, short_size)
-    return [image.resize(size, Image.Resampling.BILINEAR) for image in images]
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def multi_scale_crop(images: Frames, size: int, rng: np.random.Generator) -> Frames:

@@ -12,6 +12,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Callable
 
+import cv2
+
 from datareader.decode import VideoError
 from utils.errors import InputError
 
@@ -85,6 +87,7 @@ class WorkerPool:
 def _start_worker(read: Callable[..., Any]) -> None:
     global _read
     _read = read
+    cv2.setNumThreads(1)  # the processes are the parallelism
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -5,6 +5,7 @@ v1.5's format, because v1.5's tools then read what this project writes, and beca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,17 @@ class State:
 
     @classmethod
     def of(cls, store: VariableStore) -> State:
-        """The state in a checkpoint of ours; the beginning for a v1.5 folder. Raises InputError if it is damaged."""
+        """The state in a checkpoint of ours. A v1.5 folder begins at epoch 0, its learning rate, as in v1.5, at the
+        step its counter says. Raises InputError if it is damaged."""
         info = store.info()
+        if not info:
+            steps = int(store.read(_STEP_COUNTER).ravel()[0]) + 1 if _STEP_COUNTER in store.names() else 0
+            return cls(global_step=max(steps, 0))
         try:
-            return cls(int(info["epoch"]), int(info["global_step"]), float(info["best_top1"])) if info else cls()
+            state = cls(int(info["epoch"]), int(info["global_step"]), float(info["best_top1"]))
+            if state.epoch < 0 or state.global_step < 0 or not math.isfinite(state.best_top1):
+                raise ValueError
+            return state
         except (KeyError, TypeError, ValueError):
             raise InputError(
                 f"{store.path / INFO_FILE} is damaged: it must say epoch, global_step and best_top1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 
@@ -9,6 +10,7 @@ import paddle
 from paddle.nn import functional as F
 
 from engine.interfaces import Batch, Metrics, Scores
+from utils.errors import InputError
 from utils.log import Progress, logger, timed
 
 
@@ -34,6 +36,8 @@ def evaluate(
         progress: counts the videos, and where the time goes.
         log_interval: batches between log lines; 0: none.
         line: how a log line begins, with {} for the batch's number.
+
+    Raises InputError: the loss is not finite.
     """
     network.eval()
     metrics.reset()
@@ -42,6 +46,8 @@ def evaluate(
         logits = network(paddle.to_tensor(batch.clips))
         losses = clip_losses(logits, paddle.to_tensor(batch.labels))
         scores = metrics.update(losses.numpy(), logits.numpy(), batch.labels)
+        if not math.isfinite(scores.loss):
+            raise InputError(f"the loss is {scores.loss} in batch {number}: the weights are not sound, or no match")
         progress.add(scores.samples, reader=reader_s, compute=time.monotonic() - start)
         if log_interval and number % log_interval == 0:
             logger.info("%s  %s, %s", line.format(number), scores, progress)

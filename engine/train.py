@@ -57,10 +57,11 @@ def train_one_epoch(
         start = time.monotonic()
         logits = network(paddle.to_tensor(batch.clips))
         losses = clip_losses(logits, paddle.to_tensor(batch.labels))
-        losses.mean().backward()
+        # Waits for a GPU here, and not after the backward pass, which then runs while the next batch is fetched.
         scores = metrics.update(losses.numpy(), logits.numpy(), batch.labels)
         if not math.isfinite(scores.loss):
             raise InputError(_not_finite(scores.loss, epoch, number, schedule(), batch.ids))
+        losses.mean().backward()
         optimizer.step()
         optimizer.clear_grad()
         learning_rate = schedule()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.schema import Model
-from utils.download import DownloadError, fetch_folder
+from utils.download import fetch_folder
 from utils.errors import InputError
 from utils.fluid_vars import VariableStore
 from utils.log import logger
@@ -38,23 +39,23 @@ class Weights:
 
     def urls(self) -> list[str]:
         """Where to look, in this order; PADDLE_WEIGHTS_MIRROR replaces the host."""
-        path = f"video_classification/{self.name}.tar.gz"
-        mirror = os.environ.get("PADDLE_WEIGHTS_MIRROR")
+        mirror = os.environ.get("PADDLE_WEIGHTS_MIRROR", "").rstrip("/")
         if not mirror:
-            return [f"{HOST}/{path}"]
-        return [f"{mirror.rstrip('/')}/{path}", f"{mirror.rstrip('/')}/{self.name}.tar.gz"]
+            return [f"{HOST}/{self._path()}"]
+        return [f"{mirror}/{self._path()}", f"{mirror}/{self.name}.tar.gz"]
 
     def folder(self) -> Path:
         """The place in the cache: ~/.paddle/weights/NAME, or below PADDLE_WEIGHTS_HOME."""
         home = os.environ.get("PADDLE_WEIGHTS_HOME") or "~/.paddle/weights"
         return Path(home).expanduser() / self.name
 
-    def fetch(self, config: Model, flag: str) -> Path:
+    def fetch(self, config: Model, flag: str, needed: Collection[str]) -> Path:
         """The folder with the weights, downloaded if it is not there.
 
         Args:
             config: the MODEL section, which the weights must fit.
             flag: the command line's flag that takes a path instead, for messages.
+            needed: names that must be there.
 
         Raises:
             InputError: they do not fit the config, or cannot be downloaded.
@@ -69,14 +70,26 @@ class Weights:
                 + f". Give {flag}=PATH"
                 + (", or --pretrain=none to start from scratch." if flag == "--pretrain" else ".")
             )
+
+        def check(folder: Path) -> None:
+            _check_content(folder, needed)
+
         try:
-            return fetch_folder(self.urls(), self.folder(), _check_content)
-        except DownloadError as error:
+            folder = fetch_folder(self.urls(), self.folder(), check)
+        except InputError as error:
             raise InputError(
-                f"{error}\n  Without a network: download {self.urls()[0]} elsewhere, unpack it so that {self.folder()}"
-                f" holds its files, or give the folder or the .tar.gz with {flag}=PATH."
-                " PADDLE_WEIGHTS_MIRROR names another server."
+                f"{error}\n  Without a network: download {HOST}/{self._path()} elsewhere, unpack it so that"
+                f" {self.folder()} holds its files, or give the folder or the .tar.gz with {flag}=PATH."
+                " PADDLE_WEIGHTS_MIRROR names another server, PADDLE_WEIGHTS_HOME another folder."
             ) from error
+        try:
+            check(folder)  # it may have been there before, from a broken download of v1.5
+        except InputError as error:
+            raise InputError(f"{folder} is not sound: {error}. Delete it, and it is downloaded again.") from error
+        return folder
+
+    def _path(self) -> str:
+        return f"video_classification/{self.name}.tar.gz"
 
 
 IMAGENET_RESNET50 = Weights(
@@ -85,13 +98,20 @@ IMAGENET_RESNET50 = Weights(
 
 
 def load_weights(
-    network, path: str | os.PathLike, *, skip: Collection[str] = (), complete: bool = False
+    network,
+    path: str | os.PathLike,
+    *,
+    config: Model | None = None,
+    skip: Collection[str] = (),
+    complete: bool = False,
 ) -> VariableStore:
     """Sets a network's weights from a v1.5 folder, our own checkpoint, or a .tar.gz of either, and logs the count.
 
     Args:
         network: has `variables()`: names -> tensors.
         path: the folder or archive.
+        config: a checkpoint of ours must have been trained by the same model and what it sees must be the same; None:
+            any will do, to start from.
         skip: names that keep their fresh values.
         complete: every other name must be there.
 
@@ -103,49 +123,69 @@ def load_weights(
     """
     store = VariableStore(path)
     variables = network.variables()
-    if not skip:  # another model's weights are fine to start from, not to go on or to be judged with
-        _check_model(store, network)
-    missing = [name for name in variables if name not in store.names() and name not in skip]
-    arrays = {name: store.read(name) for name in variables if name in store.names() and name not in skip}
-    if not arrays:
-        raise InputError(
-            f"{path} holds no weights of this {type(network).__name__}: none of its {len(variables)} names is there"
-        )
-    for name, array in arrays.items():
-        expected = list(variables[name].shape)
-        if list(array.shape) != expected:
-            hint = (
-                " (another number of classes?)" if name in LAST_LAYER else " (a checkpoint of another depth or width?)"
-            )
-            raise InputError(
-                f"{path} does not fit: {name} has shape {list(array.shape)}, the network's is {expected}{hint}"
-            )
-        if array.dtype != np.float32 or not np.isfinite(array).all():
-            raise InputError(f"{path}: {name} is not made of finite float32 numbers")
+    wanted = [name for name in variables if name not in skip]
+    if config is not None:
+        _check_model(store, config)
+    missing = [name for name in wanted if name not in store.names()]
+    if len(missing) == len(wanted):
+        raise InputError(f"{path} holds no weights of this {type(network).__name__}{_weights_below(store.path)}")
+    arrays = {name: _read_fitting(store, name, variables[name]) for name in wanted if name in store.names()}
     if missing and complete:
         raise InputError(
-            f"{path} is incomplete: {len(missing)} of {len(variables)} names are missing, the first is {missing[0]}"
+            f"{path} is incomplete, or of another depth: {len(missing)} of {len(wanted)} names are missing, the first"
+            f" is {missing[0]}"
         )
     for name, array in arrays.items():
         variables[name].set_value(array)
-    logger.info(
-        "weights %s: %d loaded, %d skipped, %d not found%s", path, len(arrays), len(skip), len(missing), _first(missing)
-    )
+    level = logging.WARNING if missing else logging.INFO
+    counts = (len(arrays), len(skip), len(missing), _first(missing))
+    logger.log(level, "weights %s: %d loaded, %d skipped, %d not found%s", path, *counts)
     return store
 
 
-def _check_model(store: VariableStore, network) -> None:
-    made_for, name = store.info().get("model"), type(network).__name__
-    if made_for not in (None, name):
-        raise InputError(f"{store.path} is a checkpoint of {made_for}, not of {name}")
+def _read_fitting(store: VariableStore, name: str, tensor) -> np.ndarray:
+    array, expected = store.read(name), list(tensor.shape)
+    if list(array.shape) != expected:
+        hint = "another number of classes?" if name in LAST_LAYER else "a checkpoint of another depth or width?"
+        raise InputError(
+            f"{store.path} does not fit: {name} has shape {list(array.shape)}, the network's is {expected} ({hint})"
+        )
+    if array.dtype != np.float32 or not np.isfinite(array).all():
+        raise InputError(f"{store.path}: {name} is not made of finite float32 numbers")
+    return array
 
 
-def _check_content(folder: Path) -> None:
+def _check_model(store: VariableStore, config: Model) -> None:
+    """A checkpoint of ours says what it was trained with; weights fit the shapes of other settings too."""
+    info = store.info()
+    made_for = info.get("model", config.name.upper())
+    if made_for != config.name.upper():
+        raise InputError(f"{store.path} is a checkpoint of {made_for}, not of {config.name.upper()}")
+    trained = info.get("MODEL", {})
+    for key in ("shift", "image_mean", "image_std"):
+        ours = getattr(config, key)
+        theirs = trained.get(key, ours) if isinstance(trained, dict) else ours
+        if (tuple(theirs) if isinstance(theirs, list) else theirs) != ours:
+            raise InputError(f"{store.path} was trained with MODEL.{key} = {theirs}, and the config says {ours}")
+
+
+def _check_content(folder: Path, needed: Collection[str]) -> None:
     store = VariableStore(folder)
-    if "conv1_weights" not in store.names():
-        found = sorted(entry.name for entry in folder.iterdir())[:3]
-        raise InputError(f"the archive has no file conv1_weights; it holds {', '.join(found) or 'nothing'}")
-    store.read("conv1_weights")
+    missing = [name for name in needed if name not in store.names()]
+    if missing:
+        found = sorted(store.names())[:3]
+        raise InputError(
+            f"it lacks {len(missing)} of the {len(needed)} files, the first is {missing[0]}; it holds"
+            f" {', '.join(found) or 'nothing'}{' ...' if len(store.names()) > 3 else ''}"
+        )
+    for name in needed:
+        store.read(name)
+
+
+def _weights_below(path: Path) -> str:
+    """A hint where the folder above was given: `checkpoints` instead of `checkpoints/TSM_best`."""
+    below = sorted(str(file.parent) for file in path.glob("*/conv1_weights")) if path.is_dir() else []
+    return f": did you mean {' or '.join(below[-3:])}?" if below else ": none of their names is there"
 
 
 def _first(names: list[str]) -> str:

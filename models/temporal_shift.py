@@ -25,7 +25,7 @@ class TemporalShift(nn.Layer):
         self.direction = direction
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if self.direction == "bi" and x.place.is_gpu_place():
+        if self.direction == "bi" and paddle.in_dynamic_mode() and x.place.is_gpu_place():
             return F.temporal_shift(x, self.seg_num, 1 / 8)  # one kernel; on a CPU it is one slow thread
         frames = x.reshape([-1, self.seg_num, *x.shape[1:]])  # (N * T, C, H, W) -> (N, T, C, H, W)
         fold = x.shape[1] // 8
@@ -36,8 +36,8 @@ class TemporalShift(nn.Layer):
         return paddle.concat([past, future, still], axis=2).reshape(x.shape)
 
     def from_past(self, fold: paddle.Tensor) -> paddle.Tensor:
-        """The first fold (N, T, C/8, H, W), one frame later. A stream overrides this: its frame before the first is
-        the cached one, not zeros."""
+        """The first fold (N, T, C/8, H, W), one frame later. A "uni" stream overrides this: its frame before the first
+        is the cached one, not zeros."""
         return paddle.concat([paddle.zeros_like(fold[:, :1]), fold[:, :-1]], axis=1)
 
     def extra_repr(self) -> str:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The main job on your machine, in minutes and without a GPU: makes a data set of mp4 files, trains TSM on it, and TSN
-# alike, tests both, predicts a list, and writes quickstart/report.html.
+# alike, tests both, predicts a list, and writes quickstart/report.html. It takes no arguments.
 set -euo pipefail
+if [ $# -gt 0 ]; then sed -n '2,3s/^# //p' "${BASH_SOURCE[0]}"; exit 2; fi
 source "$(dirname "${BASH_SOURCE[0]}")/activate.sh"
 started=$SECONDS
 out=quickstart

@@ -188,7 +188,7 @@ def test_v15_tsn(load):
 def test_what_has_no_effect_is_said(tmp_path, text, keys):
     path = tmp_path / "v15.txt"
     path.write_text(text)
-    lines = config.ignored_keys(str(path), Config)
+    lines = config.ignored_keys(str(path), Config, {})
     assert [line.split(" has no effect: ")[0] for line in lines] == [f"{path}: {key}" for key in keys]
 
 
@@ -216,14 +216,16 @@ def values_of(hint: object, limits: typing.Mapping[str, typing.Any]) -> st.Searc
     if typing.get_origin(hint) is typing.Union:
         return st.none() | values_of(arguments[0], limits)
     if typing.get_origin(hint) is tuple:
-        return st.lists(values_of(arguments[0], limits), max_size=3)
+        smallest = 0 if arguments[-1] is Ellipsis else len(arguments)
+        return st.lists(values_of(arguments[0], limits), min_size=smallest, max_size=3)
     if limits["choices"] is not None:
         return st.sampled_from(limits["choices"])
     low, high = limits["low"], limits["high"]
+    whole = st.integers(1 if low else 0, 0 if high else 5)
     return {
         bool: st.booleans(),
         int: st.integers(low, high),
-        float: st.floats(low, high, allow_nan=False, allow_infinity=False) | st.integers(0, 0 if high else 5),
+        float: st.floats(low, high, allow_nan=False, allow_infinity=False) | whole,
         str: st.text(st.characters(exclude_categories=["Cs"])),
     }[hint]
 
@@ -323,7 +325,7 @@ def test_the_object_is_frozen(load):
         ("[TRAIN]\nmomentum = 'high'\n", "TRAIN.momentum = 'high' must be a number"),
         ("[TRAIN]\nmomentum = True\n", "TRAIN.momentum = True must be a number"),
         ("[TRAIN]\ndecay_epochs = 40\n", "TRAIN.decay_epochs = 40 must be a list, each a number"),
-        ("[MODEL]\nimage_mean = [0.5, 'x']\n", "MODEL.image_mean = [0.5, 'x'] must be a list, each a number"),
+        ("[MODEL]\nimage_mean = [0.5, 'x']\n", "MODEL.image_mean = [0.5, 'x'] must be a list of 3, each a number"),
         ("[MODEL]\nname = True\n", "MODEL.name = True must be text"),
         ("[MODEL]\nname = ['TSM']\n", "MODEL.name = ['TSM'] must be text"),
         ("[TRAIN]\nbatch_size = 0\n", "TRAIN.batch_size = 0: must be at least 1"),

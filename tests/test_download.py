@@ -257,9 +257,9 @@ def test_no_url_has_it(serve, folder):
 
 
 def test_another_refusal_is_no_reason_to_look_elsewhere(serve, folder, naps):
-    server = serve(refuse(403), b=[give(ARCHIVE)])
+    server = serve(refuse(401), b=[give(ARCHIVE)])
     said = error_of(DownloadError, [server.url(), server.url("/b.tar.gz")], folder, accept)
-    assert said == f"cannot download {server.url()}: the server says 403 Forbidden"
+    assert said == f"cannot download {server.url()}: the server says 401 Unauthorized"
     assert len(server.requests) == 1 and naps == []
 
 

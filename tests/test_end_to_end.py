@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from visualdl import LogReader
 
 from utils.fluid_vars import VariableStore
 
+ROOT = Path(__file__).resolve().parents[1]
 FLAGS = {
     "FLAGS_fast_eager_deletion_mode": "1",
     "FLAGS_eager_delete_tensor_gb": "0.0",
@@ -98,6 +100,29 @@ def test_resumed_training_equals_one_in_a_piece(trained, config, run_cli, tmp_pa
     assert [name for name in whole.names() - {"checkpoint.json"} if resumed.raw(name) != whole.raw(name)] == []
 
 
+def test_resuming_a_v15_folder_goes_on_at_its_learning_rate(trained, config, run_cli, tmp_path):
+    shutil.copytree(trained[0] / "TSM_epoch0", tmp_path / "v15")
+    (tmp_path / "v15/checkpoint.json").unlink()
+    result = run_cli(
+        *("train.py", f"--config={config}", f"--save_dir={tmp_path}/out", f"--resume={tmp_path}/v15", "--epoch=1"),
+        *("--valid_interval=0", "--pretrain=nowhere"),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "--pretrain is not looked at" in result.stdout
+    assert "62 momenta, from epoch 0, step 3" in result.stdout
+    assert json.loads((tmp_path / "out/TSM_epoch0/checkpoint.json").read_text())["global_step"] == 6
+
+
+def test_sigterm_ends_a_training_in_order(config, tmp_path):
+    command = [sys.executable, "train.py", f"--config={config}", f"--save_dir={tmp_path}", "--pretrain=none"]
+    with subprocess.Popen([*command, "--epoch=1000"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as training:
+        for line in training.stdout:
+            if "iter 0" in line:  # Paddle is loaded, and the readers are at work
+                training.send_signal(signal.SIGTERM)
+        assert training.wait(60) == 143
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_test_counts_every_video(trained, config, run_cli):
     result = run_cli("test.py", "--model_name=TSM", f"--config={config}", f"--weights={trained[0]}/TSM_best")
     assert result.returncode == 0, result.stderr
@@ -145,7 +170,7 @@ def test_infer_keeps_the_others_when_a_video_is_bad(trained, config, run_cli, mo
 
 
 def test_script_works_from_any_folder(trained, config, moving_shapes, tmp_path):
-    script = Path(__file__).resolve().parents[1] / "scripts/test/test_tsm.sh"
+    script = ROOT / "scripts/test/test_tsm.sh"
     environment = {
         **os.environ,
         "ZOO_VENV": "none",
@@ -164,7 +189,7 @@ def test_script_works_from_any_folder(trained, config, moving_shapes, tmp_path):
         (["train.py", "--model_nam=TSM"], "unrecognized arguments: --model_nam=TSM"),
         (["train.py", "--config=configs/tsn.txt"], "configs/tsn.txt is a config of TSN, and --model_name is TSM"),
         (["train.py", "--set", "TRAIN.batchsize=4"], "no key TRAIN.batchsize; did you mean batch_size?"),
-        (["train.py", "--model_name=TMS"], "no config file configs/tms.txt; did you mean configs/ts"),
+        (["train.py", "--model_name=TMS"], "no model named 'TMS'; did you mean TS"),
         (["test.py", "--use_gpu=True"], "--use_gpu=True, but "),
         (["test.py", "--set", "TEST.filelist=no.list"], "no list no.list (TEST.filelist)"),
         (["infer.py", "--filelist={data}/infer.list", "--weights=nowhere"], "no weights at nowhere"),

@@ -34,7 +34,7 @@ from utils.fluid_vars import VariableStore
 from utils.log import Progress
 
 CLASSES = 4
-SPEED = r", \d+\.\d videos/s, \d+:\d\d:\d\d left, reader \d+% compute \d+%"
+SPEED = r", \d+\.\d videos/s, \d+:\d\d:\d\d (left|in all), reader \d+% compute \d+%"
 
 
 def make_network(model: type[TSN] = TSM, seed: int = 0, dropout: float = 0.0) -> TSN:

@@ -108,7 +108,8 @@ def test_a_skipped_one_need_not_be_there(network, tmp_path, log):
     assert log.messages == [f"weights {path}: {len(weights)} loaded, 2 skipped, 0 not found"]
     (path / "conv1_weights").unlink()
     said = refused(network, path, skip=LAST_LAYER, complete=True)
-    assert said == f"{path} is incomplete: 1 of {len(weights) + 2} names are missing, the first is conv1_weights"
+    missing = f"1 of {len(weights)} names are missing, the first is conv1_weights"
+    assert said == f"{path} is incomplete, or of another depth: {missing}"
 
 
 def test_what_is_not_there_stays_and_is_counted(network, tmp_path, log):
@@ -126,7 +127,8 @@ def test_a_missing_one_is_an_error_where_all_are_needed(network, tmp_path):
     del weights["conv1_weights"], weights["fc_0.b_0"]
     path = write(tmp_path / "w", weights)
     said = refused(network, path, complete=True)
-    assert said == f"{path} is incomplete: 2 of {len(weights) + 2} names are missing, the first is conv1_weights"
+    missing = f"2 of {len(weights) + 2} names are missing, the first is conv1_weights"
+    assert said == f"{path} is incomplete, or of another depth: {missing}"
 
 
 @pytest.mark.parametrize(
@@ -171,11 +173,8 @@ def test_a_damaged_file_is_named(network, tmp_path):
 @pytest.mark.parametrize("options", [{}, {"complete": True}, {"skip": LAST_LAYER}])
 def test_nothing_fits(network, tmp_path, options):
     path = write(tmp_path / "w", {"linear.weight": np.zeros((2, 2), np.float32)})
-    name, count = type(network).__name__, len(network.variables())
-    assert (
-        refused(network, path, **options)
-        == f"{path} holds no weights of this {name}: none of its {count} names is there"
-    )
+    name = type(network).__name__
+    assert refused(network, path, **options) == f"{path} holds no weights of this {name}: none of their names is there"
 
 
 def test_only_the_last_layer_fits_and_is_skipped(network, tmp_path):
@@ -192,7 +191,7 @@ def test_a_checkpoint_of_another_model(tmp_path, log):
     weights = other_values(network)
     path = write(tmp_path / "w", weights, {"model": "TSN", "epoch": 1})
     for options in ({}, {"complete": True}):
-        assert refused(network, path, **options) == f"{path} is a checkpoint of TSN, not of TSM"
+        assert refused(network, path, config=Model(), **options) == f"{path} is a checkpoint of TSN, not of TSM"
     load_weights(network, path, skip=LAST_LAYER)  # to start from, it is as good as any
     assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
 
@@ -201,18 +200,41 @@ def test_a_checkpoint_of_another_model(tmp_path, log):
 def test_a_checkpoint_of_the_same_model_or_of_nobody_knows_which(tmp_path, info):
     network = TSM(**SMALL)
     weights = other_values(network)
-    load_weights(network, write(tmp_path / "w", weights, info), complete=True)
+    load_weights(network, write(tmp_path / "w", weights, info), config=Model(), complete=True)
     assert equal(values_of(network), weights)
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [
+        ({"shift": "uni"}, "MODEL.shift = uni, and the config says bi"),
+        ({"image_mean": [0, 0, 0]}, "MODEL.image_mean = [0, 0, 0], and the config says (0.485, 0.456, 0.406)"),
+    ],
+)
+def test_a_checkpoint_that_saw_something_else(tmp_path, trained, said):
+    network = TSM(**SMALL)
+    path = write(tmp_path / "w", other_values(network), {"model": "TSM", "MODEL": trained})
+    assert refused(network, path, config=Model()) == f"{path} was trained with {said}"
+
+
+def test_the_folder_above(tmp_path):
+    network = TSM(**SMALL)
+    for name in ("TSM_best", "TSM_epoch0"):
+        write(tmp_path / name, other_values(network))
+    said = refused(network, tmp_path)
+    assert said.endswith(f": did you mean {tmp_path}/TSM_best or {tmp_path}/TSM_epoch0?")
 
 
 def test_damaged_information(network, tmp_path):
     path = write(tmp_path / "w", other_values(network))
     (path / "checkpoint.json").write_text("{")
-    assert refused(network, path).startswith(f"{path}/checkpoint.json is damaged")
+    said = refused(network, path, config=Model(name=type(network).__name__))
+    assert said.startswith(f"{path}/checkpoint.json is damaged")
 
 
 # The released weights
 
+NEEDED = {"conv1_weights", "fc_0.b_0"}
 CONV1 = {"conv1_weights": np.zeros((2, 3, 7, 7), np.float32), "fc_0.b_0": np.zeros(400, np.float32)}
 
 
@@ -293,7 +315,7 @@ def mirror(request, tmp_path, monkeypatch, home) -> Path:
 @pytest.mark.parametrize("top", ["tsm_kinetics", "."])
 def test_a_mirror_has_either_layout(mirror, home, place, top, log):
     pack(mirror / place, CONV1, top)
-    folder = TSM.released.fetch(Model(), "--weights")
+    folder = TSM.released.fetch(Model(), "--weights", NEEDED)
     assert folder == home / "tsm_kinetics"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         name: encode(array) for name, array in CONV1.items()
@@ -303,22 +325,26 @@ def test_a_mirror_has_either_layout(mirror, home, place, top, log):
 def test_a_mirror_without_the_weights(mirror, home):
     pack(mirror / "tsn_kinetics.tar.gz", CONV1, ".")
     with pytest.raises(InputError, match=r"cannot (download|read) .*/tsm_kinetics\.tar\.gz: "):
-        TSM.released.fetch(Model(), "--weights")
+        TSM.released.fetch(Model(), "--weights", NEEDED)
     assert not (home / "tsm_kinetics").exists()
 
 
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"b": CONV1["fc_0.b_0"], "a": CONV1["fc_0.b_0"]}, "the archive has no file conv1_weights; it holds a, b"),
-        ({}, "the archive has no file conv1_weights; it holds nothing"),
+        (
+            dict.fromkeys(("fc_0.b_0", "a", "b", "c"), CONV1["fc_0.b_0"]),
+            "it lacks 1 of the 2 files, the first is conv1_weights; it holds a, b, c ...",
+        ),
+        ({}, "it lacks 2 of the 2 files, the first is "),
     ],
 )
 def test_an_archive_of_something_else(mirror, home, variables, message):
     pack(mirror / "tsm_kinetics.tar.gz", variables, ".")
     with pytest.raises(InputError) as caught:
-        TSM.released.fetch(Model(), "--weights")
-    assert f"did not give the weights: {message}. Nothing was kept." in str(caught.value)
+        TSM.released.fetch(Model(), "--weights", NEEDED)
+    assert f"did not give the weights: {message}" in str(caught.value)
+    assert "Nothing was kept." in str(caught.value)
     assert [path.name for path in home.iterdir() if path.suffix != ".lock"] == []
 
 
@@ -326,17 +352,18 @@ def test_an_archive_with_a_damaged_variable(mirror, home):
     pack(mirror / "tsm_kinetics.tar.gz", CONV1, ".")
     folder = mirror / "again"
     folder.mkdir()
+    write_folder(folder, CONV1)
     (folder / "conv1_weights").write_bytes(encode(CONV1["conv1_weights"])[:-1])
     with tarfile.open(mirror / "tsm_kinetics.tar.gz", "w:gz") as archive:
         archive.add(folder, ".")
     with pytest.raises(InputError, match="conv1_weights is damaged: .*Nothing was kept"):
-        TSM.released.fetch(Model(), "--weights")
+        TSM.released.fetch(Model(), "--weights", NEEDED)
     assert not (home / "tsm_kinetics").exists()
 
 
 def test_no_network(home):
     with pytest.raises(InputError) as caught:
-        TSM.released.fetch(Model(), "--weights")
+        TSM.released.fetch(Model(), "--weights", NEEDED)
     said, url = str(caught.value), TSM.released.urls()[0]
     assert said.startswith(f"cannot download {url}: ")
     assert (
@@ -347,12 +374,18 @@ def test_no_network(home):
     assert "PADDLE_WEIGHTS_MIRROR names another server" in said
 
 
+def test_what_is_in_the_cache_must_be_whole(home):
+    (home / "tsm_kinetics").mkdir(parents=True)
+    with pytest.raises(InputError, match="tsm_kinetics is not sound: it lacks 2 of the 2 files.* Delete it"):
+        TSM.released.fetch(Model(), "--weights", NEEDED)
+
+
 @pytest.mark.parametrize("weights", [TSM.released, TSN.released, IMAGENET_RESNET50], ids=lambda weights: weights.name)
 def test_what_is_in_the_cache_needs_no_network(home, weights):
     folder = home / weights.name
     folder.parent.mkdir()
     write(folder, CONV1)
-    assert weights.fetch(Model(), "--weights") == folder
+    assert weights.fetch(Model(), "--weights", NEEDED) == folder
     assert {path.name for path in home.iterdir()} == {weights.name}  # not even a lock
 
 
@@ -361,7 +394,7 @@ def test_what_is_in_the_cache_needs_no_network(home, weights):
 def test_no_weights_for_this_network(home, weights, change):
     config = replace(Model(), **change)
     with pytest.raises(InputError) as caught:
-        weights.fetch(config, "--weights")
+        weights.fetch(config, "--weights", NEEDED)
     assert str(caught.value) == (
         f"no weights are published for this network: {weights.name} has 50 layers of base_width 64 and 400 classes,"
         f" the config {config.num_layers} layers of base_width {config.base_width} and {config.num_classes} classes."
@@ -374,9 +407,9 @@ def test_imagenets_weights_fit_any_number_of_classes(home):
     write_to = home / "ResNet50_pretrained"
     home.mkdir()
     write(write_to, CONV1)
-    assert IMAGENET_RESNET50.fetch(replace(Model(), num_classes=4), "--pretrain") == write_to
+    assert IMAGENET_RESNET50.fetch(replace(Model(), num_classes=4), "--pretrain", NEEDED) == write_to
     with pytest.raises(InputError) as caught:
-        IMAGENET_RESNET50.fetch(replace(Model(), num_layers=18, num_classes=4), "--pretrain")
+        IMAGENET_RESNET50.fetch(replace(Model(), num_layers=18, num_classes=4), "--pretrain", NEEDED)
     assert str(caught.value) == (
         "no weights are published for this network: ResNet50_pretrained has 50 layers of base_width 64, the config 18"
         " layers of base_width 64. Give --pretrain=PATH, or --pretrain=none to start from scratch."

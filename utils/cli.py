@@ -6,11 +6,13 @@ import argparse
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, Callable, NoReturn, TypeVar
 
 from utils import config
 from utils.errors import InputError
 from utils.log import logger
+from utils.registry import did_you_mean
 
 Schema = TypeVar("Schema")
 
@@ -37,9 +39,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def path(text: str) -> str:
+    """A path; ~ is the home folder, also behind a `--flag=`, where shells leave it alone."""
+    return os.path.expanduser(text)
+
+
 def optional_path(text: str) -> str | None:
     """A path; an empty one, as `--weights=$UNSET` gives, is the same as no flag."""
-    return os.path.expanduser(text) or None
+    return path(text) or None
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,7 +62,9 @@ class Parser(argparse.ArgumentParser):
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that train.py, test.py and infer.py share."""
     parser.add_argument("--model_name", default="TSM", metavar="NAME", help="TSM or TSN (TSM)")
-    parser.add_argument("--config", metavar="FILE", help="its config file, INI or YAML (configs/MODEL_NAME.txt)")
+    parser.add_argument(
+        "--config", type=optional_path, metavar="FILE", help="its config file, INI or YAML (configs/MODEL_NAME.txt)"
+    )
     parser.add_argument(
         "--use_gpu",
         type=boolean,
@@ -90,17 +99,21 @@ def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Va
 
     Raises InputError: as config.load, or the file is another model's.
     """
-    path = args.config or f"configs/{args.model_name.lower()}.txt"
+    file = args.config or f"configs/{args.model_name.lower()}.txt"
+    models = sorted(known.stem.upper() for known in Path("configs").glob("*.txt"))
+    if not args.config and args.model_name.upper() not in models:
+        near = did_you_mean(args.model_name.upper(), models)
+        raise InputError(f"no model named {args.model_name!r}{near} Known: {', '.join(models)}.")
     overrides: dict[str, dict[str, Any]] = {
         section: {key: value for key, value in values.items() if value is not None} for section, values in flags.items()
     }
     for text in args.set:
         section, key, value = config.parse_override(text)
         overrides.setdefault(section, {})[key] = value
-    settings = config.load(path, schema, overrides)
+    settings = config.load(file, schema, overrides)
     if settings.MODEL.name.upper() != args.model_name.upper():
-        raise InputError(f"{path} is a config of {settings.MODEL.name}, and --model_name is {args.model_name}")
-    for line in config.ignored_keys(path, schema) + config.describe(settings, ["MODEL", *flags]):
+        raise InputError(f"{file} is a config of {settings.MODEL.name}, and --model_name is {args.model_name}")
+    for line in config.ignored_keys(file, schema, overrides) + config.describe(settings, ["MODEL", *flags]):
         logger.info(line)
     return settings
 
@@ -108,31 +121,45 @@ def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Va
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command line and exits with its code.
 
-    An InputError, or a package that is not installed, becomes one message on stderr and exit code 1; Ctrl-C and
-    SIGTERM give 130 and 143 after all `finally` blocks have run; a reader of the output that went away (`| head`) ends
-    the run quietly.
+    An InputError, a package that is not installed, or an error of the system becomes one message on stderr and exit
+    code 1; Ctrl-C and SIGTERM give 130 and 143 after all `finally` blocks have run; a reader of the output that went
+    away (`| head`) ends the run quietly.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = main() or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except InputError as error:
         code = 1
         print(f"error: {error}", file=sys.stderr)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         code = 1
-        print(
-            f"error: {sys.executable} has no package {error.name}. `bash scripts/setup_env.sh` makes an environment"
-            " that has all of them, and `source .venv/bin/activate` enters it.",
-            file=sys.stderr,
-        )
+        if isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):  # stopped while a package was being loaded
+            code = getattr(error.__cause__, "code", 130)
+        else:
+            print(
+                f"error: a package is missing or broken in {sys.executable}: {error}. `bash scripts/setup_env.sh` makes"
+                " an environment that has all of them, and `source .venv/bin/activate` enters it.",
+                file=sys.stderr,
+            )
     except KeyboardInterrupt:
         code = 130
         print("stopped.", file=sys.stderr)
     except BrokenPipeError:
         code = 141
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
+    except OSError as error:
+        code = 1
+        print(f"error: {error}", file=sys.stderr)
+        _drop_stdout()
     sys.exit(code)
+
+
+def _drop_stdout() -> None:
+    """What is still buffered goes nowhere, so that the interpreter's end does not fail on it."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:

@@ -70,13 +70,15 @@ def parse_override(text: str) -> tuple[str, str, Any]:
     return section.upper(), item.lower(), value
 
 
-def ignored_keys(path: str, schema: type) -> list[str]:
-    """What the file sets that has no effect in this port, one line each."""
+def ignored_keys(path: str, schema: type, overrides: Values) -> list[str]:
+    """What the file and the command line set that has no effect in this port, one line each."""
     hints = typing.get_type_hints(schema)
     lines = []
-    for section, values in _read(path).items():
-        ignored = getattr(hints.get(section), "IGNORED", {})
-        lines += [f"{path}: {section}.{item} has no effect: {ignored[item]}" for item in values if item in ignored]
+    for source, given in ((path, _read(path)), ("command line", overrides)):
+        for section, values in given.items():
+            ignored = getattr(hints.get(section), "IGNORED", {})
+            keys = [item for item in values if item in ignored]
+            lines += [f"{source}: {section}.{item} has no effect: {ignored[item]}" for item in keys]
     return lines
 
 
@@ -163,6 +165,8 @@ def _convert(value: Any, hint: Any) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise TypeError
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise TypeError
         return tuple(_convert(item, arguments[0]) for item in value)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
@@ -195,5 +199,6 @@ def _type_name(hint: Any) -> str:
     if origin is typing.Union:
         return _type_name(arguments[0])
     if origin is tuple:
-        return f"a list, each {_type_name(arguments[0])}"
+        length = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
+        return f"a list{length}, each {_type_name(arguments[0])}"
     return {int: "a whole number", float: "a number", bool: "True or False", str: "text"}[hint]

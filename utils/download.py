@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import os
 import shutil
@@ -24,6 +25,7 @@ from utils.log import Progress, logger
 TIMEOUT_S = 30
 TRIES = 4  # in a row, without a byte more
 _LOG_EVERY_S = 3.0
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
 
 
 class DownloadError(InputError):
@@ -34,6 +36,10 @@ class NotFound(DownloadError):
     """The server has nothing there."""
 
 
+class BadArchive(InputError):
+    """What came is not what should have come: no archive, a damaged or hostile one, or other content."""
+
+
 def fetch_folder(urls: list[str], folder: Path, check: Callable[[Path], None]) -> Path:
     """The content of a .tar.gz, unpacked to `folder`; downloaded only if the folder is not there.
 
@@ -41,12 +47,13 @@ def fetch_folder(urls: list[str], folder: Path, check: Callable[[Path], None]) -
     breaks off leaves a `.part` file, and the next call goes on from there.
 
     Args:
-        urls: tried in this order, the next where a server says 404; http, https or file.
+        urls: tried in this order, the next where a server has nothing there; http, https or file.
         folder: where the content goes; a single top folder in the archive is left out.
         check: gets the unpacked folder before it takes its name; raises InputError if it is not what it should be.
 
     Raises:
         DownloadError: no network, no such file, broken off again and again, or the content is wrong.
+        InputError: the place cannot be written; the download is kept.
     """
     if folder.is_dir():
         return folder
@@ -55,21 +62,17 @@ def fetch_folder(urls: list[str], folder: Path, check: Callable[[Path], None]) -
         if folder.is_dir():
             return folder
         archive = folder.with_name(folder.name + ".tar.gz.part")
-        resumed = archive.exists()
-        url = _download_first(urls, archive)
-        try:
-            _unpack(archive, folder, check)
-        except InputError as error:
-            archive.unlink()
-            if not resumed:
-                raise DownloadError(f"{url} did not give the weights: {error}. Nothing was kept.") from error
-            logger.info("the continued download of %s is damaged; starting again", url)
+        # A continued download may be damaged where its parts meet: it gets a second try, from the start.
+        for last_try in (not archive.exists(), True):
             url = _download_first(urls, archive)
             try:
                 _unpack(archive, folder, check)
-            except InputError as second:
+                break
+            except BadArchive as error:
                 archive.unlink()
-                raise DownloadError(f"{url} did not give the weights: {second}. Nothing was kept.") from second
+                if last_try:
+                    raise DownloadError(f"{url} did not give the weights: {error}. Nothing was kept.") from error
+                logger.info("the continued download of %s is damaged; starting again", url)
         archive.unlink()
     return folder
 
@@ -78,7 +81,7 @@ def download(url: str, part: Path) -> None:
     """Downloads `url` to the file `part`; goes on from the bytes that `part` already has.
 
     Raises:
-        NotFound: the server says 404, or a file: URL names no file.
+        NotFound: the server says so (403, 404, 410), or a file: URL names no file.
         DownloadError: no network, another refusal, or the connection broke off TRIES times without a byte more.
     """
     failures = 0
@@ -93,7 +96,7 @@ def download(url: str, part: Path) -> None:
                     return
                 part.unlink()
                 continue
-            kind = NotFound if error.code == 404 else DownloadError
+            kind = NotFound if error.code in (403, 404, 410) else DownloadError
             if error.code < 500:
                 raise kind(f"cannot download {url}: the server says {error.code} {error.reason}") from error
             reason = f"the server says {error.code} {error.reason}"
@@ -101,12 +104,12 @@ def download(url: str, part: Path) -> None:
             if url.startswith("file:"):
                 raise NotFound(f"cannot read {url}: {error.reason}") from error
             reason = str(error.reason)
-        except (OSError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
-        except ValueError as error:
+        except (ValueError, http.client.InvalidURL) as error:
             raise DownloadError(
                 f"cannot download {url}: {error}; a URL starts with https://, http:// or file://"
             ) from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
         failures = 0 if part.exists() and part.stat().st_size > had else failures + 1
         if failures >= TRIES:
             kept = (
@@ -174,7 +177,10 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
-    """Unpacks to a temporary folder, checks it, and renames it. Raises InputError if the archive is not sound."""
+    """Unpacks to a temporary folder, checks it, and renames it.
+
+    Raises BadArchive, or InputError if the folder cannot be written.
+    """
     with atomic_folder(folder) as target:
         try:
             with tarfile.open(archive, "r:*") as tar:
@@ -182,17 +188,22 @@ def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
                     _unpack_member(tar, member, target)
                 read_to_end(tar)
         except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+                raise
             start = archive.read_bytes()[:40]
             reason = str(error).partition(":\n")[0]  # a line for each kind of compression follows
-            raise InputError(f"it is no whole .tar.gz ({reason}; it starts with {start!r})") from error
+            raise BadArchive(f"it is no whole .tar.gz ({reason}; it starts with {start!r})") from error
         _drop_single_top(target)
-        check(target)
+        try:
+            check(target)
+        except InputError as error:
+            raise BadArchive(str(error)) from error
 
 
 def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or not (member.isfile() or member.isdir()):
-        raise InputError(f"the archive holds {member.name!r}, which is a link, a device, or outside its folder")
+        raise BadArchive(f"the archive holds {member.name!r}, which is a link, a device, or outside its folder")
     path = target.joinpath(*name.parts)
     if member.isdir():
         path.mkdir(parents=True, exist_ok=True)

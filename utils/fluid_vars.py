@@ -129,7 +129,10 @@ def _read_archive(path: Path) -> dict[str, bytes]:
         with tarfile.open(path, "r:*") as archive:
             for member in archive:
                 if member.isfile():
-                    files[Path(member.name).name] = archive.extractfile(member).read()
+                    name = Path(member.name).name
+                    if name in files:
+                        raise InputError(f"{path} holds several folders of weights ({name} twice): pack one of them")
+                    files[name] = archive.extractfile(member).read()
             read_to_end(archive)
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
         reason = str(error).partition(":\n")[0]  # a line for each kind of compression follows

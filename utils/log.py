@@ -15,7 +15,12 @@ logger = logging.getLogger("zoo")
 
 
 def set_up_logging() -> None:
-    """Log lines of level INFO and above go to stdout, one at a time, also when it is a pipe."""
+    """Log lines of level INFO and above go to stdout, one at a time, also when it is a pipe.
+
+    What the terminal's encoding cannot show (a path in another script) is escaped.
+    """
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = _PipeHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("[%(levelname)s: %(asctime)s]: %(message)s", "%H:%M:%S"))
     logger.handlers = [handler]
@@ -24,16 +29,18 @@ def set_up_logging() -> None:
 
 
 class _PipeHandler(logging.StreamHandler):
-    """A reader that went away (`| head`) ends the run, instead of a traceback for every line."""
+    """A reader that went away (`| head`), or a full disk, ends the run, instead of a traceback for every line."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        if isinstance(sys.exc_info()[1], OSError):
             raise
         super().handleError(record)
 
 
 class Progress:
     """Speed and time left, and the share of the time that each part took.
+
+    Where parts are given, only they count as time: a validation between two epochs does not slow the training down.
 
     Args:
         total: units of work in all; None if nobody knows.
@@ -43,27 +50,30 @@ class Progress:
     def __init__(self, total: int | None, unit: str = "videos"):
         self.total = total
         self.unit = unit
-        self.done = 0
+        self.done = self.steps = 0
         self.seconds: dict[str, float] = {}
         self._start = time.monotonic()
 
     def add(self, units: int, **seconds: float) -> None:
-        """Counts finished units, and the seconds that parts (reader=..., compute=...) of them took."""
+        """Counts a step's finished units, and the seconds that parts (reader=..., compute=...) of it took."""
         self.done += units
+        self.steps += 1
         for part, spent in seconds.items():
             self.seconds[part] = self.seconds.get(part, 0.0) + spent
 
-    def milliseconds(self, units: int) -> dict[str, float]:
-        """What each part took, as {"reader_ms": ...} for so many units of those done."""
-        return {f"{part}_ms": 1000 * spent / max(units, 1) for part, spent in self.seconds.items()}
+    def milliseconds(self) -> dict[str, float]:
+        """What each part took a step, as {"reader_ms": ...}."""
+        return {f"{part}_ms": 1000 * spent / max(self.steps, 1) for part, spent in self.seconds.items()}
 
     def __str__(self) -> str:
-        elapsed = max(time.monotonic() - self._start, 1e-9)
+        spent = sum(self.seconds.values())
+        elapsed = max(spent or time.monotonic() - self._start, 1e-9)
         rate = self.done / elapsed
         text = f"{rate:.1f} {self.unit}/s"
-        if self.total and rate:
-            text += f", {format_seconds(max(self.total - self.done, 0) / rate)} left"
-        spent = sum(self.seconds.values())
+        if self.total and self.done >= self.total:
+            text += f", {format_seconds(elapsed)} in all"
+        elif self.total and rate:
+            text += f", {format_seconds((self.total - self.done) / rate)} left"
         if spent:
             text += ", " + " ".join(f"{part} {part_s / spent:.0%}" for part, part_s in self.seconds.items())
         return text

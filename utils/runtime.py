@@ -6,7 +6,9 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
+import threading
 import warnings
 import zlib  # noqa: F401  must be loaded before Paddle 2.6, whose library exports an inflate of its own
 from pathlib import Path
@@ -24,7 +26,8 @@ def start_paddle(use_gpu: bool | None) -> None:
     Raises:
         InputError: a GPU is insisted on and there is none.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    if not os.environ.get("OMP_NUM_THREADS"):
+        os.environ["OMP_NUM_THREADS"] = str(usable_cores())
     added = _add_allocator(use_gpu)
     paddle = _import_paddle()
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
@@ -87,6 +90,9 @@ def _import_paddle():
     said = io.StringIO()
     with contextlib.redirect_stderr(said):  # Paddle warns of OMP_NUM_THREADS > 1, which is meant here
         import paddle
+    # Paddle takes SIGTERM for itself, and ends without a `finally`.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     for line in said.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line and "OpenBlas" not in line:
             print(line, file=sys.stderr)
