@@ -67,12 +67,8 @@ def main() -> None:
         if predictions:
             print(results.format_table(predictions, names))
         reader.report_failures()
-        logger.info(
-            "[INFER] infer finished. %d videos, %s; results: %s",
-            len(predictions),
-            progress,
-            folder / f"{name}_infer_result.pkl",
-        )
+        logger.info("[INFER] infer finished. %d of %d videos, %s", len(predictions), len(reader), progress)
+        logger.info("results: %s and .json", folder / f"{name}_infer_result.pkl")
         reader.check_failures()
 
 

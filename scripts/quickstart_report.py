@@ -89,7 +89,7 @@ def draw_curves(curves: dict[str, list[float]]) -> str:
         dash = ' stroke-dasharray="4 4"' if level == 0.25 else ""
         parts.append(f'<path d="M{MARGIN} {y(level)}H{WIDTH - MARGIN}" stroke="#cbd5e0"{dash}/>')
         parts.append(f'<text x="{MARGIN - 6}" y="{y(level) + 4}" text-anchor="end">{level:.0%}</text>')
-    parts.append(f'<text x="{WIDTH - MARGIN}" y="{y(0.25) - 5}" text-anchor="end" fill="#718096">chance</text>')
+    parts.append(f'<text x="{WIDTH - MARGIN}" y="{y(0.25) + 15}" text-anchor="end" fill="#718096">chance</text>')
     for epoch in range(1, epochs + 1):
         parts.append(f'<text x="{x(epoch)}" y="{HEIGHT - MARGIN + 18}" text-anchor="middle">{epoch}</text>')
     parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 4}" text-anchor="middle">epoch</text>')
