@@ -60,16 +60,14 @@ class Weights:
         Raises:
             InputError: they do not fit the config, or cannot be downloaded.
         """
-        wanted = (config.num_layers, config.base_width, config.num_classes if self.num_classes else None)
-        if wanted != (self.num_layers, 64, self.num_classes):
-            raise InputError(
-                f"no weights are published for this network: {self.name} has {self.num_layers} layers of base_width 64"
-                + (f" and {self.num_classes} classes" if self.num_classes else "")
-                + f", the config {config.num_layers} layers of base_width {config.base_width}"
-                + (f" and {config.num_classes} classes" if self.num_classes else "")
-                + f". Give {flag}=PATH"
-                + (", or --pretrain=none to start from scratch." if flag == "--pretrain" else ".")
-            )
+        published = {"num_layers": self.num_layers, "base_width": 64, "num_classes": self.num_classes}
+        for key, value in published.items():
+            if value is not None and getattr(config, key) != value:
+                scratch = ", or --pretrain=none to start from scratch" if flag == "--pretrain" else ""
+                raise InputError(
+                    f"no weights are published for this network: {self.name} has {key} = {value}, the config"
+                    f" {getattr(config, key)}. Give {flag}=PATH{scratch}."
+                )
 
         def check(folder: Path) -> None:
             _check_content(folder, needed)

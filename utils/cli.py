@@ -16,6 +16,8 @@ from utils.registry import did_you_mean
 
 Schema = TypeVar("Schema")
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+
 
 def boolean(text: str) -> bool:
     """A v1.5 boolean flag: a Python literal, `--use_gpu=False`."""
@@ -99,8 +101,8 @@ def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Va
 
     Raises InputError: as config.load, or the file is another model's.
     """
-    file = args.config or f"configs/{args.model_name.lower()}.txt"
-    models = sorted(known.stem.upper() for known in Path("configs").glob("*.txt"))
+    file = args.config or str(CONFIGS / f"{args.model_name.lower()}.txt")
+    models = sorted(known.stem.upper() for known in CONFIGS.glob("*.txt"))
     if not args.config and args.model_name.upper() not in models:
         near = did_you_mean(args.model_name.upper(), models)
         raise InputError(f"no model named {args.model_name!r}{near} Known: {', '.join(models)}.")
