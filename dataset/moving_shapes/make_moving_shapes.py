@@ -24,7 +24,7 @@ from utils.log import logger, set_up_logging
 
 DIRECTIONS = {"down": (0, 1), "left": (-1, 0), "right": (1, 0), "up": (0, -1)}  # name -> (dx, dy), sorted by name
 FPS = 25
-BACKWARDS = "backwards.mp4"  # the last split's clip number 1, "left", from its end to its start
+BACKWARDS = "backwards.mp4"  # the last split's second clip, "left", from its end to its start
 
 
 def draw_clip(direction: str, size_px: int, num_frames: int, step_px: int, rng: np.random.Generator) -> np.ndarray:
@@ -73,7 +73,7 @@ def make_data_set(folder: Path, counts: dict[str, int], size_px: int, num_frames
                 frames = draw_clip(names[label], size_px, num_frames, step_px, rng)
                 write_mp4(target / file, frames)
                 lines.append(f"{file} {label}\n")
-                if number == 1:
+                if number == min(1, count - 1):
                     write_mp4(target / BACKWARDS, frames[::-1])
             (target / f"{split}.list").write_text("".join(lines), encoding="utf-8")
         videos = [line.split()[0] for line in lines[:8]] + [BACKWARDS]
