@@ -10,7 +10,7 @@ from paddle.nn import functional as F
 class TemporalShift(nn.Layer):
     """Moves an eighth of the channels one frame later and, if `direction` is "bi", another eighth one frame earlier.
 
-    (N * seg_num, C, H, W) -> the same shape. Channels [0, C/8) come from frame t-1, [C/8, 2C/8) from t+1, the rest
+    (N * seg_num, C, H, W) -> the same shape. Channels [0, C/8) come from frame t-1, [C/8, C/4) from t+1, the rest
     stay; zeros enter at the ends. (PyTorch's TSM takes the first eighth from t+1 and the second from t-1.) With "uni"
     nothing comes from the future, so a stream needs only the previous frame's first eighth: section 3.3, online TSM.
 
@@ -28,8 +28,8 @@ class TemporalShift(nn.Layer):
         if self.direction == "bi" and paddle.in_dynamic_mode() and x.place.is_gpu_place():
             return F.temporal_shift(x, self.seg_num, 1 / 8)  # one kernel; on a CPU it is one slow thread
         frames = x.reshape([-1, self.seg_num, *x.shape[1:]])  # (N * T, C, H, W) -> (N, T, C, H, W)
-        fold = x.shape[1] // 8
-        past, future, still = frames[:, :, :fold], frames[:, :, fold : 2 * fold], frames[:, :, 2 * fold :]
+        eighth, quarter = x.shape[1] // 8, x.shape[1] // 4
+        past, future, still = frames[:, :, :eighth], frames[:, :, eighth:quarter], frames[:, :, quarter:]
         past = self.from_past(past)
         if self.direction == "bi":
             future = paddle.concat([future[:, 1:], paddle.zeros_like(future[:, :1])], axis=1)
