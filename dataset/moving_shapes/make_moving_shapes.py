@@ -45,6 +45,7 @@ def write_mp4(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
     """Encodes uint8 RGB (T, H, W, 3) as H.264, yuv420p, x264's defaults at a constant quality of 18."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
+        stream.codec_context.thread_count = 1  # with more, some files differ from run to run
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:
