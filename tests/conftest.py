@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -13,9 +14,19 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "2"  # the golden values' bits depend on it
 os.environ["PADDLE_WEIGHTS_MIRROR"] = "http://127.0.0.1:9"  # nothing listens there: no test reaches the network
 
+from utils.log import logger
 from utils.runtime import start_paddle
 
 start_paddle(use_gpu=False)
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+    """The lines of the log, whatever an earlier test did to the logger."""
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(logger, "propagate", False)
+    caplog.set_level(logging.INFO, logger=logger.name)
+    return caplog
 
 
 @pytest.fixture(scope="session")

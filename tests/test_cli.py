@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
-import logging
 import os
 import signal
 import subprocess
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 from configs.schema import Config
 from utils import cli, config
 from utils.errors import InputError
-from utils.log import logger
 
 ROOT = Path(__file__).resolve().parents[1]
 TSM = str(ROOT / "configs/tsm.txt")
@@ -43,15 +41,6 @@ def script(tmp_path):
         return run_python(str(ROOT / name), *arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path))
 
     return run
-
-
-@pytest.fixture
-def log(caplog, monkeypatch):
-    """The lines of the log, whatever an earlier test did to the logger."""
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
-    monkeypatch.setattr(logger, "propagate", False)
-    caplog.set_level(logging.INFO, logger=logger.name)
-    return caplog
 
 
 def load_script(name: str):

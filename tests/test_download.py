@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import random
 import re
@@ -23,7 +22,6 @@ import pytest
 from utils import download
 from utils.download import DownloadError, NotFound, fetch_folder
 from utils.errors import InputError
-from utils.log import logger
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = {"weights": random.Random(0).randbytes(60_000), "bias": b"bias"}
@@ -131,14 +129,6 @@ def naps(monkeypatch) -> list[float]:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "*")
     return naps
-
-
-@pytest.fixture
-def log(caplog, monkeypatch):
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
-    monkeypatch.setattr(logger, "propagate", False)
-    caplog.set_level(logging.INFO, logger=logger.name)
-    return caplog
 
 
 @pytest.fixture

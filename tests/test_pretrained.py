@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import logging
 import shutil
 import socket
 import tarfile
@@ -25,17 +24,8 @@ from models.tsn import TSN
 from utils import download
 from utils.errors import InputError
 from utils.fluid_vars import encode, write_folder
-from utils.log import logger
 
 SMALL = {"num_layers": 18, "base_width": 8, "num_classes": 4, "seg_num": 2}
-
-
-@pytest.fixture
-def log(caplog, monkeypatch):
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
-    monkeypatch.setattr(logger, "propagate", False)
-    caplog.set_level(logging.INFO, logger=logger.name)
-    return caplog
 
 
 @pytest.fixture(params=[TSN, TSM])
