@@ -18,7 +18,13 @@ class Model:
     IGNORED: ClassVar[dict[str, str]] = {"topk": "top-1 and top-5 are always reported; infer.py has --infer_topk"}
 
     name: str = key("TSM", "the model the file is for")
-    format: str = key("mp4", "what list lines name: mp4 videos, or v1.5's pickles of jpegs", choices=("mp4", "pkl"))
+    format: str = key(
+        "mp4",
+        "what list lines name: mp4: video files; pkl: v1.5's pickles of jpegs; frames: folders of images",
+        choices=("mp4", "pkl", "frames"),
+    )
+    frame_template: str = key("img_%05d.jpg", "format frames: the images' names, with one %d for the number")
+    first_frame: int = key(1, "format frames: the number of a folder's first image", low=0)
     num_classes: int = key(400, "classes", low=1)
     seg_num: int = key(8, "segments a video is cut into, one sampled place each", low=1)
     seglen: int = key(1, "consecutive frames at each place", low=1)
@@ -39,15 +45,37 @@ class Reader:
 
     IGNORED: ClassVar[dict[str, str]] = {}
 
-    filelist: Optional[str] = key(None, "the list: `path label` a line (mp4), or `path` (pkl)")
+    filelist: Optional[str] = key(
+        None, "the list, a line a video: `path label` (mp4), `path` (pkl), `folder num_frames label` (frames)"
+    )
     short_size: int = key(256, "pixels of the shorter side after scaling", low=1)
     target_size: int = key(224, "pixels of the square crop", low=1)
     keep_aspect: bool = key(
         False, "False: v1.5's squeeze to 4:3, which the released weights expect; True: keep the shape"
     )
     batch_size: int = key(16, "clips a step", low=1)
-    num_reader_threads: int = key(12, "reader processes (at most one a core); 0: read in the main process", low=0)
+    num_reader_threads: int = key(
+        12, "reader processes (at most one a core); 0: read in the main process, without decode_timeout_s", low=0
+    )
     buf_size: int = key(1024, "clips read ahead, at most; two batches are enough and never exceeded", low=1)
+    decoder: str = key(
+        "auto",
+        "pyav: only the frames that are needed, to the same bits; opencv: all frames, as v1.5; auto: PyAV, and OpenCV"
+        " for what PyAV cannot open",
+        choices=("auto", "pyav", "opencv"),
+    )
+    decode_timeout_s: float = key(
+        60, "a video that takes longer is given up, and its reader process replaced; 0: never", low=0, high=86400
+    )
+    on_damage: str = key(
+        "use",
+        "a truncated or damaged video. use: the frames before the damage, if there are seg_num; skip: none of it. It is"
+        " named either way",
+        choices=("use", "skip"),
+    )
+    fast_crop: bool = key(
+        False, "scale only what the crop needs; some pixels then differ from v1.5's by a level (benchmark/RESULTS.md)"
+    )
     seg_num: Optional[int] = key(None, "overrides MODEL.seg_num in this mode", low=1)
     max_bad_videos: float = key(
         0.01, "the share of the list that may be unreadable before the run stops", low=0, high=1

@@ -9,6 +9,7 @@ from typing import Callable
 # Before OpenCV is loaded: a damaged file is reported by us, once, by name.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")  # a file cannot name an address
 
 from configs.schema import Config
 from datareader.kinetics_reader import KineticsReader

@@ -1,118 +1,134 @@
-"""Frames out of video files and out of v1.5's pickles, and nothing but frames: no code in a file is run."""
+"""The chosen frames of a video file."""
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
+try:
+    import av
+except ImportError:  # OpenCV reads alone then
+    av = None
+else:
+    from datareader.codecs import Unclear
+    from datareader.rgb import ToRGB
+    from datareader.selective import PacketVideo
+
+    av.logging.set_level(av.logging.PANIC)  # a damaged file is reported by us, once, by name
+
 Choose = Callable[[int], Sequence[int]]  # number of frames in the video -> the numbers of the frames wanted
+Kept = TypeVar("Kept")
 
 
 class VideoError(Exception):
     """A video that cannot be read; the message says why."""
 
 
-def decode_video(path: Path, choose: Choose) -> list[np.ndarray]:
-    """The chosen frames of a video, as uint8 RGB (H, W, 3), in the order they were chosen.
+class Decoded(NamedTuple):
+    """frames: what was kept of them, as chosen. num_frames: of the whole video, or up to the damage. damage: what is
+    wrong with the file."""
 
-    Only the chosen frames are converted and kept, so memory does not grow with the video. The container's frame count
-    is often wrong: the frames are decoded to the end, and chosen again if there were more or fewer.
+    frames: list[Any]
+    num_frames: int
+    damage: str | None = None
+
+
+def decode_video(
+    path: Path, choose: Choose, keep: Callable[[np.ndarray], Kept] = np.asarray, decoder: str = "auto"
+) -> Decoded:
+    """The chosen frames of a video, in the order they were chosen.
+
+    The frames are those of decoding everything, to the bit, and their numbers count the frames that come out then.
+    Only what `keep` makes of the chosen ones stays in memory. Of a damaged file, the frames before the damage count.
+
+    Args:
+        choose: is asked again when there turn out to be more or fewer frames than the file says.
+        keep: is called once with each chosen frame, uint8 RGB (H, W, 3), in no particular order.
+        decoder: "pyav" decodes selectively (selective.py); "opencv" decodes everything, and does not notice damage;
+            "auto" is PyAV, and OpenCV for a file that PyAV cannot open.
 
     Raises VideoError: not there, no video, or not one whole frame.
     """
     _check_file(path)
+    path = path.absolute()  # FFmpeg takes what comes before a colon for a protocol, unless a slash comes first
+    if decoder == "opencv" or av is None:
+        return _decode_with_opencv(path, choose, keep)
+    try:
+        video = PacketVideo(path)
+    except (av.FFmpegError, ValueError):
+        if decoder == "pyav":
+            raise VideoError("it is no video, or its header is damaged") from None
+        return _decode_with_opencv(path, choose, keep)
+    try:
+        with video:
+            return _decode_with_pyav(video, choose, keep)
+    except av.FFmpegError as error:
+        raise VideoError(error.strerror) from error
+
+
+def _decode_with_pyav(video: PacketVideo, choose: Choose, keep: Callable[[np.ndarray], Kept]) -> Decoded:
+    table, to_rgb = video.table, ToRGB()
+    if not table.unclear:
+        try:
+            numbers = choose(table.num_frames)
+            kept = {number: keep(to_rgb(frame)) for number, frame in video.decode_selected(numbers)}
+            return Decoded([kept[number] for number in numbers], table.num_frames, table.damage)
+        except Unclear:
+            pass  # what went wrong, and where, shows when everything is decoded
+    count = max(table.num_frames, 1)
+    for _ in range(3):
+        numbers, kept, decoded = choose(count), {}, 0
+        for frame in video.decode_all():
+            if decoded in numbers:
+                kept[decoded] = keep(to_rgb(frame))
+            decoded += 1
+        if decoded == 0:
+            raise VideoError(f"not one frame can be decoded{f': {table.damage}' if table.damage else ''}")
+        if decoded == count:
+            return Decoded([kept[number] for number in numbers], count, table.damage)
+        count = decoded
+    raise VideoError(f"its number of frames changes from one decoding to the next ({count})")
+
+
+def _decode_with_opencv(path: Path, choose: Choose, keep: Callable[[np.ndarray], Kept]) -> Decoded:
     capture = _open(path)
     count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
     for _ in range(2):
-        indices = choose(count)
-        frames, decoded = _decode(capture, set(indices))
+        numbers, kept, decoded = choose(count), {}, 0
+        while capture.grab():
+            if decoded in numbers:
+                ok, image = capture.retrieve()
+                if not ok:
+                    raise VideoError(f"frame {decoded} cannot be decoded")
+                kept[decoded] = keep(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            decoded += 1
+        capture.release()
         if decoded == 0:
             raise VideoError("not one frame can be decoded")
         if decoded == count:
-            return [frames[index] for index in indices]
+            return Decoded([kept[number] for number in numbers], count)
         count, capture = decoded, _open(path)
     raise VideoError(f"its number of frames changes from one decoding to the next ({count})")
 
 
-def decode_jpegs(jpegs: Sequence[bytes], choose: Choose) -> list[np.ndarray]:
-    """The chosen ones of a list of encoded images, as uint8 RGB (H, W, 3). Raises VideoError."""
-    if not jpegs:
-        raise VideoError("it holds no frames")
-    frames = []
-    for index in choose(len(jpegs)):
-        try:
-            image = cv2.imdecode(np.frombuffer(jpegs[index], np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # no bytes, or more pixels than OpenCV takes
-            image = None
-        if image is None:
-            raise VideoError(f"frame {index} is no image")
-        frames.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    return frames
-
-
-def read_pickle(path: Path) -> tuple[str, int, list[bytes]]:
-    """v1.5's pickled video: (video id, label, jpegs). Raises VideoError.
-
-    Only tuples, lists, text, bytes and numbers are taken from the pickle; a name of code in it is an error.
-    """
-    try:
-        video_id, label, jpegs = _DataUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        video_id = video_id.decode() if isinstance(video_id, bytes) else str(video_id)
-        if not all(isinstance(jpeg, bytes) for jpeg in jpegs):
-            raise ValueError("its frames are no encoded images")
-        return video_id, int(label), list(jpegs)
-    except OSError as error:
-        raise VideoError(error.strerror or str(error)) from error
-    except Exception as error:  # a damaged pickle raises almost anything
-        raise VideoError(f"it is no (video id, label, frames) pickle: {error}") from error
-
-
-class _DataUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in protocol 2
-            return _latin1
-        raise pickle.UnpicklingError(f"it names code, {module}.{name}, which is never run")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes encoded as {encoding}")
-    return text.encode("latin1")
+def _open(path: Path) -> Any:
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    if not capture.isOpened():
+        raise VideoError("it is no video, or its header is damaged")
+    return capture
 
 
 def _check_file(path: Path) -> None:
     try:
+        if path.is_dir():
+            raise VideoError("it is a folder")
         if not path.is_file():
             raise VideoError("there is no such file")
         if path.stat().st_size == 0:
             raise VideoError("the file is empty")
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise VideoError(error.strerror or str(error)) from error
-
-
-def _open(path: Path) -> cv2.VideoCapture:
-    # FFmpeg takes what comes before a colon for a protocol, unless a slash comes first.
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened():
-        raise VideoError("it is no video, or its header is damaged")
-    return capture
-
-
-def _decode(capture: cv2.VideoCapture, wanted: set[int]) -> tuple[dict[int, np.ndarray], int]:
-    """The wanted frames by number, and how many frames there are; the capture is used up."""
-    frames, number = {}, 0
-    while capture.grab():
-        if number in wanted:
-            ok, image = capture.retrieve()
-            if not ok:
-                raise VideoError(f"frame {number} cannot be decoded")
-            frames[number] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        number += 1
-    capture.release()
-    return frames, number

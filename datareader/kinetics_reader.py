@@ -10,11 +10,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from configs.schema import Config, Train
-from datareader.decode import VideoError, decode_jpegs, decode_video, read_pickle
+from configs.schema import Config, Model, Reader, Train
+from datareader import decode
+from datareader.decode import VideoError, decode_video
+from datareader.images import decode_images, read_frame_folder
+from datareader.pickles import read_pickle
 from datareader.sampling import segment_indices
-from datareader.transforms import EvalTransform, TrainTransform
-from datareader.video_list import Video, read_video_list, resolve
+from datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform
+from datareader.video_list import Video, check_label, read_video_list, resolve
 from datareader.workers import WorkerPool
 from utils.errors import InputError
 from utils.log import logger
@@ -40,56 +43,91 @@ class TooManyBadVideos(InputError):
     """More of the list's videos are unreadable than max_bad_videos allows."""
 
 
+class Clip(NamedTuple):
+    """What is known of a clip beside its pixels. damage: what is wrong with its video, which was used in part."""
+
+    label: int
+    video_id: str
+    damage: str | None = None
+
+
 @dataclass(frozen=True)
 class ClipReader:
     """Reads one video of a list into a clip; it travels to the reader processes.
 
     Args:
-        format: "mp4" or "pkl".
+        model, section: keys of configs/schema.py.
+        seg_num: segments of a clip.
         list_folder: paths that do not exist from here are relative to it.
-        seg_num, seglen: see sampling.py.
         transform: TrainTransform draws at random, EvalTransform does not.
-        seed: of the draws, with the epoch and the video's number.
+        seed: of the draws, with the epoch and the video's line.
     """
 
-    format: str
-    list_folder: Path
+    model: Model
+    section: Reader
     seg_num: int
-    seglen: int
+    list_folder: Path
     transform: TrainTransform | EvalTransform
     seed: int
 
-    def __call__(self, video: Video, epoch: int) -> tuple[np.ndarray, int, str]:
-        """The clip, uint8 (seg_num, 3 * seglen, H, W), its label (-1: none) and the video's id. Raises VideoError."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a clip: (seg_num, 3 * seglen, target_size, target_size)."""
+        return (self.seg_num, 3 * self.model.seglen, self.section.target_size, self.section.target_size)
+
+    def __call__(self, video: Video, epoch: int, clip: np.ndarray) -> Clip:
+        """Fills the uint8 array `clip` of `shape`. Raises VideoError."""
         try:
-            return self._read(video, epoch)
+            return self._read(video, epoch, clip)
         except (cv2.error, OSError, MemoryError, ValueError) as error:  # one video's trouble, not the run's
             raise VideoError(f"{type(error).__name__}: {error}") from error
 
-    def _read(self, video: Video, epoch: int) -> tuple[np.ndarray, int, str]:
+    def _read(self, video: Video, epoch: int, clip: np.ndarray) -> Clip:
         path = resolve(video.path, self.list_folder)
+        seglen, form = self.model.seglen, self.model.format
         training = isinstance(self.transform, TrainTransform)
-        rng = np.random.default_rng([self.seed, epoch, video.line]) if training else None
+        transform: ClipTransform | None = None
 
         def choose(num_frames: int) -> list[int]:
-            return segment_indices(num_frames, self.seg_num, self.seglen, rng=rng, legacy_pkl=self.format == "pkl")
+            rng = self._rng(epoch, video, 0) if training else None
+            return segment_indices(num_frames, self.seg_num, seglen, rng=rng, legacy_pkl=form == "pkl")
 
-        if self.format == "pkl":
-            video_id, label, jpegs = read_pickle(path)
-            frames = decode_jpegs(jpegs, choose)
+        def keep(frame: np.ndarray) -> np.ndarray:
+            nonlocal transform
+            if transform is None:
+                size = Size(frame.shape[1], frame.shape[0])
+                transform = self.transform.draw(size, self._rng(epoch, video, 1))
+            return transform(frame)
+
+        video_id, label, damage = video.path, -1 if video.label is None else video.label, None
+        if form == "pkl":
+            video_id, label, images = read_pickle(path)
+            frames = decode_images(images, choose, keep)
+        elif form == "frames":
+            template, first = self.model.frame_template, self.model.first_frame
+            frames = read_frame_folder(path, video.num_frames, template, first, choose, keep)
         else:
-            video_id, label = video.path, -1 if video.label is None else video.label
-            frames = decode_video(path, choose)
-        clip = self.transform(frames, rng) if training else self.transform(frames)
-        # (seg_num * seglen, 3, H, W) -> (seg_num, 3 * seglen, H, W)
-        return clip.reshape(self.seg_num, 3 * self.seglen, *clip.shape[2:]), label, video_id
+            frames, num_frames, damage = decode_video(path, choose, keep, self.section.decoder)
+            if damage and self.section.on_damage == "skip":
+                raise VideoError(damage)
+            if damage and num_frames < self.seg_num:
+                raise VideoError(f"{damage}; whole frames: {num_frames}, and {self.seg_num} are needed")
+            damage = damage and f"{damage}; {num_frames} whole frames are used"
+        # (seg_num, 3 * seglen, H, W) -> (seg_num * seglen, 3, H, W)
+        for place, frame in zip(clip.reshape(-1, 3, *clip.shape[2:]), frames):
+            place[:] = frame
+        return Clip(label, video_id, damage)
+
+    def _rng(self, epoch: int, video: Video, purpose: int) -> np.random.Generator:
+        """The same draws for the same line and epoch, whichever process or rank reads it."""
+        return np.random.default_rng([self.seed, epoch, video.line, purpose])
 
 
 class KineticsReader:
     """Batches of a list of videos, in the list's order, or (training) in an order drawn anew each epoch.
 
     Every video is read; the last batch holds what is left. One that cannot be read is named in the log, kept in
-    `failures`, and its place in the batch is taken by the next.
+    `failures`, and its place in the batch is taken by the next; one that is damaged and used is kept in `damaged`.
 
     Args:
         mode: "train", "valid", "test" or "infer".
@@ -108,23 +146,34 @@ class KineticsReader:
         self.max_bad_videos = section.max_bad_videos
         self.num_classes = model.num_classes
         self.format = model.format
+        _check_decoder(mode, section)
+        _check_template(model)
         self.videos = read_video_list(
             section.filelist,
             num_classes=model.num_classes,
-            labelled=mode != "infer" and model.format == "mp4",
+            labelled=mode != "infer" and model.format != "pkl",
             key=self.key,
+            frame_folders=model.format == "frames",
         )
         _check_sizes(mode, section.short_size, section.target_size)
-        sizes = (section.short_size, section.target_size, section.keep_aspect)
+        sizes, fast = (section.short_size, section.target_size, section.keep_aspect), section.fast_crop
         training = isinstance(section, Train)
         self._order_seed = config.TRAIN.seed if training else None
-        transform = TrainTransform(*sizes, multi_scale, section.flip) if training else EvalTransform(*sizes)
+        transform = TrainTransform(*sizes, multi_scale, section.flip, fast) if training else EvalTransform(*sizes, fast)
         list_folder = Path(section.filelist).resolve().parent
-        read = ClipReader(model.format, list_folder, config.seg_num(mode), model.seglen, transform, config.TRAIN.seed)
-        workers = min(section.num_reader_threads, usable_cores())
-        self._pool = WorkerPool(read, workers, ahead=min(section.buf_size, 2 * section.batch_size + workers))
+        read = ClipReader(model, section, config.seg_num(mode), list_folder, transform, config.TRAIN.seed)
+        self._shape = read.shape
+        workers = min(section.num_reader_threads, usable_cores(), len(self.videos))
+        self._pool = WorkerPool(
+            read,
+            workers,
+            ahead=min(section.buf_size, 2 * section.batch_size + workers, len(self.videos)),
+            shape=read.shape,
+            timeout_s=section.decode_timeout_s,
+        )
         self.epoch = 0
         self.failures: list[Failure] = []
+        self.damaged: list[Failure] = []
 
     def __len__(self) -> int:
         """Videos in the list."""
@@ -145,23 +194,23 @@ class KineticsReader:
 
         Raises TooManyBadVideos, except in infer mode, where the other results are worth having.
         """
-        epoch, self.epoch, self.failures = self.epoch, self.epoch + 1, []
+        epoch, self.epoch, self.failures, self.damaged = self.epoch, self.epoch + 1, [], []
         order = np.arange(len(self.videos))
         if self._order_seed is not None:
             order = np.random.default_rng([self._order_seed, epoch]).permutation(order)
-        clips: list[tuple[np.ndarray, int, str]] = []
-        tasks = ((self.videos[index], epoch) for index in order)
-        for (video, _), result in self._pool.map(tasks):
-            if isinstance(result, VideoError):
-                self._note_failure(video, str(result))
+        batch = BatchBuilder(self.batch_size, self._shape)
+        for (video, _), clip, pixels in self._pool.map((self.videos[index], epoch) for index in order):
+            if isinstance(clip, VideoError):
+                self._note_failure(video, str(clip))
                 continue
-            self._check_label(video, result[1])
-            clips.append(result)
-            if len(clips) == self.batch_size:
-                yield _collate(clips)
-                clips = []
-        if clips:
-            yield _collate(clips)
+            if clip.damage:
+                self._note_damage(video, clip.damage)
+            self._check_label(video, clip.label)
+            batch.add(clip, pixels)
+            if len(batch) == self.batch_size:
+                yield batch.take()
+        if len(batch):
+            yield batch.take()
 
     def check_failures(self) -> None:
         """Raises TooManyBadVideos if more videos of the last pass failed than max_bad_videos allows, or all did."""
@@ -177,10 +226,11 @@ class KineticsReader:
             )
 
     def report_failures(self) -> None:
-        """Logs how many videos of the last pass failed, and which."""
-        if self.failures:
-            logger.warning("%d of %d videos could not be read:", len(self.failures), len(self.videos))
-            for failure in self.failures:
+        """Logs how many videos of the last pass failed, and which; and which are damaged and were used."""
+        for videos, what in ((self.failures, "could not be read"), (self.damaged, "are damaged")):
+            if videos:
+                logger.warning("%d of %d videos %s:", len(videos), len(self.videos), what)
+            for failure in videos:
                 logger.warning("  %s", self._describe(failure))
 
     def _note_failure(self, video: Video, reason: str) -> None:
@@ -190,15 +240,44 @@ class KineticsReader:
         if self.mode != "infer":
             self.check_failures()
 
+    def _note_damage(self, video: Video, reason: str) -> None:
+        self.damaged.append(Failure(video, reason))
+        logger.warning("a damaged video: %s", self._describe(self.damaged[-1]))
+
     def _describe(self, failure: Failure) -> str:
         return f"{failure.video.path} (line {failure.video.line}): {failure.reason}"
 
     def _check_label(self, video: Video, label: int) -> None:
         """A pickle's label is known only now."""
-        if self.format == "pkl" and self.mode != "infer" and not 0 <= label < self.num_classes:
-            raise InputError(
-                f"{video.path}: its label {label} is not one of the {self.num_classes} classes (MODEL.num_classes)"
-            )
+        if self.format == "pkl" and self.mode != "infer":
+            try:
+                check_label(label, self.num_classes)
+            except ValueError as error:
+                raise InputError(f"{video.path}: {error}") from None
+
+
+class BatchBuilder:
+    """Clips on their way into a batch."""
+
+    def __init__(self, batch_size: int, shape: tuple[int, ...]):
+        self._shape = (batch_size, *shape)
+        self._pixels = np.empty(self._shape, np.uint8)
+        self._clips: list[Clip] = []
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def add(self, clip: Clip, pixels: np.ndarray) -> None:
+        """The one copy between a reader process and the network."""
+        self._pixels[len(self._clips)] = pixels
+        self._clips.append(clip)
+
+    def take(self) -> Batch:
+        """The batch, which is the caller's from now on."""
+        labels = np.asarray([clip.label for clip in self._clips], np.int64)
+        batch = Batch(self._pixels[: len(labels)], labels, [clip.video_id for clip in self._clips])
+        self._pixels, self._clips = np.empty(self._shape, np.uint8), []
+        return batch
 
 
 def _check_sizes(mode: str, short_size: int, target_size: int) -> None:
@@ -210,6 +289,17 @@ def _check_sizes(mode: str, short_size: int, target_size: int) -> None:
         )
 
 
-def _collate(clips: list[tuple[np.ndarray, int, str]]) -> Batch:
-    arrays, labels, ids = zip(*clips)
-    return Batch(np.stack(arrays), np.asarray(labels, np.int64), list(ids))
+def _check_decoder(mode: str, section: Reader) -> None:
+    if decode.av is None and section.decoder != "opencv":
+        if section.decoder == "pyav":
+            raise InputError(f"{mode.upper()}.decoder is pyav, and PyAV is not installed: pip install av")
+        logger.warning("PyAV is not installed: OpenCV decodes every frame, which takes longer. pip install av")
+
+
+def _check_template(model: Model) -> None:
+    try:
+        names = {model.frame_template % number for number in (1, 2)}
+    except (TypeError, ValueError):
+        names = set()
+    if len(names) < 2:
+        raise InputError(f"MODEL.frame_template = {model.frame_template!r} needs one %d, as in img_%05d.jpg")

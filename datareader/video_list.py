@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,17 +12,21 @@ from utils.errors import InputError
 
 
 class Video(NamedTuple):
-    """A line of a list: the path as written, the label (None if the line has none), the line's number from 1."""
+    """A line of a list: the path as written, the label (None if the line has none), the line's number from 1, and for
+    a folder of images how many there are."""
 
     path: str
     label: int | None
     line: int
+    num_frames: int | None = None
 
 
-def read_video_list(list_path: str | None, *, num_classes: int, labelled: bool, key: str) -> list[Video]:
-    """Reads `path label` lines, or `path` lines.
+def read_video_list(
+    list_path: str | None, *, num_classes: int, labelled: bool, key: str, frame_folders: bool = False
+) -> list[Video]:
+    """Reads `path label` lines, or `path` lines; for folders of images, `folder num_frames label` or without label.
 
-    A path may hold spaces; the label is the last word of the line.
+    A path may hold spaces; the numbers are the last words of the line.
 
     Args:
         num_classes: labels are below it.
@@ -41,11 +47,17 @@ def read_video_list(list_path: str | None, *, num_classes: int, labelled: bool, 
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list {list_path} ({key}): {error}") from error
     folder = Path(list_path).resolve().parent
-    videos = [
-        _parse(line.strip(), number, f"{list_path}, line {number}", num_classes, labelled, folder)
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+    parse = _parse_frame_folder if frame_folders else _parse
+    videos = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                video = parse(line.strip(), number, labelled, folder)
+                if labelled:
+                    check_label(video.label, num_classes)
+            except ValueError as error:
+                raise InputError(f"{list_path}, line {number}: {error}") from None
+            videos.append(video)
     if not videos:
         raise InputError(f"the list {list_path} ({key}) is empty")
     return videos
@@ -57,19 +69,47 @@ def resolve(path: str, list_folder: Path) -> Path:
     return here if here.is_absolute() or os.path.exists(here) else list_folder / here
 
 
-def _parse(line: str, number: int, place: str, num_classes: int, labelled: bool, folder: Path) -> Video:
+def check_label(label: int, num_classes: int) -> None:
+    """Raises ValueError for a label that is no class."""
+    if not 0 <= label < num_classes:
+        hint = "; do its labels count from 1?" if label == num_classes else ""
+        raise ValueError(
+            f"label {label} is not one of the {num_classes} classes, 0 to {num_classes - 1} (MODEL.num_classes){hint}"
+        )
+
+
+def _parse(line: str, number: int, labelled: bool, folder: Path) -> Video:
     words = line.rsplit(None, 1)
     try:
         label = int(words[1])
     except (IndexError, ValueError):
         if labelled:
-            raise InputError(f"{place}: {line!r} has no label; a line is `path label`, the label a number") from None
+            raise ValueError(f"{line!r} has no label; a line is `path label`, the label a number") from None
         return Video(line, None, number)
     if not labelled and os.path.exists(resolve(line, folder)):  # a file whose name ends in a number
         return Video(line, None, number)
-    if labelled and not 0 <= label < num_classes:
-        raise InputError(
-            f"{place}: label {label} is not one of the {num_classes} classes, 0 to {num_classes - 1}"
-            " (MODEL.num_classes)"
-        )
     return Video(words[0], label, number)
+
+
+def _parse_frame_folder(line: str, number: int, labelled: bool, folder: Path) -> Video:
+    readings = [Video(*words, number, frames) for *words, frames in _readings(line)]
+    if labelled:
+        readings = [video for video in readings if video.label is not None]
+    if not readings:
+        form = "folder num_frames label" if labelled else "folder num_frames"
+        raise ValueError(f"{line!r} is not `{form}` (MODEL.format is frames)")
+    there = (video for video in readings if len(readings) > 1 and os.path.isdir(resolve(video.path, folder)))
+    video = next(there, readings[0])  # a folder's name may end in a number
+    if video.num_frames < 1:
+        raise ValueError(f"{line!r} gives the folder {video.num_frames} frames")
+    return video
+
+
+def _readings(line: str) -> Iterator[tuple[str, int | None, int]]:
+    """(folder, label, num_frames) as the last words of a line may be meant."""
+    for count in (2, 1):
+        folder, *words = line.rsplit(None, count)
+        with contextlib.suppress(ValueError):
+            numbers = [int(word) for word in words]
+            if len(numbers) == count:
+                yield folder, numbers[1] if count == 2 else None, numbers[0]

@@ -1,109 +1,321 @@
-"""Reader processes: tasks in, results out in the same order, a bounded number of them under way."""
+"""Reader processes: tasks in, results out in the same order, a bounded number of them under way, and no way to hang.
+
+A process that takes too long over a task is ended by its own alarm; one that is killed, or runs out of memory, is
+replaced, and its tasks are done again. Arrays come back through memory that all processes share.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import multiprocessing
-import os
+import pickle
 import signal
-import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Callable
+from multiprocessing.connection import wait
+from typing import Any, Callable, NamedTuple
 
-import cv2
+import numpy as np
 
 from datareader.decode import VideoError
+from datareader.worker_process import ALARM, Raised, call, serve, slots_of
 from utils.errors import InputError
+from utils.log import logger
 
-_read: Callable[..., Any] | None = None  # in a reader process: what it calls
+# Bytes of tasks in one process's pipe, at most: less than any pipe holds, so that sending one never waits.
+_QUEUED_BYTES = 12 << 10
+_ATTEMPTS = 2  # a task whose process was killed this often is given up
+_STARTS = 3  # processes in a row that end before they are ready
+_START_S = 120  # for one to be ready
+_GRACE_S = 5  # after which a process whose own alarm did not end it is ended from here
+_JOIN_S = 2  # a process that hangs in the kernel (a dead network disk) cannot be ended: it is left behind
+
+
+class Done(NamedTuple):
+    """A task and what came of it.
+
+    result: what `read` returned, or the VideoError it raised.
+    array: what `read` wrote; it is valid until the next result is taken. None if no shape was asked for.
+    """
+
+    task: tuple
+    result: Any
+    array: np.ndarray | None
 
 
 class WorkerPool:
-    """Calls `read(*task)` in other processes.
+    """Calls `read(*task)`, or `read(*task, array)`, in other processes.
 
     The processes are started anew (not forked: Paddle's threads and CUDA do not survive a fork), on first use, and end
     with the main process, however it ends.
 
     Args:
-        read: a picklable callable.
-        workers: processes; 0 calls `read` in this process.
-        ahead: results under way or waiting, at most; this bounds the memory.
+        read: a picklable callable. What it returns is small; large results go into `array`.
+        workers: processes; 0 calls `read` in this process, where nothing guards against a hang.
+        ahead: tasks under way or waiting to be taken, at most.
+        shape: of the uint8 array that `read` fills. There are `ahead` of them, and this bounds the memory.
+        timeout_s: seconds a task may take; 0: as long as it likes.
     """
 
-    def __init__(self, read: Callable[..., Any], workers: int, ahead: int):
+    def __init__(
+        self,
+        read: Callable[..., Any],
+        workers: int,
+        ahead: int,
+        *,
+        shape: tuple[int, ...] | None = None,
+        timeout_s: float = 0,
+    ):
         self._read = read
         self._workers = workers
         self._ahead = max(ahead, 1)
-        self._executor: ProcessPoolExecutor | None = None
+        self._shape = shape
+        self._timeout_s = timeout_s
+        self._crew: _Crew | None = None
 
-    def map(self, tasks: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
-        """Each task and its result, in order; a VideoError that `read` raised is the result.
+    def map(self, tasks: Iterable[tuple]) -> Iterator[Done]:
+        """The tasks done, in order. An exception of `read` that is no VideoError comes through.
 
-        Raises InputError if a reader process is killed.
+        Raises InputError if processes cannot be started, RuntimeError if another pass is under way.
         """
         if not self._workers:
+            array = None if self._shape is None else np.empty(self._shape, np.uint8)
             for task in tasks:
-                yield task, _call(self._read, task)
+                yield Done(task, call(self._read, task, array), array)
             return
-        executor = self._start()
-        under_way: deque[tuple[tuple, Future]] = deque()
+        if self._crew is None:
+            self._crew = _Crew(self._read, self._workers, self._ahead, self._shape, self._timeout_s)
+        crew = self._crew
+        if crew.busy:
+            raise RuntimeError("another pass is under way")
+        finished = False
         try:
-            for task in tasks:
-                under_way.append((task, executor.submit(_work, task)))
-                if len(under_way) >= self._ahead:
-                    task, future = under_way.popleft()
-                    yield task, future.result()
-            while under_way:
-                task, future = under_way.popleft()
-                yield task, future.result()
-        except BrokenProcessPool:
-            self.close()
-            raise InputError(
-                "a reader process was killed, perhaps because memory ran out; try fewer processes (num_reader_threads)"
-                " or a smaller buf_size"
-            ) from None
+            yield from crew.map(tasks)
+            finished = True
         finally:
-            for _, future in under_way:
-                future.cancel()
+            if not finished and self._crew is crew:  # tasks are under way that nobody waits for
+                self.close()
 
     def close(self) -> None:
-        """Ends the processes."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
-
-    def _start(self) -> ProcessPoolExecutor:
-        if self._executor is None:
-            method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-            context = multiprocessing.get_context(method)
-            if method == "forkserver":
-                context.set_forkserver_preload(["datareader.kinetics_reader"])
-            self._executor = ProcessPoolExecutor(self._workers, context, _start_worker, (self._read,))
-        return self._executor
+        """Ends the processes at once."""
+        if self._crew is not None:
+            self._crew.end()
+            self._crew = None
 
 
-def _start_worker(read: Callable[..., Any]) -> None:
-    global _read
-    _read = read
-    cv2.setNumThreads(1)  # the processes are the parallelism
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+class _Worker:
+    """A process, the pipes to it, and the numbers of the tasks it has, the one at work first."""
+
+    def __init__(self, context: Any, *job: Any):
+        tasks, self.tasks = context.Pipe(duplex=False)
+        self.results, results = context.Pipe(duplex=False)
+        self.process = context.Process(target=serve, args=(tasks, results, *job), daemon=True)
+        self.queue: deque[int] = deque()
+        self.sizes: deque[int] = deque()  # of the queue's tasks, in bytes
+        self.ready = self.late = False
+        self.since = time.monotonic()  # when it began what it is doing, or later
+        self.process.start()
+        tasks.close()
+        results.close()
+
+    def send(self, number: int, task: bytes) -> bool:
+        """Gives the process a task, unless its pipe is full."""
+        if self.queue and sum(self.sizes) + len(task) > _QUEUED_BYTES:
+            return False
+        if not self.queue and self.ready:
+            self.since = time.monotonic()
+        self.queue.append(number)
+        self.sizes.append(len(task))
+        with contextlib.suppress(OSError):  # it has ended; _receive notices
+            self.tasks.send_bytes(task)
+        return True
+
+    def finish(self) -> int:
+        """Takes the number of its first task."""
+        self.since = time.monotonic()
+        self.sizes.popleft()
+        return self.queue.popleft()
+
+    def limit_s(self, timeout_s: float) -> float:
+        """Seconds after `since` at which it is overdue."""
+        if not self.ready:
+            return _START_S
+        return timeout_s + _GRACE_S if self.queue and timeout_s else math.inf
+
+    def end(self) -> None:
+        self.process.kill()  # it has nothing to tidy up
+        self.process.join(_JOIN_S)
+        if not self.process.is_alive():
+            self.process.close()
+        self.tasks.close()
+        self.results.close()
 
 
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+class _Crew:
+    """The running processes of a pool, and the memory they share."""
+
+    def __init__(
+        self, read: Callable[..., Any], workers: int, ahead: int, shape: tuple[int, ...] | None, timeout_s: float
+    ):
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(["datareader.kinetics_reader"])
+        memory = None
+        if shape is not None:
+            memory = context.RawArray("B", ahead * int(np.prod(shape)))  # a file that has no name: nothing is left over
+        self._slots = slots_of(memory, shape, ahead)
+        self._free = deque(range(ahead))
+        self._job = (read, memory, shape, ahead, timeout_s)
+        self._timeout_s = timeout_s
+        self._context = context
+        self._size = workers
+        self._ended = False
+        self._workers: list[_Worker] = []
+        self._numbers = 0  # tasks so far, over all passes
+        self._failed_starts = 0
+        # By number: tasks under way, with their slots; results that came before their turn; processes they cost.
+        self._tasks: dict[int, tuple[tuple, int]] = {}
+        self._results: dict[int, Any] = {}
+        self._attempts: dict[int, int] = {}
+        self._unsent: deque[int] = deque()
+
+    def map(self, tasks: Iterable[tuple]) -> Iterator[Done]:
+        source, turn = iter(tasks), self._numbers
+        while True:
+            if self._ended:
+                raise RuntimeError("the pool was closed in the middle of a pass")
+            while self._free:
+                try:
+                    task = next(source)
+                except StopIteration:
+                    break
+                self._tasks[self._numbers] = (task, self._free.popleft())
+                self._unsent.append(self._numbers)
+                self._numbers += 1
+            self._send()
+            if turn == self._numbers:
+                return
+            while turn not in self._results:
+                self._receive()
+                self._send()
+            result = self._results.pop(turn)
+            task, slot = self._tasks.pop(turn)
+            self._attempts.pop(turn, None)
+            turn += 1
+            if isinstance(result, Raised):
+                raise result.error from RuntimeError(f"in a reader process:\n{result.traceback}")
+            yield Done(task, result, self._slots[slot])
+            self._free.append(slot)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a pass is under way."""
+        return bool(self._tasks)
+
+    def end(self) -> None:
+        self._ended = True
+        for worker in self._workers:
+            worker.process.kill()
+        while self._workers:
+            self._workers.pop().end()
+
+    def _send(self) -> None:
+        """Gives the tasks that wait to the processes that have least."""
+        while len(self._workers) < min(self._size, len(self._tasks)):
+            with _no_interrupt():  # Ctrl-C between the two would leave a process that nobody knows
+                self._workers.append(_Worker(self._context, *self._job))
+        while self._unsent:
+            number = self._unsent[0]
+            task, slot = self._tasks[number]
+            worker = min(self._workers, key=lambda each: len(each.queue))
+            if not worker.send(number, pickle.dumps((slot, task))):
+                return
+            self._unsent.popleft()
+
+    def _receive(self) -> None:
+        """Waits until a process has a result or has ended."""
+        ends = {worker.process.sentinel: worker for worker in self._workers}
+        pipes = {worker.results: worker for worker in self._workers}
+        now = time.monotonic()
+        left_s = min(worker.since + worker.limit_s(self._timeout_s) for worker in self._workers) - now
+        for event in wait([*ends, *pipes], None if left_s == math.inf else max(left_s, 0)):
+            worker = ends.get(event) or pipes[event]
+            if worker not in self._workers:
+                continue  # replaced a moment ago
+            try:
+                while worker.results.poll():
+                    self._take(worker, worker.results.recv())
+            except (EOFError, OSError):
+                worker.process.join()
+            if not worker.process.is_alive():
+                self._replace(worker)
+        self._end_overdue()
+
+    def _end_overdue(self) -> None:
+        """Ends processes that are stopped, or hang where their alarm does not reach."""
+        now = time.monotonic()
+        for worker in list(self._workers):
+            overdue = now - worker.since > worker.limit_s(self._timeout_s)
+            if overdue and not worker.results.poll():
+                worker.late = True
+                worker.process.kill()
+                worker.process.join(_JOIN_S)
+                self._replace(worker)
+
+    def _take(self, worker: _Worker, result: Any) -> None:
+        if worker.ready:
+            self._results[worker.finish()] = result
+        else:
+            worker.since = time.monotonic()
+        worker.ready, self._failed_starts = True, 0
+
+    def _replace(self, worker: _Worker) -> None:
+        """A process has ended: its first task is to blame, the others are given out again."""
+        code = worker.process.exitcode
+        self._workers.remove(worker)
+        numbers = list(worker.queue)
+        worker.end()
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS:
+                raise InputError(
+                    f"reader processes end before they begin ({_cause(code)}); --set SECTION.num_reader_threads=0 reads"
+                    " in the main process, and shows why"
+                )
+        elif numbers:
+            first = numbers[0]
+            self._attempts[first] = self._attempts.get(first, 0) + 1
+            if worker.late or ALARM is not None and code == -ALARM:
+                self._results[numbers.pop(0)] = VideoError(
+                    f"it took longer than decode_timeout_s, {self._timeout_s:g} seconds"
+                )
+            elif self._attempts[first] >= _ATTEMPTS:
+                self._results[numbers.pop(0)] = VideoError(
+                    f"the process that read it was ended {_ATTEMPTS} times ({_cause(code)})"
+                )
+            else:
+                logger.warning("a reader process was ended (%s); another goes on with its videos", _cause(code))
+        self._unsent.extendleft(reversed(numbers))
 
 
-def _work(task: tuple) -> Any:
-    return _call(_read, task)
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
+        return f"killed by {name}{', perhaps because memory ran out' if -code == signal.SIGKILL else ''}"
+    return f"exit code {code}"
 
 
-def _call(read: Callable[..., Any], task: tuple) -> Any:
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back while the block runs."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
-        return read(*task)
-    except VideoError as error:
-        return error
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

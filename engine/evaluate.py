@@ -51,4 +51,5 @@ def evaluate(
         progress.add(scores.samples, reader=reader_s, compute=time.monotonic() - start)
         if log_interval and number % log_interval == 0:
             logger.info("%s  %s, %s", line.format(number), scores, progress)
+    progress.finish()
     return metrics.scores()

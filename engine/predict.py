@@ -36,6 +36,7 @@ def predict(
         if log_interval and number % log_interval == 0:
             logger.info("[INFER] Processed %d samples, %s", progress.done, progress)
         yield from (top_classes(video_id, row, topk) for video_id, row in zip(batch.ids, probabilities))
+    progress.finish()
 
 
 def top_classes(video_id: str, probabilities: np.ndarray, topk: int) -> Prediction:

@@ -102,7 +102,7 @@ def draw_curves(curves: dict[str, list[float]]) -> str:
 
 def draw_clip(path: Path, title: str, truth: str, tops: dict[str, list[dict]]) -> str:
     """A film strip of the 8 frames that a model gets, and each model's bars."""
-    frames = decode_video(path, lambda count: segment_indices(count, 8))
+    frames = decode_video(path, lambda count: segment_indices(count, 8)).frames
     gap = np.full((frames[0].shape[0], 2, 3), 255, np.uint8)
     strip = np.concatenate([piece for frame in frames for piece in (frame, gap)][:-1], axis=1)  # (H, 8 * (W + 2), 3)
     png = base64.b64encode(cv2.imencode(".png", strip[..., ::-1])[1]).decode()

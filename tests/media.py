@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Callable
 
 import av
 import cv2
@@ -30,6 +32,23 @@ def levels(num_frames: int, height: int = 16, width: int = 20, first: int = 0) -
     return np.broadcast_to(values[:, None, None, None], (num_frames, height, width, 3)).copy()
 
 
+def moving(num_frames: int, height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
+    """A disc over a texture that glides by, with noise, and a cut now and then: frames that need each other."""
+    rng = np.random.default_rng(seed)
+    texture = rng.integers(
+        0, 256, (height // 4 + num_frames // 8 + 1, (width + num_frames) // 4 + 1, 3), dtype=np.uint8
+    )
+    texture = cv2.resize(texture, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    frames = []
+    for t in range(num_frames):
+        frame = texture[t // 2 : t // 2 + height, t : t + width].copy()
+        centre = int(width / 2 + width / 3 * np.cos(t / 5)), int(height / 2 + height / 3 * np.sin(t / 4))
+        cv2.circle(frame, centre, height // 6, (5 * t % 256, 40, 200), -1)
+        frame = cv2.add(frame, rng.integers(0, 20, frame.shape, dtype=np.uint8))
+        frames.append(255 - frame if t % 37 == 36 else frame)
+    return np.stack(frames)
+
+
 def make_video(
     path: Path,
     frames: np.ndarray,
@@ -37,16 +56,59 @@ def make_video(
     file_format: str | None = None,
     codec_options: dict[str, str] | None = None,
     file_options: dict[str, str] | None = None,
+    pix_fmt: str = "yuv420p",
+    times_ms: Sequence[int] | None = None,
 ) -> Path:
-    """Encodes uint8 RGB (T, H, W, 3) frames; the path's extension says the format, unless `file_format` does."""
+    """Encodes uint8 RGB (T, H, W, 3) frames; the path's extension says the format, unless `file_format` does.
+
+    Without `times_ms` there are 25 a second.
+    """
     with av.open(str(path), "w", format=file_format, options=file_options or {}) as container:
         stream = container.add_stream(codec, rate=25, options=codec_options or {})
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        stream.pix_fmt = pix_fmt
+        if times_ms is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if times_ms is not None:
+                picture.pts, picture.time_base = int(times_ms[number]), Fraction(1, 1000)
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path
+
+
+def remux(
+    source: Path,
+    path: Path,
+    change: Callable[[int, av.Packet], bool | bytes | None] = lambda number, packet: None,
+    file_options: dict[str, str] | None = None,
+) -> Path:
+    """Copies the packets of a video to another file; `change` may alter the times of each, drops it by returning
+    False, and gives it other content by returning bytes."""
+    with av.open(str(source)) as old, av.open(str(path), "w", options=file_options or {}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.dts is None or (content := change(number, packet)) is False:
+                continue
+            if isinstance(content, bytes):
+                other = av.Packet(content)
+                for name in ("pts", "dts", "duration", "time_base", "is_keyframe"):
+                    setattr(other, name, getattr(packet, name))
+                packet = other
+            packet.stream = stream
+            new.mux(packet)
+    return path
+
+
+def zero_packets(path: Path, places: Iterable[int], bytes_each: int) -> bytes:
+    """The content of a video file, with zeros where these packets begin: no decoder overlooks that."""
+    with av.open(str(path)) as container:
+        begins = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[begins[place] : begins[place] + bytes_each] = bytes(bytes_each)
+    return bytes(content)
 
 
 def make_audio(path: Path) -> Path:

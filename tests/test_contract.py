@@ -15,7 +15,7 @@ from paddle.nn import functional as F
 
 from datareader.decode import decode_video
 from datareader.sampling import segment_indices
-from datareader.transforms import EvalTransform
+from datareader.transforms import EvalTransform, Size
 from engine.evaluate import clip_losses
 from engine.optimizer import momentum
 from models.pretrained import load_weights
@@ -87,12 +87,15 @@ def test_seven_training_steps():
         assert np.abs(statistics - expected).max() < 1e-4 * np.abs(expected).max(), key
 
 
+@pytest.mark.parametrize("decoder", ["pyav", "opencv"])
 @pytest.mark.parametrize("key", READER.files)
-def test_frames_of_the_reader(key):
+def test_frames_of_the_reader(key, decoder):
     clip, *numbers = re.fullmatch(r"(\w+)_seg(\d+)_short(\d+)_crop(\d+)", key).groups()
     seg_num, short_size, target_size = map(int, numbers)
-    frames = decode_video(GOLDEN / f"{clip}.mp4", lambda count: segment_indices(count, seg_num))
-    result = EvalTransform(short_size, target_size, keep_aspect=False)(frames).transpose(0, 2, 3, 1)  # -> (T, H, W, 3)
+    frames = decode_video(GOLDEN / f"{clip}.mp4", lambda count: segment_indices(count, seg_num), decoder=decoder).frames
+    height, width = frames[0].shape[:2]
+    transform = EvalTransform(short_size, target_size, keep_aspect=False).draw(Size(width, height))
+    result = np.stack([transform(frame) for frame in frames]).transpose(0, 2, 3, 1)  # (T, 3, H, W) -> (T, H, W, 3)
     assert result.shape == READER[key].shape
     assert np.abs(result.astype(int) - READER[key].astype(int)).max() <= LEVELS
 

@@ -23,7 +23,7 @@ import kinetics_csv
 import make_list
 import video2pkl
 
-from datareader import decode, labels
+from datareader import labels, pickles
 from utils.errors import InputError
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
@@ -203,7 +203,7 @@ def test_generate_label_says_what_is_wrong(tmp_path):
 def read_pickle(path: Path) -> tuple:
     with open(path, "rb") as file:
         content = pickle.load(file)
-    assert decode.read_pickle(path) == content  # what training reads
+    assert pickles.read_pickle(path) == content  # what training reads
     return content
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
 import re
 from pathlib import Path
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from media import decode_all, levels, logged, make_config, make_list, make_pickle, make_video, noise
+from media import decode_all, encode_images, levels, logged, make_config, make_list, make_pickle, make_video, noise
 
-from datareader import get_reader
+from datareader import decode, get_reader, kinetics_reader
+from datareader.decode import decode_video
 from datareader.kinetics_reader import Batch, KineticsReader, TooManyBadVideos
 from datareader.sampling import segment_indices
-from datareader.transforms import EvalTransform
+from datareader.transforms import EvalTransform, Size
+from datareader.workers import WorkerPool
 from utils.errors import InputError
 
 VIDEOS = 7
@@ -52,6 +56,20 @@ def ids(batches: list[Batch]) -> list[str]:
 
 def clips(batches: list[Batch]) -> np.ndarray:
     return np.concatenate([batch.clips for batch in batches])
+
+
+def center_crops(frames: np.ndarray, short_size: int, target_size: int) -> np.ndarray:
+    transform = EvalTransform(short_size, target_size, keep_aspect=False).draw(Size(*frames.shape[2:0:-1]))
+    return np.stack([transform(frame) for frame in frames])
+
+
+def same(ours: list[Batch], theirs: list[Batch]) -> bool:
+    """To the bit."""
+    return (
+        ids(ours) == ids(theirs)
+        and np.array_equal(clips(ours), clips(theirs))
+        and [batch.labels.tolist() for batch in ours] == [batch.labels.tolist() for batch in theirs]
+    )
 
 
 def mixed_list(folder: Path, tmp_path: Path, files: str) -> str:
@@ -124,15 +142,77 @@ def test_validation_is_the_same_each_time(folder):
 def test_the_number_of_processes_changes_nothing(folder, tmp_path, mode):
     filelist = mixed_list(folder, tmp_path, "..x....")
     results = []
-    for workers in (0, 2):
+    for workers in (0, 1, 2):
         with make_reader(mode, filelist, num_reader_threads=workers, batch_size=4, max_bad_videos=0.5) as reader:
-            results.append([list(reader), reader.failures, list(reader)])
-    (alone, failures, alone_again), (shared, shared_failures, shared_again) = results
-    for ours, theirs in ((alone, shared), (alone_again, shared_again)):
-        assert ids(ours) == ids(theirs)
-        assert np.array_equal(clips(ours), clips(theirs))
-        assert [batch.labels.tolist() for batch in ours] == [batch.labels.tolist() for batch in theirs]
-    assert failures == shared_failures and len(failures) == 1
+            results.append((list(reader), list(reader), reader.failures))
+    alone, alone_again, failures = results[0]
+    assert len(failures) == 1
+    assert same(alone, alone_again) == (mode == "test")
+    for shared, shared_again, shared_failures in results[1:]:
+        assert same(shared, alone) and same(shared_again, alone_again) and shared_failures == failures
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_a_line_is_drawn_for_alike_wherever_it_comes_in_the_order(folder, tmp_path, mode):
+    """A clip hangs on the seed, the epoch and its line: not on what was read before it, or by whom."""
+    names = [f"v{number}.mp4" for number in range(VIDEOS)]
+    good = make_list(tmp_path / "good.list", [f"{folder / name} 0" for name in names])
+    bad = make_list(
+        tmp_path / "bad.list", [f"{folder / (name if n % 2 else 'bad.mp4')} 0" for n, name in enumerate(names)]
+    )
+    whole, half = (
+        {name: clip for batch in read(mode, filelist, max_bad_videos=0.9) for name, clip in zip(batch.ids, batch.clips)}
+        for filelist in (good, bad)
+    )
+    assert len(whole) == VIDEOS and len(half) == VIDEOS // 2
+    assert all(np.array_equal(half[name], whole[name]) for name in half)
+
+
+@pytest.mark.parametrize(
+    "threads, cores, videos, processes", [(0, 8, 7, 0), (1, 8, 7, 1), (2, 8, 7, 2), (12, 2, 7, 2), (5, 8, 1, 1)]
+)
+def test_there_are_as_many_processes_as_asked_for_and_useful(
+    folder, tmp_path, monkeypatch, threads, cores, videos, processes
+):
+    """One a core at most, and one a video."""
+    monkeypatch.setattr(kinetics_reader, "usable_cores", lambda: cores)
+    before = set(multiprocessing.active_children())
+    with make_reader("test", mixed_list(folder, tmp_path, "." * videos), num_reader_threads=threads) as reader:
+        batches = iter(reader)
+        next(batches)
+        assert len(set(multiprocessing.active_children()) - before) == processes
+        batches.close()
+    assert set(multiprocessing.active_children()) <= before
+
+
+@pytest.mark.parametrize(
+    "buf_size, batch_size, videos, ahead",
+    [(1024, 2, 7, 5), (1024, 16, 7, 7), (3, 2, 7, 3), (1, 2, 7, 1), (1024, 1, 7, 3)],
+)
+def test_buf_size_bounds_the_clips_read_ahead(folder, tmp_path, monkeypatch, buf_size, batch_size, videos, ahead):
+    """Two batches and one clip a process are enough, and the list's length."""
+    asked = []
+
+    class Pool(WorkerPool):
+        def __init__(self, *args, **kwargs):
+            asked.append(kwargs)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(kinetics_reader, "WorkerPool", Pool)
+    filelist = mixed_list(folder, tmp_path, "." * videos)
+    batches = read("test", filelist, num_reader_threads=1, buf_size=buf_size, batch_size=batch_size)
+    assert asked[0]["ahead"] == ahead and asked[0]["shape"] == (2, 3, 16, 16)
+    assert same(batches, read("test", filelist, batch_size=batch_size))
+
+
+def test_a_batch_is_the_callers_own(folder):
+    """The next ones are not written over it."""
+    with make_reader("test", folder / "all.list", num_reader_threads=1, buf_size=2) as reader:
+        batches, copies = [], []
+        for batch in reader:
+            batches.append(batch)
+            copies.append(batch.clips.copy())
+    assert len(batches) == 4 and all(np.array_equal(batch.clips, copy) for batch, copy in zip(batches, copies))
 
 
 def test_a_reader_can_be_left_in_the_middle_and_begun_again(folder):
@@ -150,7 +230,24 @@ def test_the_frames_are_v15s(folder, mode):
     batches = read(mode, folder / "all.list", {"seg_num": 4}, short_size=18, target_size=16)
     for number, clip in enumerate(clips(batches)):
         frames = decode_all(folder / f"v{number}.mp4")[segment_indices(10 + number, 4)]
-        assert np.array_equal(clip, EvalTransform(18, 16, keep_aspect=False)(frames))
+        assert np.array_equal(clip, center_crops(frames, 18, 16))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_all_decoders_give_the_same_frames(folder, mode):
+    pyav, opencv, auto = (read(mode, folder / "all.list", decoder=decoder) for decoder in ("pyav", "opencv", "auto"))
+    assert same(pyav, opencv) and same(auto, pyav)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fast_crop_differs_by_two_levels_at_most(folder, mode):
+    """And its draws are the same."""
+    exact, fast = (
+        read(mode, folder / "all.list", short_size=20, target_size=13, fast_crop=fast) for fast in (False, True)
+    )
+    assert ids(exact) == ids(fast)
+    difference = np.abs(clips(exact).astype(int) - clips(fast))
+    assert difference.max() <= (4 if mode == "train" else 2)  # training scales twice
 
 
 def test_keep_aspect_is_heard(folder):
@@ -219,7 +316,7 @@ def test_a_pickle_gives_its_own_id_and_label(tmp_path):
 def test_a_pickles_label_out_of_range_is_an_error(tmp_path, mode, label):
     make_pickle(tmp_path / "a.pkl", levels(4), label)
     filelist = make_list(tmp_path / "pkl.list", ["a.pkl"])
-    with pytest.raises(InputError, match=rf"a\.pkl: its label {label} .* 4 classes .*num_classes"):
+    with pytest.raises(InputError, match=rf"a\.pkl: label {label} is .* 4 classes, 0 to 3 \(MODEL\.num_classes\)"):
         read(mode, filelist, PKL)
     assert ids(read("infer", filelist, PKL)) == ["a"]
 
@@ -347,6 +444,179 @@ def test_a_bad_pickle_is_a_bad_video(folder, tmp_path):
         assert part in reason
 
 
+# --- damaged videos
+
+
+def make_cut(path: Path, share: float = 2 / 3) -> Path:
+    """An mp4 whose header, in front, promises 60 frames; the file ends in the middle of them."""
+    make_video(path, noise(60, 24, 32), codec_options={"g": "10"}, file_options={"movflags": "faststart"})
+    data = path.read_bytes()
+    assert data.find(b"moov") < data.find(b"mdat")
+    path.write_bytes(data[: int(share * len(data))])
+    return path
+
+
+@pytest.fixture(scope="module")
+def cut_list(tmp_path_factory) -> str:
+    """A damaged video between two good ones."""
+    folder = tmp_path_factory.mktemp("cut")
+    make_cut(folder / "cut.mp4")
+    for name in ("a", "b"):
+        make_video(folder / f"{name}.mp4", noise(12, 24, 32))
+    return make_list(folder / "cut.list", ["a.mp4 0", "cut.mp4 1", "b.mp4 2"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_of_a_damaged_video_the_frames_before_the_damage_are_used(cut_list, tmp_path, mode):
+    """It is as if its file held no others."""
+    cut = Path(cut_list).parent / "cut.mp4"
+    whole_frames = decode_video(cut, range)
+    assert 20 < whole_frames.num_frames < 55
+    folder = tmp_path / "cut.mp4"
+    folder.mkdir()
+    for number, data in enumerate(encode_images(np.stack(whole_frames.frames)), 1):
+        (folder / f"{number}.png").write_bytes(data)
+    images = make_list(tmp_path / "images.list", ["", f"{folder} {whole_frames.num_frames} 1"])  # the same line
+    with logged() as lines, make_reader(mode, cut_list, {"seg_num": 8}) as reader:
+        batches = list(reader)
+        reader.report_failures()
+        reader.check_failures()
+    assert len(ids(batches)) == 3 and reader.failures == []
+    ((video, reason),) = reader.damaged
+    assert (video.path, video.line) == ("cut.mp4", 2)
+    assert reason.endswith(f"{whole_frames.num_frames} whole frames are used")
+    named = re.compile(r"cut\.mp4 \(line 2\): .*cut off")
+    assert [bool(named.search(line)) for line in lines] == [True, False, True]
+    assert lines[1] == "1 of 3 videos are damaged:"
+    expected = read(mode, images, {"format": "frames", "frame_template": "%d.png", "seg_num": 8})
+    assert np.array_equal(clips(batches)[ids(batches).index("cut.mp4")], clips(expected)[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_or_nothing_of_it_is(cut_list, mode):
+    with make_reader(mode, cut_list, on_damage="skip", max_bad_videos=0.4) as reader:
+        assert sorted(ids(list(reader))) == ["a.mp4", "b.mp4"]
+    ((video, reason),) = reader.failures
+    assert video.path == "cut.mp4" and "cut off" in reason and reader.damaged == []
+
+
+def test_damage_is_reported_alike_by_other_processes(cut_list):
+    results = []
+    for workers in (0, 2):
+        with make_reader("test", cut_list, num_reader_threads=workers) as reader:
+            results.append((list(reader), reader.damaged))
+    assert same(results[0][0], results[1][0]) and results[0][1] == results[1][1] != []
+
+
+def test_damage_is_of_the_last_pass(cut_list):
+    with make_reader("train", cut_list) as reader:
+        for _ in range(2):
+            assert len(ids(list(reader))) == 3 and len(reader.damaged) == 1
+
+
+def test_a_damaged_video_with_too_few_frames_cannot_be_read(tmp_path):
+    filelist = make_list(tmp_path / "cut.list", [f"{make_cut(tmp_path / 'cut.mp4')} 0"])
+    count = decode_video(tmp_path / "cut.mp4", range).num_frames
+    for seg_num in (count, count + 1):
+        with make_reader("infer", filelist, {"seg_num": seg_num}) as reader:
+            assert len(ids(list(reader))) == (seg_num == count)
+            assert len(reader.damaged) == (seg_num == count)
+    assert re.search(rf"cut off.*whole frames: {count}, and {count + 1} are needed", reader.failures[0].reason)
+
+
+def test_a_short_video_that_is_whole_is_used(tmp_path):
+    """v1.5 takes frames of it twice."""
+    filelist = make_list(tmp_path / "short.list", [f"{make_video(tmp_path / 'short.mp4', noise(3, 24, 32))} 0"])
+    with make_reader("test", filelist, {"seg_num": 8}) as reader:
+        assert len(ids(list(reader))) == 1
+        assert reader.failures == reader.damaged == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no fifos")
+def test_a_file_that_hangs_is_given_up_and_named(folder, tmp_path):
+    os.mkfifo(tmp_path / "hangs.pkl")  # nobody ever writes into it
+    names = [folder / "v0.pkl", tmp_path / "hangs.pkl", *(folder / f"v{number}.pkl" for number in range(1, 6))]
+    filelist = make_list(tmp_path / "pkl.list", [str(name) for name in names])
+    keys = {"num_reader_threads": 2, "decode_timeout_s": 1, "max_bad_videos": 0.2}
+    with make_reader("test", filelist, PKL, **keys) as reader:
+        assert ids(list(reader)) == [f"v{number}" for number in range(6)]
+        ((video, reason),) = reader.failures
+    assert video.line == 2 and reason == "it took longer than decode_timeout_s, 1 seconds"
+
+
+# --- folders of images
+
+FRAMES = {"format": "frames", "frame_template": "%04d.png", "first_frame": 1}
+
+
+@pytest.fixture(scope="module")
+def frame_folders(folder) -> Path:
+    """The frames of v0.mp4 ... as images in folders v0 ..., from number 1 and, in zero/v0 ..., from number 0."""
+    for number in range(VIDEOS):
+        data = encode_images(np.stack(decode_video(folder / f"v{number}.mp4", range).frames))
+        for first, parent in ((1, folder), (0, folder / "zero")):
+            (parent / f"v{number}").mkdir(parents=True)
+            for place, image in enumerate(data, first):
+                (parent / f"v{number}" / f"{place:04d}.png").write_bytes(image)
+    for parent in (folder, folder / "zero"):
+        lines = [f"v{number} {10 + number}" for number in range(VIDEOS)]
+        make_list(parent / "unlabelled.list", lines)
+        make_list(parent / "labelled.list", [f"{line} {number % 4}" for number, line in enumerate(lines)])
+    return folder
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seglen", [1, 2])
+def test_a_videos_frames_as_images_give_the_videos_clips(frame_folders, mode, seglen):
+    """The same draws too."""
+    videos = read(mode, frame_folders / "all.list", {"seglen": seglen}, short_size=20)
+    images = read(mode, frame_folders / "labelled.list", {"seglen": seglen, **FRAMES}, short_size=20)
+    assert ids(images) == [name.removesuffix(".mp4") for name in ids(videos)]
+    assert np.array_equal(clips(images), clips(videos))
+    assert [batch.labels.tolist() for batch in images] == [batch.labels.tolist() for batch in videos]
+
+
+def test_images_may_be_numbered_from_0(frame_folders):
+    from_1 = read("test", frame_folders / "labelled.list", FRAMES)
+    assert same(read("test", frame_folders / "zero/labelled.list", {**FRAMES, "first_frame": 0}), from_1)
+    assert not same(read("test", frame_folders / "labelled.list", {**FRAMES, "first_frame": 2}), from_1)
+
+
+def test_infer_needs_no_labels_of_folders(frame_folders):
+    without = read("infer", frame_folders / "unlabelled.list", FRAMES)
+    labelled = read("infer", frame_folders / "labelled.list", FRAMES)
+    assert np.array_equal(clips(without), clips(labelled))
+    assert {label for batch in without for label in batch.labels} == {-1}
+    assert [label for batch in labelled for label in batch.labels] == [number % 4 for number in range(VIDEOS)]
+    for mode in ("train", "valid", "test"):
+        with pytest.raises(InputError, match=r"line 1: 'v0 10' is not `folder num_frames label`"):
+            make_reader(mode, frame_folders / "unlabelled.list", FRAMES)
+
+
+def test_a_missing_image_is_named_with_the_folders_frame_count(frame_folders, tmp_path):
+    lines = [f"{frame_folders / 'v0'} 10 0", f"{frame_folders / 'v1'} 30 1", f"{frame_folders / 'v99'} 10 1"]
+    filelist = make_list(tmp_path / "frames.list", lines)
+    with make_reader("test", filelist, FRAMES, max_bad_videos=0.7) as reader:
+        assert ids(list(reader)) == [str(frame_folders / "v0")]
+    missing, nowhere = reader.failures
+    assert missing.video.line == 2 and re.fullmatch(r"00\d\d\.png: No such file .*gives it 30 frames", missing.reason)
+    assert nowhere.video.line == 3 and nowhere.reason == "there is no such folder"
+
+
+def test_images_of_several_sizes_are_a_bad_video(tmp_path):
+    for number, (height, width) in enumerate([(24, 32)] * 3 + [(32, 24)] * 3, 1):
+        (tmp_path / f"{number:04d}.png").write_bytes(encode_images(noise(1, height, width))[0])
+    with make_reader("infer", make_list(tmp_path / "frames.list", [f"{tmp_path} 6"]), FRAMES) as reader:
+        assert list(reader) == []
+    assert "change their shape" in reader.failures[0].reason
+
+
+@pytest.mark.parametrize("template", ["img.jpg", "", "%%d.jpg", "%d_%d.jpg", "%(number)d.jpg", "%y.jpg", "100%"])
+def test_a_template_without_a_number_is_refused(frame_folders, template):
+    with pytest.raises(InputError, match=r"MODEL\.frame_template = .* needs one %d, as in img_%05d\.jpg"):
+        make_reader("test", frame_folders / "labelled.list", {**FRAMES, "frame_template": template})
+
+
 # --- what is refused before anything is read
 
 
@@ -366,3 +636,21 @@ def test_a_missing_list_names_the_modes_key(tmp_path, mode):
 def test_an_unknown_model_has_no_reader(folder):
     with pytest.raises(InputError, match="TSMM"):
         get_reader("TSMM", "test", make_config("test", str(folder / "all.list")))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pyav_is_asked_for_where_it_is_not_installed(folder, monkeypatch, mode):
+    monkeypatch.setattr(decode, "av", None)
+    with pytest.raises(
+        InputError, match=rf"{mode.upper()}\.decoder is pyav, and PyAV is not installed: pip install av"
+    ):
+        make_reader(mode, folder / "all.list", decoder="pyav")
+
+
+@pytest.mark.parametrize("decoder, said", [("auto", 1), ("opencv", 0)])
+def test_without_pyav_opencv_reads(folder, monkeypatch, decoder, said):
+    expected = read("test", folder / "all.list")
+    monkeypatch.setattr(decode, "av", None)
+    with logged() as lines:
+        assert same(read("test", folder / "all.list", decoder=decoder), expected)
+    assert len(lines) == said and all("PyAV is not installed: OpenCV decodes every frame" in line for line in lines)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datareader.video_list import Video, read_video_list, resolve
+from datareader.video_list import Video, check_label, read_video_list, resolve
 from utils.errors import InputError
 
 
@@ -18,10 +18,12 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("lists")
 
 
-def read(folder: Path, text: str | bytes, labelled: bool = True, num_classes: int = 10) -> list[Video]:
+def read(folder: Path, text: str, labelled: bool = True, frame_folders: bool = False) -> list[Video]:
+    """With 10 classes."""
     path = folder / "some.list"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_video_list(str(path), num_classes=num_classes, labelled=labelled, key="TRAIN.filelist")
+    path.write_bytes(text.encode())
+    keys = {"num_classes": 10, "labelled": labelled, "frame_folders": frame_folders}
+    return read_video_list(str(path), key="TRAIN.filelist", **keys)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +76,89 @@ def test_a_missing_label_is_named_with_its_line(folder, line):
         read(folder, f"a.mp4 1\n\n{line}\n")
 
 
+@pytest.mark.parametrize("frame_folders", [False, True])
 @pytest.mark.parametrize("label", [-1, 10, 400])
-def test_a_label_out_of_range_is_named_with_its_line(folder, label):
+def test_a_label_out_of_range_is_named_with_its_line(folder, label, frame_folders):
+    lines = f"a 5 9\nb 5 {label}\n"
     with pytest.raises(InputError, match=rf"some\.list, line 2: label {label} .* 10 classes, 0 to 9 .*num_classes"):
-        read(folder, f"a.mp4 9\nb.mp4 {label}\n")
+        read(folder, lines, frame_folders=frame_folders)
+
+
+@pytest.mark.parametrize("label, hint", [(-1, False), (10, True), (11, False)])
+def test_a_label_that_equals_the_number_of_classes_may_count_from_1(label, hint):
+    with pytest.raises(ValueError, match="0 to 9") as caught:
+        check_label(label, 10)
+    assert ("do its labels count from 1?" in str(caught.value)) == hint
+
+
+@given(st.integers(1, 1000), st.integers(0, 1000))
+def test_labels_below_the_number_of_classes_are_good(num_classes, label):
+    if label < num_classes:
+        check_label(label, num_classes)
+    else:
+        with pytest.raises(ValueError, match=rf"label {label} is not one of the {num_classes} classes"):
+            check_label(label, num_classes)
+
+
+# --- folders of images
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a 300 3\n", [("a", 3, 1, 300)]),
+        ("my clips/a b  c 300 3", [("my clips/a b  c", 3, 1, 300)]),
+        ("\n a\t1\t0 \n\t\nb \t 20 \t 9\t\r\n", [("a", 0, 2, 1), ("b", 9, 4, 20)]),
+        ("take 2 30 1\n", [("take 2", 1, 1, 30)]),
+        ("漢字 ü 7 1\n", [("漢字 ü", 1, 1, 7)]),
+    ],
+)
+def test_folders_with_labels(folder, text, expected):
+    assert read(folder, text, frame_folders=True) == [Video(*each) for each in expected]
+    assert read(folder, text, labelled=False, frame_folders=True) == [Video(*each) for each in expected]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a 300\n", [("a", None, 1, 300)]),
+        ("a b 300\n\nc\t20 \n", [("a b", None, 1, 300), ("c", None, 3, 20)]),
+        ("a 300\nb 20 999\n", [("a", None, 1, 300), ("b", 999, 2, 20)]),  # nobody looks at the label
+    ],
+)
+def test_folders_without_labels(folder, text, expected):
+    assert read(folder, text, labelled=False, frame_folders=True) == [Video(*each) for each in expected]
+
+
+@pytest.mark.parametrize(
+    "labelled, line",
+    [(True, line) for line in ("a 3", "a x 3", "a 3 x", "a 3 1.5", "7 8")]
+    + [(False, line) for line in ("a x", "a 1.5")]
+    + [(labelled, line) for labelled in (True, False) for line in ("a", "7")],
+)
+def test_a_line_of_another_form_is_named(folder, labelled, line):
+    form = "`folder num_frames label`" if labelled else "`folder num_frames`"
+    with pytest.raises(InputError) as caught:
+        read(folder, f"good 3 1\n\n{line}\n", labelled, frame_folders=True)
+    assert f"some.list, line 3: '{line}' is not {form} (MODEL.format is frames)" in str(caught.value)
+
+
+def test_a_folder_whose_name_ends_in_a_number_needs_no_label(tmp_path):
+    """As a file's (above): what is there decides."""
+    for name in ("take 2", "take 0"):
+        (tmp_path / name).mkdir()
+    videos = read(tmp_path, "take 2 30\ntake 0 20\n", labelled=False, frame_folders=True)
+    assert videos == [Video("take 2", None, 1, 30), Video("take 0", None, 2, 20)]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("num_frames", [0, -5])
+def test_a_folder_of_no_images_is_named(folder, labelled, num_frames):
+    with pytest.raises(InputError, match=rf"some\.list, line 1: .*gives the folder {num_frames} frames"):
+        read(folder, f"a {num_frames} 1\n", labelled, frame_folders=True)
+
+
+# --- the list itself
 
 
 @pytest.mark.parametrize("text", ["", "\n \n\t\r\n"])
@@ -150,3 +231,31 @@ def test_what_is_written_is_read(folder, entries, newline, last_newline):
 @given(st.lists(paths.filter(lambda path: not path[-1].isdigit()), min_size=1, max_size=8))
 def test_what_is_written_without_labels_is_read(folder, paths):
     assert read(folder, "\n".join(paths), labelled=False) == [Video(path, None, n) for n, path in enumerate(paths, 1)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(entries, st.integers(1, 999)), min_size=1, max_size=8), st.booleans())
+def test_what_is_written_of_folders_is_read(folder, entries, labelled):
+    """Of those without labels, names that end in a number or a space would be ambiguous."""
+    lines, expected = [], []
+    for (path, label, space, blank_lines), num_frames in entries:
+        path += "" if labelled else "_"
+        label = label if labelled else None
+        lines += [" "] * blank_lines + [f"{path}{space}{num_frames}{f'{space}{label}' if labelled else ''}{space}"]
+        expected.append(Video(path, label, len(lines), num_frames))
+    assert read(folder, "\n".join(lines), labelled, frame_folders=True) == expected
+
+
+@pytest.mark.parametrize("form", ["labels", "no labels", "frames"])
+def test_a_list_as_long_as_kinetics(folder, form):
+    numbers = {"labels": " 7", "no labels": "", "frames": " 300 7"}[form]
+    videos = read(
+        folder, f"train/some class/abcdefghijk.mp4{numbers}\n" * 240_000, form != "no labels", form == "frames"
+    )
+    assert len(videos) == 240_000
+    assert videos[-1] == Video(
+        "train/some class/abcdefghijk.mp4",
+        None if form == "no labels" else 7,
+        240_000,
+        300 if form == "frames" else None,
+    )

@@ -1,7 +1,8 @@
-"""Reader processes: order, how far they read ahead, and how they end, whatever ends them."""
+"""Reader processes: order, how far they read ahead, and what happens when one is slow, killed, or cannot start."""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media import SECTIONS, logged
 
+from configs.schema import Model
 from datareader.decode import VideoError
 from datareader.kinetics_reader import ClipReader
 from datareader.transforms import EvalTransform, TrainTransform
@@ -25,6 +28,7 @@ from utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 60  # of a test that would otherwise wait for ever
+FOREVER_S = 600
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +73,14 @@ def runs(pid: int) -> bool:
         return False
 
 
+def results_of(pool: WorkerPool, tasks: list[tuple]) -> list:
+    return [done.result for done in pool.map(tasks)]
+
+
+def tasks(count: int, *others: object) -> list[tuple]:
+    return [(number, *others) for number in range(count)]
+
+
 # What the processes call: functions of a module, because they travel by name.
 
 
@@ -97,9 +109,41 @@ def three_breaks(number: int) -> int:
     return number
 
 
-def three_kills(number: int) -> int:
+def die(how: int) -> None:
+    """By a signal, if that is one, else with the negative exit code."""
+    if how < 0:
+        os._exit(-how)
+    os.kill(os.getpid(), how)
+
+
+def three_dies(number: int, how: int) -> int:
     if number == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
+        die(how)
+    return number
+
+
+def dies_the_first_time(number: int, marks: Path, deadly: set[int]) -> int:
+    mark = marks / str(number)
+    if number in deadly and not mark.exists():
+        mark.touch()
+        die(signal.SIGKILL)
+    return number
+
+
+def three_hangs(number: int, how: str, pids: Path) -> tuple[int, int]:
+    if number == 3:
+        (pids / str(os.getpid())).touch()
+        if how == "in Python":
+            time.sleep(FOREVER_S)
+        else:  # no Python code runs then in this process, signal handlers and other threads neither
+            ctypes.PyDLL(None).sleep(FOREVER_S)
+    return number, os.getpid()
+
+
+def all_but_the_first_hang(number: int, pids: Path) -> int:
+    if number:
+        (pids / str(os.getpid())).touch()
+        time.sleep(FOREVER_S)
     return number
 
 
@@ -107,93 +151,420 @@ def process_and_modules(number: int) -> tuple[int, set[str]]:
     return os.getpid(), {name.partition(".")[0] for name in sys.modules}
 
 
-def tasks(count: int, *others: object) -> list[tuple]:
-    return [(number, *others) for number in range(count)]
+def process(number: int) -> int:
+    return os.getpid()
+
+
+def much(number: int, length: int) -> str:
+    return str(number) * length
+
+
+def long_reason(number: int) -> None:
+    raise VideoError("é" * 100_000)
+
+
+def pattern(number: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
+
+
+def fill(number: int, array: np.ndarray) -> int:
+    array[:] = pattern(number, array.shape)
+    return number
+
+
+def fill_and_mark(number: int, marks: Path, array: np.ndarray) -> int:
+    fill(number, array)
+    (marks / str(number)).touch()
+    return number
+
+
+def fill_half_and_die_the_first_time(number: int, marks: Path, array: np.ndarray) -> int:
+    mark = marks / str(number)
+    if number == 3 and not mark.exists():
+        mark.touch()
+        array[: len(array) // 2] = 77
+        die(signal.SIGKILL)
+    return fill(number, array)
+
+
+def act(number: int, action: str, marks: Path, array: np.ndarray) -> int:
+    if action == "slow":
+        time.sleep(0.02)
+    if action == "dies" or action == "dies once" and not (marks / str(number)).exists():
+        (marks / str(number)).touch()
+        die(signal.SIGKILL)
+    if action == "bad":
+        raise VideoError(f"bad {number}")
+    return fill(number, array)
+
+
+class TwoReasons(Exception):
+    """Pickles, and cannot be unpickled: its __init__ has not one argument."""
+
+    def __init__(self, first: str, second: str):
+        super().__init__(f"{first} and {second}")
+
+
+def two_reasons(number: int) -> None:
+    raise TwoReasons("one", "the other")
+
+
+class DiesOnArrival:
+    """A callable that ends a process that unpickles it, the first `times` times."""
+
+    def __init__(self, starts: Path, times: int, how: str):
+        self.arguments = starts, times, how
+
+    def __reduce__(self):
+        return arrive, self.arguments
+
+
+def arrive(starts: Path, times: int, how: str):
+    number = sum(1 for _ in starts.iterdir())
+    if number < times:
+        (starts / f"{number} {os.getpid()}").touch()
+        if how == "raises":
+            raise RuntimeError("not in this process")
+        die(-7 if how == "exits" else signal.SIGKILL)
+    return double
+
+
+# --- order, and how far they read ahead
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_task_comes_back_with_its_result_in_order(pools, workers):
     pools.append(pool := WorkerPool(double, workers, ahead=5))
-    assert list(pool.map(tasks(30))) == [((number,), 2 * number) for number in range(30)]
-    assert list(pool.map(tasks(3))) == [((0,), 0), ((1,), 2), ((2,), 4)]
+    assert list(pool.map(tasks(200))) == [((number,), 2 * number, None) for number in range(200)]
+    assert list(pool.map(tasks(3))) == [((0,), 0, None), ((1,), 2, None), ((2,), 4, None)]
     assert list(pool.map([])) == []
 
 
 def test_order_is_kept_when_a_later_task_ends_first(pools, tmp_path):
     pools.append(pool := WorkerPool(first_waits, 2, ahead=4))
-    assert [result for _, result in pool.map(tasks(6, tmp_path / "mark"))] == list(range(6))
+    assert results_of(pool, tasks(6, tmp_path / "mark")) == list(range(6))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 12), st.integers(-1, 8))
 def test_without_processes_nothing_is_read_ahead(count, ahead):
     taken = []
-    for done, _ in enumerate(WorkerPool(double, 0, ahead).map((taken.append(n) or (n,)) for n in range(count)), 1):
+    source = ((taken.append(number) or (number,)) for number in range(count))
+    for done, _ in enumerate(WorkerPool(double, 0, ahead).map(source), 1):
         assert len(taken) == done
     assert len(taken) == count
 
 
-@pytest.mark.parametrize("ahead", [1, 3, 8])
+@pytest.mark.parametrize("ahead", [0, 3])
 def test_with_processes_no_more_is_taken_than_ahead(pools, ahead):
     taken = []
     pools.append(pool := WorkerPool(double, 2, ahead))
     for done, _ in enumerate(pool.map((taken.append(n) or (n,)) for n in range(20))):
-        assert len(taken) == min(done + ahead, 20)
+        assert len(taken) == min(done + max(ahead, 1), 20)
     assert len(taken) == 20
+
+
+def test_more_tasks_may_wait_than_a_process_is_sent_at_once(pools):
+    pools.append(pool := WorkerPool(double, 1, ahead=1000))
+    assert results_of(pool, tasks(1500)) == [2 * number for number in range(1500)]
+
+
+def test_no_more_processes_start_than_there_are_tasks(pools):
+    before = len(multiprocessing.active_children())
+    pools.append(pool := WorkerPool(process, 5, ahead=8))
+    assert len(multiprocessing.active_children()) == before  # none before it is needed
+    assert len(set(results_of(pool, tasks(1)))) == 1
+    assert len(multiprocessing.active_children()) == before + 1
+
+
+# --- what comes back
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_video_error_is_a_result(pools, workers):
     pools.append(pool := WorkerPool(odd_is_bad, workers, ahead=3))
-    results = [result for _, result in pool.map(tasks(6))]
+    results = results_of(pool, tasks(6))
     assert results[::2] == [0, 2, 4]
     assert [(type(result), str(result)) for result in results[1::2]] == [(VideoError, f"no {n}") for n in (1, 3, 5)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_long_reason_is_cut(pools, workers):
+    pools.append(pool := WorkerPool(long_reason, workers, ahead=100))
+    assert {str(result) for result in results_of(pool, tasks(100))} == {"é" * 500}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_other_exception_comes_through(pools, workers):
     pools.append(pool := WorkerPool(three_breaks, workers, ahead=3))
     results = []
-    with pytest.raises(ZeroDivisionError, match="three"):
-        results.extend(result for _, result in pool.map(tasks(6)))
-    assert results == [0, 1, 2] or results == []
-    assert [result for _, result in pool.map(tasks(3))] == [0, 1, 2]  # and the pool goes on
+    with pytest.raises(ZeroDivisionError, match="three") as caught:
+        for done in pool.map(tasks(6)):
+            results.append(done.result)
+    assert results == [0, 1, 2]
+    if workers:  # with the lines of the other process
+        assert "in three_breaks" in str(caught.value.__cause__) and "test_workers.py" in str(caught.value.__cause__)
+    assert results_of(pool, tasks(3)) == [0, 1, 2]  # and the pool goes on
 
 
-def test_a_killed_process_is_an_input_error_and_no_hang(pools):
-    pools.append(pool := WorkerPool(three_kills, 2, ahead=4))
-    with pytest.raises(InputError, match="reader process was killed.*num_reader_threads.*buf_size"):
+def test_an_exception_that_does_not_travel_is_named_all_the_same(pools):
+    pools.append(pool := WorkerPool(two_reasons, 1, ahead=1))
+    with pytest.raises(Exception, match="one and the other"):
+        list(pool.map(tasks(1)))
+
+
+def test_an_exception_of_the_tasks_themselves_comes_through(pools):
+    pools.append(pool := WorkerPool(double, 2, ahead=3))
+    with pytest.raises(ZeroDivisionError):
+        list(pool.map((1 // (3 - number),) for number in range(6)))
+    assert results_of(pool, tasks(3)) == [0, 2, 4]
+
+
+def test_results_larger_than_a_pipe(pools):
+    pools.append(pool := WorkerPool(much, 2, ahead=6))
+    assert results_of(pool, tasks(9, 300_000)) == [str(number) * 300_000 for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    "length",
+    [1500, 4000],
+)
+def test_long_paths_travel_there_and_back(pools, length):
+    """64 of them together are longer than a pipe."""
+    paths = [(f"{number:04d}" + "p" * length, 1) for number in range(150)]
+    pools.append(pool := WorkerPool(much, 1, ahead=150))
+    assert results_of(pool, paths) == [path for path, _ in paths]
+
+
+def test_a_second_pass_at_the_same_time_is_refused_and_the_first_goes_on(pools):
+    pools.append(pool := WorkerPool(double, 1, ahead=2))
+    first = pool.map(tasks(5))
+    assert next(first).result == 0
+    with pytest.raises(RuntimeError, match="another pass"):
+        results_of(pool, tasks(3))
+    assert [done.result for done in first] == [2, 4, 6, 8]
+    assert results_of(pool, tasks(3)) == [0, 2, 4]
+
+
+def test_a_pass_that_goes_on_after_close_ends_with_an_error(pools):
+    pools.append(pool := WorkerPool(double, 1, ahead=2))
+    first = pool.map(tasks(5))
+    assert next(first).result == 0
+    pool.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        list(first)
+
+
+def test_a_pass_that_was_abandoned_does_not_end_the_next_ones_processes(pools):
+    pools.append(pool := WorkerPool(double, 1, ahead=2))
+    first = pool.map(tasks(5))
+    assert next(first).result == 0
+    pool.close()
+    second = pool.map(tasks(5))
+    assert next(second).result == 0
+    first.close()
+    assert [done.result for done in second] == [2, 4, 6, 8]
+
+
+def stops_at_three(number: int, mark: Path) -> int:
+    """As a process that the system does not let go on."""
+    if number == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return number
+
+
+def test_a_process_that_is_stopped_is_ended_from_outside(pools, tmp_path, monkeypatch):
+    monkeypatch.setattr("datareader.workers._GRACE_S", 0.5)
+    pools.append(pool := WorkerPool(stops_at_three, 2, ahead=4, timeout_s=0.5))
+    results = results_of(pool, tasks(8, tmp_path / "mark"))
+    assert "longer than decode_timeout_s" in str(results[3])
+    assert results[:3] + results[4:] == [0, 1, 2, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("workers, ahead, shape", [(0, 4, (7,)), (1, 1, (7,)), (2, 3, (2, 3, 20, 30)), (2, 50, (7,))])
+def test_arrays_come_back_whole(pools, workers, ahead, shape):
+    pools.append(pool := WorkerPool(fill, workers, ahead, shape=shape))
+    for _ in range(2):
+        for number, done in enumerate(pool.map(tasks(60))):
+            assert done.result == number
+            assert done.array.dtype == np.uint8 and np.array_equal(done.array, pattern(number, shape))
+    assert number == 59
+
+
+def test_an_array_stays_until_the_next_result_is_taken(pools, tmp_path):
+    """The other processes have written all the others meanwhile."""
+    pools.append(pool := WorkerPool(fill_and_mark, 2, ahead=3, shape=(50,)))
+    for number, done in enumerate(pool.map(tasks(8, tmp_path))):
+        others = [tmp_path / str(later) for later in range(number + 1, min(number + 3, 8))]
+        assert wait_for(lambda others=others: all(map(Path.exists, others)), 30)
+        assert np.array_equal(done.array, pattern(number, (50,)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_travels_to_the_processes_arrives_whole(pools, tmp_path, training):
+    """A ClipReader with its transform, and the VideoError it raises there."""
+    sizes = (16, 16, False)
+    transform = TrainTransform(*sizes, True, True) if training else EvalTransform(*sizes)
+    read = ClipReader(Model(), SECTIONS["test"](target_size=16), 2, tmp_path, transform, 0)
+    pools.append(pool := WorkerPool(read, 1, ahead=1, shape=read.shape))
+    (result,) = results_of(pool, [(Video("missing.mp4", 0, 1), 0)])
+    assert isinstance(result, VideoError) and "no such file" in str(result)
+
+
+# --- processes that hang, are killed, or do not start
+
+
+@pytest.mark.parametrize("how", ["in Python", "in C"])
+def test_a_task_over_its_time_is_given_up_and_its_process_replaced(pools, tmp_path, how):
+    pools.append(pool := WorkerPool(three_hangs, 2, ahead=6, timeout_s=1))
+    results = results_of(pool, tasks(12, how, tmp_path))
+    late = results.pop(3)
+    assert isinstance(late, VideoError) and str(late) == "it took longer than decode_timeout_s, 1 seconds"
+    assert [number for number, _ in results] == [0, 1, 2, *range(4, 12)]
+    (hung,) = (int(path.name) for path in tmp_path.iterdir())  # once: it is not tried again
+    assert not runs(hung)
+    assert [number for number, _ in results_of(pool, tasks(3, how, tmp_path))] == [0, 1, 2]
+
+
+def test_the_time_is_counted_anew_for_each_task(pools):
+    """Four that take longer together than one may."""
+    pools.append(pool := WorkerPool(time.sleep, 1, ahead=8, timeout_s=1.5))
+    assert results_of(pool, [(0.4,)] * 4) == [None] * 4
+
+
+def test_any_time_may_be_allowed(pools):
+    pools.append(pool := WorkerPool(double, 1, ahead=2, timeout_s=1e12))
+    assert results_of(pool, tasks(2)) == [0, 2]
+
+
+def test_a_process_killed_once_costs_no_result(pools, tmp_path):
+    pools.append(pool := WorkerPool(dies_the_first_time, 2, ahead=6))
+    with logged() as lines:
+        assert results_of(pool, tasks(30, tmp_path, {3, 4, 17})) == list(range(30))
+    assert {path.name for path in tmp_path.iterdir()} == {"3", "4", "17"}
+    assert len(lines) == 3 and all("killed by SIGKILL, perhaps because memory ran out" in line for line in lines)
+
+
+def test_a_clip_half_written_is_written_anew(pools, tmp_path):
+    pools.append(pool := WorkerPool(fill_half_and_die_the_first_time, 1, ahead=4, shape=(40,)))
+    for number, done in enumerate(pool.map(tasks(8, tmp_path))):
+        assert done.result == number and np.array_equal(done.array, pattern(number, (40,)))
+
+
+@pytest.mark.parametrize(
+    "how, cause",
+    [(signal.SIGKILL, "killed by SIGKILL, perhaps because memory ran out"), (signal.SIGSEGV, "killed by SIGSEGV")]
+    + [(-5, "exit code 5")],
+)
+def test_a_task_that_costs_two_processes_is_given_up(pools, how, cause):
+    pools.append(pool := WorkerPool(three_dies, 2, ahead=5))
+    results = results_of(pool, tasks(10, how))
+    assert isinstance(results[3], VideoError)
+    assert str(results.pop(3)) == f"the process that read it was ended 2 times ({cause})"
+    assert results == [0, 1, 2, *range(4, 10)]
+
+
+def test_processes_killed_from_outside_cost_no_result(pools):
+    pools.append(pool := WorkerPool(process, 2, ahead=8))
+    killed = set()
+    for number, done in enumerate(pool.map(tasks(200))):
+        assert isinstance(done.result, int), done.result
+        if number % 60 == 20 and runs(done.result):
+            os.kill(done.result, signal.SIGKILL)
+            killed.add(done.result)
+    assert number == 199 and killed
+
+
+def test_ctrl_c_is_left_to_the_main_process(pools):
+    """A terminal sends it to all of them."""
+    pools.append(pool := WorkerPool(three_dies, 1, ahead=4))
+    with logged() as lines:
+        assert results_of(pool, tasks(6, signal.SIGINT)) == list(range(6))
+    assert lines == []
+
+
+def test_a_process_killed_between_two_passes_is_replaced(pools):
+    pools.append(pool := WorkerPool(process, 1, ahead=4))
+    (first,) = set(results_of(pool, tasks(4)))
+    os.kill(first, signal.SIGKILL)
+    assert wait_for(lambda: not runs(first))
+    (second,) = set(results_of(pool, tasks(4)))
+    assert second != first
+
+
+@pytest.mark.parametrize(
+    "how, cause", [("raises", "exit code 1"), ("exits", "exit code 7"), ("is killed", "killed by SIGKILL")]
+)
+def test_processes_that_cannot_start_are_an_input_error_and_no_hang(pools, tmp_path, how, cause):
+    pools.append(pool := WorkerPool(DiesOnArrival(tmp_path, 1000, how), 2, ahead=4))
+    with pytest.raises(InputError, match=rf"end before they begin \({cause}.*num_reader_threads=0"):
         list(pool.map(tasks(20)))
-    assert [result for _, result in pool.map(tasks(3))] == [0, 1, 2]  # with processes started anew
+    assert wait_for(lambda: not any(runs(int(path.name.split()[1])) for path in tmp_path.iterdir()))
+    assert len(list(tmp_path.iterdir())) < 10
+
+
+def test_a_process_that_fails_to_start_is_started_again(pools, tmp_path):
+    pools.append(pool := WorkerPool(DiesOnArrival(tmp_path, 2, "exits"), 1, ahead=4))
+    assert results_of(pool, tasks(6)) == [0, 2, 4, 6, 8, 10]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.fixture(scope="module")
+def one_pool() -> Iterator[WorkerPool]:
+    pool = WorkerPool(act, 2, ahead=4, shape=(30,), timeout_s=30)
+    yield pool
+    pool.close()
+
+
+actions = st.lists(st.sampled_from(["quick"] * 6 + ["slow", "slow", "bad", "bad", "dies once", "dies"]), max_size=16)
+
+
+@settings(max_examples=6, deadline=None)
+@given(actions)
+def test_whatever_happens_every_task_has_its_result_in_its_turn(one_pool, tmp_path_factory, actions):
+    marks = tmp_path_factory.mktemp("marks")
+    number = -1
+    for number, done in enumerate(one_pool.map((n, action, marks) for n, action in enumerate(actions))):
+        assert done.task == (number, actions[number], marks)
+        if actions[number] in ("bad", "dies"):
+            assert isinstance(done.result, VideoError)
+            assert str(done.result).startswith({"bad": f"bad {number}", "dies": "the process"}[actions[number]])
+        else:
+            assert done.result == number and np.array_equal(done.array, pattern(number, (30,)))
+    assert number == len(actions) - 1
+
+
+# --- how they end
 
 
 def test_close_ends_the_processes(pools):
-    pools.append(pool := WorkerPool(process_and_modules, 2, ahead=4))
-    pids = {pid for _, (pid, _) in pool.map(tasks(8))}
+    before = set(multiprocessing.active_children())
+    pools.append(pool := WorkerPool(process, 2, ahead=4))
+    pids = set(results_of(pool, tasks(8)))
     assert os.getpid() not in pids and all(runs(pid) for pid in pids)
     pool.close()
-    assert wait_for(lambda: not any(runs(pid) for pid in pids))
+    assert not any(runs(pid) for pid in pids)
     pool.close()  # once more does no harm
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= before
 
 
-def test_no_process_starts_before_it_is_needed(pools):
-    before = multiprocessing.active_children()
-    pools.append(WorkerPool(double, 2, ahead=4))
-    assert multiprocessing.active_children() == before
-
-
-def test_a_pass_left_in_the_middle_leaves_nothing_under_way(pools):
-    pools.append(pool := WorkerPool(double, 2, ahead=50))
-    results = pool.map(tasks(100))
-    assert next(results) == ((0,), 0)
-    results.close()
-    assert list(pool.map(tasks(2))) == [((0,), 0), ((1,), 2)]
+@pytest.mark.parametrize("how", ["closed", "forgotten"])
+def test_a_pass_left_in_the_middle_ends_the_processes(pools, tmp_path, how):
+    pools.append(pool := WorkerPool(all_but_the_first_hang, 2, ahead=50))
+    results = pool.map(tasks(100, tmp_path))
+    assert next(results).result == 0
+    assert wait_for(lambda: len(list(tmp_path.iterdir())) == 2, 30)
+    if how == "closed":
+        results.close()
+    del results
+    assert not any(runs(int(path.name)) for path in tmp_path.iterdir())
+    assert results_of(pool, tasks(1, tmp_path)) == [0]  # and nothing of the pass is left
 
 
 def test_reader_processes_do_not_import_paddle(pools):
     pools.append(pool := WorkerPool(process_and_modules, 1, ahead=1))
-    ((_, (pid, modules)),) = pool.map(tasks(1))
+    ((pid, modules),) = results_of(pool, tasks(1))
     assert pid != os.getpid()
     assert "datareader" in modules and "paddle" not in modules
 
@@ -211,54 +582,40 @@ def test_nothing_that_a_process_imports_imports_paddle():
     assert done.stdout.strip() == "['datareader.kinetics_reader']"
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_what_travels_to_the_processes_arrives_whole(pools, tmp_path, training):
-    """A ClipReader with its transform, and the VideoError it raises there."""
-    sizes = (16, 16, False)
-    transform = TrainTransform(*sizes, True, True) if training else EvalTransform(*sizes)
-    pools.append(pool := WorkerPool(ClipReader("mp4", tmp_path, 2, 1, transform, 0), 1, ahead=1))
-    ((_, result),) = pool.map([(Video("missing.mp4", 0, 1), 0)])
-    assert isinstance(result, VideoError) and "no such file" in str(result)
-
-
-def test_a_big_result_travels(pools):
-    pools.append(pool := WorkerPool(np.ones, 1, ahead=1))
-    ((_, array),) = pool.map([((8, 3, 224, 224),)])
-    assert array.shape == (8, 3, 224, 224) and array.sum() == array.size
-
-
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from datareader.workers import WorkerPool
 
-def busy(seconds, folder):
+def hang(folder, array):
     (folder / str(os.getpid())).touch()
-    time.sleep(seconds)
+    time.sleep(600)
 
 if __name__ == "__main__":
-    folder, seconds = Path(sys.argv[2]), float(sys.argv[3])
-    for _ in WorkerPool(busy, 2, ahead=4).map([(seconds, folder)] * 2):
+    for _ in WorkerPool(hang, 2, ahead=4, shape=(1000,)).map([(Path(sys.argv[2]),)] * 4):
         pass
 """
 
 
-@pytest.mark.parametrize("end, busy_s", [(signal.SIGKILL, 600), (signal.SIGTERM, 600), (signal.SIGINT, 1)])
-def test_no_process_outlives_the_main_one(tmp_path, end, busy_s):
-    """Also one that is in the middle of a video; only Ctrl-C waits for that."""
-    script, pids = tmp_path / "main.py", tmp_path / "pids"
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda end: end.name)
+def test_no_process_outlives_the_main_one(tmp_path, end):
+    """Also one that is in the middle of a video, and nothing waits for that. Ctrl-C reaches all of them."""
+    script, pids, errors = tmp_path / "main.py", tmp_path / "pids", tmp_path / "errors"
     script.write_text(SCRIPT)
     pids.mkdir()
-    command = [sys.executable, str(script), str(ROOT), str(pids), str(busy_s)]
-    main = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, str(script), str(ROOT), str(pids)]
+    with errors.open("w") as file:
+        main = subprocess.Popen(command, stderr=file, start_new_session=True)
     try:
         assert wait_for(lambda: len(list(pids.iterdir())) == 2, 30)
         workers = [int(path.name) for path in pids.iterdir()]
         assert all(runs(pid) for pid in workers)
-        main.send_signal(end)
+        os.killpg(main.pid, end) if end == signal.SIGINT else main.send_signal(end)
         assert main.wait(20) != 0
         assert wait_for(lambda: not any(runs(pid) for pid in workers))
+        assert len(list(pids.iterdir())) == 2  # none was started once more
+        assert errors.read_text().count("Traceback") == (end == signal.SIGINT)  # the main process's own
     finally:
         main.kill()
         main.wait(20)

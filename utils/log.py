@@ -61,6 +61,10 @@ class Progress:
         for part, spent in seconds.items():
             self.seconds[part] = self.seconds.get(part, 0.0) + spent
 
+    def finish(self) -> None:
+        """Nothing more comes, whatever the total was: some videos could not be read."""
+        self.total = self.done
+
     def milliseconds(self) -> dict[str, float]:
         """What each part took a step, as {"reader_ms": ...}."""
         return {f"{part}_ms": 1000 * spent / max(self.steps, 1) for part, spent in self.seconds.items()}

@@ -1,0 +1,29 @@
+"""What compressed packets say of their pictures: whether decoding can begin there, and whether others need them.
+
+Only headers are read. A packet that is not plainly one shown picture raises `Unclear`, and the whole file is decoded.
+"""
+
+from __future__ import annotations
+
+from datareader.codecs.av1 import Av1
+from datareader.codecs.h264 import H264
+from datareader.codecs.hevc import Hevc
+from datareader.codecs.mpeg4 import Mpeg4
+from datareader.codecs.picture import Describe, Malformed, Picture, Unclear
+from datareader.codecs.vp9 import Vp9
+
+__all__ = ["Describe", "Malformed", "Picture", "Unclear", "describer"]
+
+
+def describer(codec: str, extradata: bytes) -> Describe | None:
+    """What describes the packets of a stream, in the order of the file; None for a codec that is not known here.
+
+    Args:
+        codec: FFmpeg's name.
+        extradata: the codec's configuration record.
+
+    Raises Unclear.
+    """
+    if codec in ("h264", "hevc", "mpeg4"):
+        return {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4}[codec](extradata)
+    return {"vp9": Vp9, "av1": Av1}[codec]() if codec in ("vp9", "av1") else None

@@ -1,0 +1,163 @@
+"""A video's packets, and which of them must be decoded for the wanted pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import av
+
+from datareader.codecs import Describe, Malformed, Picture, Unclear
+
+# Compressed video kept between finding the packets and decoding them; the packets of a larger file are read twice.
+KEPT_BYTES = 64 << 20
+_MOST_REORDERED = 16  # pictures, by any standard
+_REORDERED = ("h264", "hevc", "mpeg4")  # their decoders hold pictures back to bring them into order
+
+
+@dataclass
+class PacketTable:
+    """What is known of a video's packets before one is decoded, in the order of the file.
+
+    Args:
+        pts: time of presentation of each, in units of the stream's time base.
+        dts: time of decoding, likewise.
+        keyframes, discards: the container's marks. A discarded packet is decoded and not shown (edit lists).
+        pictures: see bitstream.py; as long as `pts` unless the file is `unclear`.
+        packets: the packets themselves, or None if they are too large to be kept.
+        unclear: why the whole file must be decoded; None if parts will do.
+        malformed: whether a packet is not what its codec's standard allows.
+        ends_early: whether packets are missing at the end.
+        damage: what is wrong with the file, as far as is known.
+    """
+
+    pts: list[int | None] = field(default_factory=list)
+    dts: list[int | None] = field(default_factory=list)
+    keyframes: list[bool] = field(default_factory=list)
+    discards: list[bool] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    packets: list[av.Packet] | None = field(default_factory=list)
+    unclear: str | None = None
+    malformed: bool = False
+    ends_early: bool = False
+    damage: str | None = None
+    bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that are shown, if each packet gives one."""
+        return len(self) - sum(self.discards)
+
+    def shown(self) -> list[int]:
+        """Places of the packets in the order of presentation."""
+        return sorted((place for place in range(len(self)) if not self.discards[place]), key=self.pts.__getitem__)
+
+    def add(self, packet: av.Packet) -> None:
+        self.pts.append(packet.pts)
+        self.dts.append(packet.dts)
+        self.keyframes.append(packet.is_keyframe)
+        self.discards.append(packet.is_discard)
+        self.bytes += packet.size
+        if self.packets is not None:
+            self.packets.append(packet)
+            if self.bytes > KEPT_BYTES:
+                self.packets = None
+
+    def describe(self, packet: av.Packet, describe: Describe) -> None:
+        """Adds the picture of the packet added last, or what is unclear about it."""
+        try:
+            self.pictures.append(describe(bytes(packet)))
+        except Unclear as error:
+            self.unclear, self.malformed = str(error), isinstance(error, Malformed)
+        if hasattr(packet, "has_sidedata") and packet.has_sidedata("new_extradata"):  # PyAV 15 cannot tell
+            self.unclear = "the codec's configuration changes on the way"
+
+    def finish(self, decoded: int) -> None:
+        """Everything was decoded, and gave so many frames: a malformed packet that gave none is damage."""
+        if self.malformed and decoded < self.num_frames:
+            self.damage = self.damage or "a packet is damaged"
+
+
+class Run(NamedTuple):
+    """Packets to decode without a break: places first to last, and those between that can be left out."""
+
+    first: int
+    last: int
+    left_out: frozenset[int]
+
+
+def plan(table: PacketTable, wanted: Iterable[int]) -> list[Run]:
+    """Runs of packets that give the pictures at the wanted places."""
+    starts = _starts(table)
+    top_layer = max(picture.layer for picture in table.pictures)
+    spans: list[list[int]] = []
+    for place in sorted(wanted):
+        first = next(start for start in reversed(starts) if start <= place and table.pts[start] <= table.pts[place])
+        while spans and first <= spans[-1][1] + 1:
+            first = min(first, spans.pop()[0])
+        spans.append([first, place])
+    keep = set(wanted)
+
+    def needless(place: int) -> bool:
+        picture = table.pictures[place]
+        return place not in keep and not (picture.needed or picture.parameters or picture.layer < top_layer)
+
+    return [Run(first, last, frozenset(filter(needless, range(first, last)))) for first, last in spans]
+
+
+def doubt(table: PacketTable, codec: str, delay: int) -> str | None:
+    """Why the number of frames, or their order, may not be what the packets say; None if it is.
+
+    Args:
+        codec: FFmpeg's name.
+        delay: pictures that the decoder holds back, at most.
+    """
+    if not len(table):
+        return "no packets"
+    if None in table.pts or len(set(table.pts)) < len(table):
+        return "timestamps are missing or repeated"
+    if not table.pictures[0].start or min(table.pts) < table.pts[0]:
+        return "it begins in the middle of a group of pictures"
+    orders = [table.pictures[place].order for place in sorted(range(len(table)), key=table.pts.__getitem__)]
+    if any(earlier >= later for earlier, later in zip(orders, orders[1:])):
+        return "the container's times of presentation are not the stream's"  # H.264 in AVI
+    if codec in _REORDERED and _reordering(table.pts) > delay:
+        return "the decoder may lose pictures that come late"
+    if codec in ("hevc", "mpeg4") and _has_gap(table.pts):  # H.264's packets tell by their numbers
+        return "packets may be missing between two timestamps"
+    return None
+
+
+def _starts(table: PacketTable) -> list[int]:
+    """Places where decoding can begin. Where parameter sets travel in packets, only one that has all kinds will do."""
+    kinds = 0
+    for picture in table.pictures[1:]:
+        kinds |= picture.parameters
+    return [
+        place
+        for place, picture in enumerate(table.pictures)
+        if not place or picture.start and picture.parameters & kinds == kinds
+    ]
+
+
+def _reordering(pts: list[int]) -> int:
+    """The most pictures that precede one in the file and follow it in presentation."""
+    most, later = 0, []  # later: times of pictures that have come and may still be overtaken
+    for time in pts:
+        later = [other for other in later if other > time]
+        most = max(most, len(later))
+        if most > _MOST_REORDERED:
+            break
+        later.append(time)
+    return most
+
+
+def _has_gap(pts: list[int]) -> bool:
+    """Whether two neighbouring pictures lie further apart than pictures of this file do."""
+    times = sorted(pts)
+    steps = sorted(later - earlier for earlier, later in zip(times, times[1:]))
+    return bool(steps) and steps[-1] > 1.5 * steps[len(steps) // 2]

@@ -1,0 +1,209 @@
+"""Decodes the wanted frames of a video, and as few others as they need.
+
+A video is a row of packets, one picture each. Three kinds of packets need not be decoded: those after the last wanted
+picture, those of a stretch between two starting points that holds no wanted picture, and those of pictures that no
+other refers to. What is left gives the same bits as decoding everything. Where a file has a property that leaves room
+for doubt, everything is decoded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+
+from datareader.codecs import Unclear, describer
+from datareader.containers import cut_off
+from datareader.packets import PacketTable, Run, doubt, plan
+
+
+class PacketVideo:
+    """An open video file.
+
+    Args:
+        path: an absolute path, so that FFmpeg takes no colon in it for a protocol.
+
+    Raises av.FFmpegError or ValueError: no video, or a damaged header.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.container = _open(path)
+        try:
+            self.stream = _video_stream(self.container)
+            self.context = self.stream.codec_context
+            if self.context is None:
+                raise ValueError("no decoder for it")
+            self.codec = self.context.codec.canonical_name
+            self.context.thread_count = 1  # the reader's processes are the parallelism
+            self.table = self._read_table()
+        except BaseException:
+            self.container.close()
+            raise
+
+    def __enter__(self) -> PacketVideo:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.container.close()
+
+    @property
+    def duration_s(self) -> float:
+        """From the first picture's beginning to the last one's end, in seconds; 0 where there are no times."""
+        times = [pts for pts, discard in zip(self.table.pts, self.table.discards) if pts is not None and not discard]
+        if len(times) < 2:
+            return 0.0
+        span = max(times) - min(times)
+        return float((span + Fraction(span, len(times) - 1)) * self.stream.time_base)
+
+    def decode_selected(self, wanted: Iterable[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(number, frame) of the wanted ones, in no particular order.
+
+        Raises Unclear where the file turns out not to be what its packets promised; then `decode_all`.
+        """
+        table, shown = self.table, self.table.shown()
+        numbers = {table.pts[shown[number]]: number for number in wanted}
+        for run in plan(table, [shown[number] for number in set(wanted)]):
+            last = -math.inf
+            for frame in self._decode(self._packets(run)):
+                if frame.is_corrupt or frame.pts is None or frame.pts <= last:
+                    raise Unclear("frames do not come whole, in the order of their timestamps")
+                last = frame.pts
+                if last in numbers:
+                    yield numbers.pop(last), frame
+        if numbers:
+            raise Unclear("a frame did not come out of the decoder")
+
+    def decode_all(self) -> Iterator[av.VideoFrame]:
+        """Every frame up to the damage, in the order of presentation, by a decoder that has seen nothing before.
+
+        Damage is noted in the table.
+        """
+        table, decoded, begun = self.table, 0, False
+        with _open(self.path) as container:
+            stream = _video_stream(container)
+            stream.codec_context.thread_count = 1
+            for packet in self._whole_packets(container, stream):
+                begun |= packet is None or packet.is_keyframe
+                try:
+                    frames = stream.codec_context.decode(packet)
+                except av.FFmpegError:
+                    if not begun:
+                        continue  # before the first keyframe nothing can be expected
+                    frames = None
+                for frame in frames or ():
+                    if frame.is_corrupt:
+                        frames = None
+                        break
+                    yield frame
+                    decoded += 1
+                if frames is None:
+                    table.damage = table.damage or "a frame is damaged"
+                    return
+        if not table.ends_early:
+            table.finish(decoded)
+
+    def _whole_packets(self, container: Any, stream: Any) -> Iterator[av.Packet | None]:
+        """The table's packets, then None, which empties the decoder; but not where packets are missing at the end:
+        of what it holds then, some frames may follow a missing one."""
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        yield from islice(packets, len(self.table))
+        if not self.table.ends_early:
+            yield None
+
+    def _decode(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
+        """The frames of a run. Raises Unclear."""
+        try:
+            for packet in packets:
+                yield from self.context.decode(packet)
+            yield from self.context.decode(None)
+        except av.FFmpegError as error:
+            raise Unclear("a packet that cannot be decoded") from error
+        finally:
+            self.context.flush_buffers()
+
+    def _packets(self, run: Run) -> Iterator[av.Packet]:
+        if self.table.packets is not None:
+            source = self.table.packets[run.first : run.last + 1]
+        else:
+            source = self._read_again(run.first, run.last)
+        return (packet for place, packet in enumerate(source, run.first) if place not in run.left_out)
+
+    def _read_again(self, first: int, last: int) -> Iterator[av.Packet]:
+        """The packets first to last, from the file. Raises Unclear if they are not found there a second time."""
+        place = None
+        with _open(self.path) as container:
+            stream = _video_stream(container)
+            if first:
+                dts, pts = self.table.dts[first], self.table.pts[first]
+                container.seek(pts if dts is None else dts, stream=stream)
+            else:
+                place = 0
+            for packet in container.demux(stream):
+                if place is None and packet.pts == self.table.pts[first]:
+                    place = first
+                if place is None:
+                    continue
+                if packet.pts != self.table.pts[place] or not packet.size:
+                    raise Unclear("the packets differ when they are read again")
+                yield packet
+                if place == last:
+                    return
+                place += 1
+        raise Unclear("the packets are not found again")
+
+    def _read_table(self) -> PacketTable:
+        table, describe = PacketTable(), None
+        try:
+            describe = describer(self.codec, self.context.extradata or b"")
+            table.unclear = None if describe else f"nothing is known here of {self.codec}"
+        except Unclear as error:
+            table.unclear = str(error)
+        try:
+            for packet in self.container.demux(self.stream):
+                if not packet.size:
+                    continue
+                if packet.is_corrupt:
+                    table.damage = "a packet is cut off"
+                    break
+                table.add(packet)
+                if not table.unclear:
+                    table.describe(packet, describe)
+        except av.FFmpegError as error:
+            table.damage = f"its packets cannot be read on ({error.strerror})"
+        table.damage = cut_off(self.path) or table.damage
+        table.ends_early = table.damage is not None
+        table.unclear = table.unclear or table.damage or doubt(table, self.codec, _decoder_delay(self.context))
+        return table
+
+
+def _decoder_delay(context: Any) -> int:
+    """Pictures that the decoder holds back, at most."""
+    if hasattr(context, "reorder_depth"):  # PyAV 17 and newer
+        return context.reorder_depth
+    return 16 if context.has_b_frames else 0  # how many, it does not say
+
+
+def _open(path: Path) -> Any:
+    """An FFmpeg container that reads this file and nothing else. Raises ValueError for a list of other files."""
+    # PyAV 15 crashes on an FLV file with the option; there, what a list names is opened, and then not read.
+    options = {"protocol_whitelist": "file"} if int(av.__version__.split(".")[0]) > 15 else {}
+    container = av.open(str(path), options=options)
+    if {"hls", "concat", "dash", "sdp"} & set(container.format.name.split(",")):
+        container.close()
+        raise ValueError("a list of other files")
+    return container
+
+
+def _video_stream(container: Any) -> Any:
+    """The first video that is no cover picture. Raises ValueError if there is none."""
+    streams = list(container.streams.video)
+    moving = [stream for stream in streams if "attached_pic" not in str(stream.disposition)]
+    if not streams:
+        raise ValueError("no video in it")
+    return (moving or streams)[0]

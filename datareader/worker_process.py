@@ -1,0 +1,94 @@
+"""What runs in a reader process; workers.py is the other end."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any, Callable, NamedTuple
+
+import cv2
+import numpy as np
+
+from datareader.decode import VideoError
+
+ALARM = getattr(signal, "SIGALRM", None)  # Windows has none, and no timeout
+_LONGEST_S = 1e8  # an alarm can be set for
+_REASON_LENGTH = 500
+
+
+class Raised(NamedTuple):
+    """An exception of `read` on its way to the main process."""
+
+    error: Exception
+    traceback: str
+
+
+def serve(
+    tasks: Connection,
+    results: Connection,
+    read: Callable[..., Any],
+    memory: Any,
+    shape: tuple[int, ...] | None,
+    ahead: int,
+    timeout_s: float,
+) -> None:
+    """What a reader process does until its pipe is closed."""
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers
+    for number in filter(None, (signal.SIGTERM, ALARM)):
+        signal.signal(number, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # of the moment of the start, see workers._no_interrupt
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    slots = slots_of(memory, shape, ahead)
+    with contextlib.suppress(EOFError, OSError):  # the main process has ended
+        results.send_bytes(pickle.dumps(None))  # ready
+        while True:
+            slot, task = tasks.recv()
+            _set_alarm(timeout_s)
+            try:
+                result = call(read, task, slots[slot])
+                data = pickle.dumps(result)
+            except Exception as error:
+                data = pickle.dumps(Raised(_portable(error), traceback.format_exc()))
+            _set_alarm(0)
+            results.send_bytes(data)
+
+
+def _portable(error: Exception) -> Exception:
+    """The exception, or if it cannot be pickled, one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _set_alarm(seconds: float) -> None:
+    """The system ends this process after so many seconds, whatever it is busy with; 0: no more."""
+    if ALARM is not None:
+        signal.setitimer(signal.ITIMER_REAL, min(seconds, _LONGEST_S))
+
+
+def slots_of(memory: Any, shape: tuple[int, ...] | None, count: int) -> list[np.ndarray | None]:
+    """The `count` uint8 arrays of a block of shared memory; Nones if there is no block."""
+    return [None] * count if memory is None else list(np.frombuffer(memory, np.uint8).reshape(count, *shape))
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def call(read: Callable[..., Any], task: tuple, array: np.ndarray | None) -> Any:
+    """What `read` returns, or the VideoError it raises."""
+    try:
+        return read(*task) if array is None else read(*task, array)
+    except VideoError as error:
+        return VideoError(str(error)[:_REASON_LENGTH])
