@@ -1,0 +1,225 @@
+"""One video, encoded anew for fast reading: small H.264 with many keyframes, verified before it gets its name."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+from video_probe import decode_everything
+
+from datareader.containers import cut_off
+from datareader.decode import VideoError
+from datareader.selective import PacketVideo
+from utils.errors import InputError
+
+TOOL = "prepare_videos"
+PRESET = "fast"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
+
+
+class Form(NamedTuple):
+    """How videos are written.
+
+    Args:
+        short_size: of the shorter side, px, even; a smaller video keeps its size.
+        gop: the most frames from one keyframe to the next.
+        crf: x264's constant quality; less is better and larger.
+    """
+
+    short_size: int
+    gop: int
+    crf: int
+
+
+class Outcome(NamedTuple):
+    """kept: it was there before. damage: of the source; the frames before it were kept. bytes: of the two files."""
+
+    kept: bool
+    damage: str | None
+    bytes_before: int
+    bytes_after: int
+
+
+def prepare(source: str, target: str, temporary: str, form: Form) -> Outcome:
+    """Writes `target`, by way of `temporary` in the same file system; one that is there already is kept if it fits.
+
+    Raises:
+        VideoError: the source cannot be read, or what was written does not decode to its frames.
+        InputError: `target` is another video's or no work of this tool, or there is no room.
+    """
+    try:
+        status = os.stat(source)
+        if not status.st_size:
+            raise VideoError("the file is empty")
+        origin = {"tool": TOOL, "source": source, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+        there = _marker(target) if os.path.lexists(target) else None
+        video = None if there and _fits(there, origin, form, target) else PacketVideo(Path(source))
+    except OSError as error:
+        raise VideoError(error.strerror or str(error)) from error
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError("it is no video, or its header is damaged") from error
+    if video is None:
+        return Outcome(True, there["damage"], status.st_size, os.path.getsize(target))
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with video:
+            frames, size = _encode_whole(video, temporary, form, origin)
+        _verify(temporary, frames, size)
+        os.replace(temporary, target)
+        return Outcome(False, video.table.damage, status.st_size, os.path.getsize(target))
+    except (VideoError, InputError):
+        raise
+    except Exception as error:  # whatever a strange video does, the others are encoded
+        if getattr(error, "errno", None) in _NO_ROOM:
+            raise InputError(f"cannot write {target}: {error.strerror}") from error
+        raise VideoError(f"it cannot be encoded: {type(error).__name__}: {error}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def output_size(width: int, height: int, short_size: int) -> tuple[int, int]:
+    """(width, height), even, the shorter side `short_size` or less: nothing is enlarged."""
+    short, long = sorted((width, height))
+    if short > short_size:
+        short, long = short_size, round(Fraction(long * short_size, short) / 2) * 2
+    short, long = (max(side // 2 * 2, 2) for side in (short, long))
+    return (long, short) if width > height else (short, long)
+
+
+def _encode_whole(video: PacketVideo, path: str, form: Form, origin: dict[str, Any]) -> tuple[int, tuple[int, int]]:
+    """Encodes the frames up to the damage, if there is any; returns their number and (height, width)."""
+    while True:
+        damage = video.table.damage
+        written = _encode(video, path, form, json.dumps({**origin, **form._asdict(), "damage": damage}))
+        if video.table.damage == damage:
+            return written  # otherwise damage was found on the way, and the file must say so
+
+
+def _encode(video: PacketVideo, path: str, form: Form, comment: str) -> tuple[int, tuple[int, int]]:
+    writer = None
+    try:
+        for frame in video.decode_all():
+            if writer is None:
+                writer = _Writer(path, video.stream, frame, form, comment)
+            writer.add(frame)
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        damage = video.table.damage
+        raise VideoError(f"not one frame can be decoded{f': {damage}' if damage else ''}")
+    return writer.frames, writer.size
+
+
+class _Writer:
+    """An mp4 file in the making.
+
+    Args:
+        stream: the source's, for its times and colours.
+        frame: the first one.
+    """
+
+    def __init__(self, path: str, stream: Any, frame: av.VideoFrame, form: Form, comment: str):
+        self.frames = 0
+        self._reformatter = VideoReformatter()
+        self._size = output_size(frame.width, frame.height, form.short_size)
+        turned = round(frame.rotation / 90) % 2
+        self.size = self._size if turned else self._size[::-1]  # (height, width), upright
+        self._time_base = frame.time_base or stream.time_base
+        self._rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        self._start = self._last = None
+        self._container = av.open(path, "w", format="mp4", options={"movflags": "faststart"})
+        self._container.metadata["comment"] = comment
+        options = {"crf": str(form.crf), "preset": PRESET, "g": str(form.gop)}
+        self._stream = self._container.add_stream("libx264", rate=self._rate, options=options)
+        self._stream.height, self._stream.width = self.size
+        self._stream.pix_fmt = "yuv420p"
+        context = self._stream.codec_context
+        context.thread_count = 1  # the processes are the parallelism
+        context.time_base = self._stream.time_base = self._time_base
+        for name in _COLOURS:
+            if hasattr(frame, name) and hasattr(context, name):
+                setattr(context, name, getattr(frame, name))
+
+    def add(self, frame: av.VideoFrame) -> None:
+        """Encodes a frame, at its time after the first one."""
+        time = self._time(frame.pts)
+        width, height = self._size
+        small = self._reformatter.reformat(frame, width, height, "yuv420p", interpolation="BICUBIC")
+        quarters = round(frame.rotation / 90) % 4  # counterclockwise
+        if quarters:
+            small = _turn(small, quarters)
+        small.pts, small.time_base = time, self._time_base
+        small.pict_type = PictureType.NONE  # the encoder chooses, not the source
+        self._container.mux(self._stream.encode(small))
+        self.frames += 1
+
+    def close(self) -> None:
+        """Finishes the file."""
+        try:
+            if self.frames:
+                self._container.mux(self._stream.encode())
+        finally:
+            self._container.close()
+
+    def _time(self, pts: int | None) -> int:
+        """In units of the time base, from 0, always rising."""
+        if self._last is None:
+            self._start, self._last = pts or 0, 0
+        elif pts is None:
+            self._last += max(round(1 / (self._rate * self._time_base)), 1)
+        else:
+            self._last = max(pts - self._start, self._last + 1)
+        return self._last
+
+
+def _turn(frame: av.VideoFrame, quarters: int) -> av.VideoFrame:
+    """A yuv420p frame turned counterclockwise."""
+    height, width = frame.height, frame.width
+    pixels = frame.to_ndarray()  # (3/2 height, width): Y, then U and V of half the size
+    planes = np.split(pixels.reshape(-1), [height * width, height * width * 5 // 4])
+    shapes = ((height, width), (height // 2, width // 2), (height // 2, width // 2))
+    turned = [np.rot90(plane.reshape(shape), quarters).reshape(-1) for plane, shape in zip(planes, shapes)]
+    width = height if quarters % 2 else width
+    return av.VideoFrame.from_ndarray(np.concatenate(turned).reshape(-1, width), format="yuv420p")
+
+
+def _verify(path: str, frames: int, size: tuple[int, int]) -> None:
+    try:
+        with PacketVideo(Path(path)) as video:
+            found = (*decode_everything(video), video.table.damage)
+    except ValueError as error:
+        raise VideoError(f"what was written cannot be read: {error}") from error
+    if found != (frames, size, None):
+        raise VideoError(f"what was written decodes to {found} instead of {(frames, size, None)}")
+
+
+def _marker(target: str) -> dict[str, Any]:
+    """What this tool wrote into a file. Raises InputError if it did not."""
+    try:
+        with av.open(target) as container:
+            marker = json.loads(container.metadata.get("comment", ""))
+        if marker["tool"] == TOOL:
+            return marker
+    except (av.FFmpegError, OSError, ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{target} is there and was not written by {TOOL}.py; move it, or choose another OUT_DIR")
+
+
+def _fits(marker: dict[str, Any], origin: dict[str, Any], form: Form, target: str) -> bool:
+    """Whether the file is what would be written. Raises InputError if it is another video's."""
+    same = all(marker[key] == origin[key] for key in ("bytes", "mtime_ns"))
+    if not same and marker["source"] != origin["source"]:
+        raise InputError(
+            f"{target} was made from {marker['source']}, not from {origin['source']}; choose another OUT_DIR"
+        )
+    return same and all(marker[key] == value for key, value in form._asdict().items()) and not cut_off(Path(target))

@@ -1,0 +1,163 @@
+"""What the tools for lists of videos share: reading any list line by line, and work in many processes with progress."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from datareader.decode import VideoError
+from datareader.video_list import resolve
+from datareader.workers import WorkerPool
+from utils import cli
+from utils.errors import InputError
+from utils.log import Progress, logger
+from utils.runtime import usable_cores
+
+PROGRESS_EVERY_S = 5.0
+AHEAD = 8  # tasks under way, a process
+_LINE = re.compile(r"(.*\S)(\s+)([+-]?[0-9]{1,18})", re.DOTALL)
+
+
+class Entry(NamedTuple):
+    """A line of a list.
+
+    Args:
+        line: its number, from 1.
+        path: as written.
+        label: None if there is none.
+        file: the absolute path it means.
+        real: the same without symbolic links: one video has one.
+        problem: why the line cannot be used.
+    """
+
+    line: int
+    path: str
+    label: int | None
+    file: str
+    real: str
+    problem: str | None = None
+
+
+class VideoList(NamedTuple):
+    """The lines of a list that are not blank, and what is untidy: what -> the numbers of the lines."""
+
+    entries: list[Entry]
+    untidy: dict[str, list[int]]
+
+
+def read_any_list(list_file: str) -> VideoList:
+    """Reads `path label` or `path` lines, whatever is wrong with some of them.
+
+    Raises InputError: no such list, it cannot be read, or it is no text, or empty.
+    """
+    try:
+        data = Path(list_file).read_bytes()
+    except OSError as error:
+        reason = "it is a folder; name a list, `path label` a line" if os.path.isdir(list_file) else error.strerror
+        raise InputError(f"cannot read the list {list_file}: {reason or error}") from error
+    if b"\0" in data:
+        raise InputError(f"{list_file} is no list: it has zero bytes in it; a list is UTF-8 text, `path label` a line")
+    untidy: dict[str, list[int]] = {}
+    if data.startswith(b"\xef\xbb\xbf"):
+        untidy["a byte order mark"] = [1]
+        data = data[3:]
+    folder, entries = Path(list_file).resolve().parent, []
+    for number, line in enumerate(data.rstrip().split(b"\n"), 1):
+        for what in _untidy(line):
+            untidy.setdefault(what, []).append(number)
+        if line.strip():
+            entries.append(_entry(line, number, folder))
+    if not entries:
+        raise InputError(f"the list {list_file} is empty; it needs `path label` lines")
+    return VideoList(entries, untidy)
+
+
+def _entry(line: bytes, number: int, folder: Path) -> Entry:
+    try:
+        text = line.decode().strip()
+    except UnicodeDecodeError:
+        text = line.decode(errors="backslashreplace").strip()
+        return Entry(number, text, None, "", "", "not UTF-8 text; save the list as UTF-8")
+    match = _LINE.fullmatch(text)
+    path, label = (match[1], int(match[3])) if match else (text, None)
+    if match and not _file(path, folder)[1] and _file(text, folder)[1]:
+        path, label = text, None  # a file whose name ends in a number
+    file = _file(path, folder)[0]
+    return Entry(number, path, label, file, _real(file))
+
+
+def _file(path: str, folder: Path) -> tuple[str, bool]:
+    """The absolute path, and whether something is there."""
+    file = os.path.abspath(resolve(path, folder))
+    return file, os.path.exists(file)
+
+
+def _real(file: str) -> str:
+    try:
+        return os.path.realpath(file)
+    except (OSError, ValueError):  # no possible name
+        return file
+
+
+def _untidy(line: bytes) -> Iterator[str]:
+    text = line[:-1] if line.endswith(b"\r") else line
+    if text is not line:
+        yield "Windows line ends (CRLF)"
+    if not text.strip():
+        yield "blank"
+    elif text != text.strip():
+        yield "spaces around the line"
+    elif re.search(rb"\t\S*$", text):
+        yield "a tab before the label"
+    elif re.search(rb"\s{2,}\S*$", text):
+        yield "several spaces before the label"
+
+
+def same_file(first: str, second: str) -> bool:
+    """Whether two paths mean one file, also where it is not there yet."""
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
+def add_work_flags(parser: cli.Parser, timeout_s: float) -> None:
+    """--workers and --timeout_s."""
+    parser.add_argument(
+        "--workers",
+        type=cli.count,
+        default=usable_cores(),
+        metavar="N",
+        help="videos at a time, a process each (the number of cores); 0: in this process, without a time limit",
+    )
+    parser.add_argument(
+        "--timeout_s",
+        type=cli.seconds,
+        default=timeout_s,
+        metavar="SECONDS",
+        help=f"a video that takes longer is given up; 0: never ({timeout_s:g})",
+    )
+
+
+def work(
+    read: Callable[..., Any], tasks: Sequence[tuple], workers: int, timeout_s: float
+) -> Iterator[tuple[tuple, Any]]:
+    """(task, what `read` returned or the VideoError it raised), in order, with a line of progress every few seconds.
+
+    All processes have ended when this has, however it ends.
+    """
+    progress, said = Progress(len(tasks)), time.monotonic()
+    pool = WorkerPool(read, min(workers, len(tasks)), AHEAD * max(workers, 1), timeout_s=max(timeout_s, 0))
+    try:
+        for done in pool.map(tasks):
+            result = done.result
+            if isinstance(result, VideoError):
+                result = VideoError(str(result).replace("decode_timeout_s", "--timeout_s"))
+            yield done.task, result
+            progress.add(1)
+            if progress.done == progress.total or time.monotonic() - said > PROGRESS_EVERY_S:
+                said = time.monotonic()
+                logger.info("%d/%d videos, %s", progress.done, progress.total, progress)
+    finally:
+        pool.close()
