@@ -309,9 +309,10 @@ def running(session: int) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_no_process_and_no_half_written_file(tmp_path, number):
-    for index in range(6):
-        make_video(tmp_path / f"{index}.mp4", noise(60, 128, 128), codec_options={"preset": "ultrafast"})
-    (tmp_path / "v.list").write_text("".join(f"{index}.mp4 0\n" for index in range(6)))
+    make_video(tmp_path / "0.mp4", noise(60, 128, 128), codec_options={"preset": "ultrafast"})
+    for index in range(1, 100):  # more than are ready before the signal comes
+        os.link(tmp_path / "0.mp4", tmp_path / f"{index}.mp4")
+    (tmp_path / "v.list").write_text("".join(f"{index}.mp4 0\n" for index in range(100)))
     command = [sys.executable, str(ROOT / "dataset/prepare_videos.py"), "v.list", "out", "--workers=2"]
     process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, text=True)
     end = time.monotonic() + 30
