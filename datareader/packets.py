@@ -24,7 +24,7 @@ class PacketTable:
         pts: time of presentation of each, in units of the stream's time base.
         dts: time of decoding, likewise.
         keyframes, discards: the container's marks. A discarded packet is decoded and not shown (edit lists).
-        pictures: see bitstream.py; as long as `pts` unless the file is `unclear`.
+        pictures: see codecs/picture.py; as long as `pts` unless the file is `unclear`.
         packets: the packets themselves, or None if they are too large to be kept.
         unclear: why the whole file must be decoded; None if parts will do.
         malformed: whether a packet is not what its codec's standard allows.

@@ -179,6 +179,8 @@ class PacketVideo:
         table.damage = cut_off(self.path) or table.damage
         table.ends_early = table.damage is not None
         table.unclear = table.unclear or table.damage or doubt(table, self.codec, _decoder_delay(self.context))
+        if table.unclear:
+            table.packets = None  # decode_all reads them again
         return table
 
 

@@ -65,7 +65,7 @@ def _portable(error: Exception) -> Exception:
     """The exception, or if it cannot be pickled, one that says the same."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    except Exception:  # an exception's own code runs here, and may raise anything
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 

@@ -33,6 +33,16 @@ _GRACE_S = 5  # after which a process whose own alarm did not end it is ended fr
 _JOIN_S = 2  # a process that hangs in the kernel (a dead network disk) cannot be ended: it is left behind
 
 
+class Settings(NamedTuple):
+    """What a pool's messages call its settings: a way to do without processes, and the time limit."""
+
+    no_processes: str = "--set SECTION.num_reader_threads=0"
+    timeout: str = "decode_timeout_s"
+
+
+_KEYS = Settings()  # a config's
+
+
 class Done(NamedTuple):
     """A task and what came of it.
 
@@ -57,6 +67,7 @@ class WorkerPool:
         ahead: tasks under way or waiting to be taken, at most.
         shape: of the uint8 array that `read` fills. There are `ahead` of them, and this bounds the memory.
         timeout_s: seconds a task may take; 0: as long as it likes.
+        settings: their names, for messages.
     """
 
     def __init__(
@@ -67,12 +78,14 @@ class WorkerPool:
         *,
         shape: tuple[int, ...] | None = None,
         timeout_s: float = 0,
+        settings: Settings = _KEYS,
     ):
         self._read = read
         self._workers = workers
         self._ahead = max(ahead, 1)
         self._shape = shape
         self._timeout_s = timeout_s
+        self._settings = settings
         self._crew: _Crew | None = None
 
     def map(self, tasks: Iterable[tuple]) -> Iterator[Done]:
@@ -86,7 +99,7 @@ class WorkerPool:
                 yield Done(task, call(self._read, task, array), array)
             return
         if self._crew is None:
-            self._crew = _Crew(self._read, self._workers, self._ahead, self._shape, self._timeout_s)
+            self._crew = _Crew(self._read, self._workers, self._ahead, self._shape, self._timeout_s, self._settings)
         crew = self._crew
         if crew.busy:
             raise RuntimeError("another pass is under way")
@@ -157,7 +170,13 @@ class _Crew:
     """The running processes of a pool, and the memory they share."""
 
     def __init__(
-        self, read: Callable[..., Any], workers: int, ahead: int, shape: tuple[int, ...] | None, timeout_s: float
+        self,
+        read: Callable[..., Any],
+        workers: int,
+        ahead: int,
+        shape: tuple[int, ...] | None,
+        timeout_s: float,
+        settings: Settings,
     ):
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)
@@ -170,6 +189,7 @@ class _Crew:
         self._free = deque(range(ahead))
         self._job = (read, memory, shape, ahead, timeout_s)
         self._timeout_s = timeout_s
+        self._settings = settings
         self._context = context
         self._size = workers
         self._ended = False
@@ -282,7 +302,7 @@ class _Crew:
             self._failed_starts += 1
             if self._failed_starts >= _STARTS:
                 raise InputError(
-                    f"reader processes end before they begin ({_cause(code)}); --set SECTION.num_reader_threads=0 reads"
+                    f"reader processes end before they begin ({_cause(code)}); {self._settings.no_processes} reads"
                     " in the main process, and shows why"
                 )
         elif numbers:
@@ -290,7 +310,7 @@ class _Crew:
             self._attempts[first] = self._attempts.get(first, 0) + 1
             if worker.late or ALARM is not None and code == -ALARM:
                 self._results[numbers.pop(0)] = VideoError(
-                    f"it took longer than decode_timeout_s, {self._timeout_s:g} seconds"
+                    f"it took longer than {self._settings.timeout}, {self._timeout_s:g} seconds"
                 )
             elif self._attempts[first] >= _ATTEMPTS:
                 self._results[numbers.pop(0)] = VideoError(

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from datareader.decode import VideoError
 from datareader.video_list import resolve
-from datareader.workers import WorkerPool
+from datareader.workers import Settings, WorkerPool
 from utils import cli
 from utils.errors import InputError
 from utils.log import Progress, logger
@@ -148,13 +147,11 @@ def work(
     All processes have ended when this has, however it ends.
     """
     progress, said = Progress(len(tasks)), time.monotonic()
-    pool = WorkerPool(read, min(workers, len(tasks)), AHEAD * max(workers, 1), timeout_s=max(timeout_s, 0))
+    ahead, settings = AHEAD * max(workers, 1), Settings("--workers=0", "--timeout_s")
+    pool = WorkerPool(read, min(workers, len(tasks)), ahead, timeout_s=timeout_s, settings=settings)
     try:
         for done in pool.map(tasks):
-            result = done.result
-            if isinstance(result, VideoError):
-                result = VideoError(str(result).replace("decode_timeout_s", "--timeout_s"))
-            yield done.task, result
+            yield done.task, done.result
             progress.add(1)
             if progress.done == progress.total or time.monotonic() - said > PROGRESS_EVERY_S:
                 said = time.monotonic()

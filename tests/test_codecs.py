@@ -129,49 +129,35 @@ def superframe(*frames: bytes) -> bytes:
     return b"".join(frames) + marker + bytes(map(len, frames)) + marker
 
 
-@pytest.mark.parametrize(
-    ("packet", "start"),
-    [
-        (vp9_frame(True, True), True),
-        (vp9_frame(False, True), False),
-        (vp9_frame(False, True, existing=True), False),
-        (superframe(vp9_frame(False, False), vp9_frame(False, True)), False),
-        (superframe(vp9_frame(True, False), vp9_frame(False, True)), True),
-        (superframe(vp9_frame(False, False), vp9_frame(True, True)), False),
-        (vp9_frame(False, False), None),
-        (superframe(vp9_frame(False, True), vp9_frame(False, True)), None),
-        (b"\0\0\0", None),
-    ],
-)
-def test_vp9(packet, start):
-    describe = describer("vp9", b"")
-    if start is None:
-        with pytest.raises(Unclear):
-            describe(packet)
-    else:
-        assert describe(packet) == Picture(start, True, (0, 1))
-
-
 SEQUENCE, KEY, INTER, HIDDEN, EXISTING = b"\x0a\1\0", b"\x32\1\x10", b"\x32\1\x30", b"\x32\1\x20", b"\x1a\1\x80"
 
 
 @pytest.mark.parametrize(
-    ("packet", "start"),
+    ("codec", "packet", "start"),
     [
-        (b"\x12\0" + SEQUENCE + KEY, True),
-        (b"\x12\0" + KEY, False),
-        (b"\x12\0" + INTER, False),
-        (HIDDEN + INTER, False),
-        (EXISTING, False),
-        (SEQUENCE + HIDDEN + KEY, False),
-        (HIDDEN, None),
-        (INTER + INTER, None),
-        (b"\x0a\1\x18" + KEY, None),  # a still picture
-        (b"", None),
+        ("vp9", vp9_frame(True, True), True),
+        ("vp9", vp9_frame(False, True), False),
+        ("vp9", vp9_frame(False, True, existing=True), False),
+        ("vp9", superframe(vp9_frame(False, False), vp9_frame(False, True)), False),
+        ("vp9", superframe(vp9_frame(True, False), vp9_frame(False, True)), True),
+        ("vp9", superframe(vp9_frame(False, False), vp9_frame(True, True)), False),
+        ("vp9", vp9_frame(False, False), None),
+        ("vp9", superframe(vp9_frame(False, True), vp9_frame(False, True)), None),
+        ("vp9", b"\0\0\0", None),
+        ("av1", b"\x12\0" + SEQUENCE + KEY, True),
+        ("av1", b"\x12\0" + KEY, False),
+        ("av1", b"\x12\0" + INTER, False),
+        ("av1", HIDDEN + INTER, False),
+        ("av1", EXISTING, False),
+        ("av1", SEQUENCE + HIDDEN + KEY, False),
+        ("av1", HIDDEN, None),
+        ("av1", INTER + INTER, None),
+        ("av1", b"\x0a\1\x18" + KEY, None),  # a still picture
+        ("av1", b"", None),
     ],
 )
-def test_av1(packet, start):
-    describe = describer("av1", b"")
+def test_packets_of_vp9_and_av1(codec, packet, start):
+    describe = describer(codec, b"")
     if start is None:
         with pytest.raises(Unclear):
             describe(packet)

@@ -306,7 +306,7 @@ def test_a_rotated_video_is_upright(make, tmp_path, degrees):
     assert_equal_to(upright, turned, [0, 17, 40])
 
 
-def test_another_packet_order_the_second_time(make, monkeypatch):
+def test_the_packets_of_a_large_file_are_not_kept(make, monkeypatch):
     """Of a file whose packets are not kept, the needed ones are read again."""
     path, everything = make("x264.mp4")
     monkeypatch.setattr(packets, "KEPT_BYTES", 1000)
