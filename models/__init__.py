@@ -17,4 +17,5 @@ def get_model(name: str, config: Config, mode: str) -> TSN:
 
     The network takes clips (N, seg_num, 3 * seglen, H, W), uint8, and gives logits (N, num_classes).
     """
-    return MODELS.get(name).from_config(config.MODEL, config.seg_num(mode))
+    channels_last = mode == "train" and config.TRAIN.channels_last
+    return MODELS.get(name).from_config(config.MODEL, config.seg_num(mode), channels_last)

@@ -108,7 +108,7 @@ def load_weights(
     Args:
         network: has `variables()`: names -> tensors.
         path: the folder or archive.
-        config: a checkpoint of ours must have been trained by the same model and what it sees must be the same; None:
+        config: a checkpoint of ours must be whole, and have been trained by the same model, which saw the same; None:
             any will do, to start from.
         skip: names that keep their fresh values.
         complete: every other name must be there.
@@ -124,6 +124,7 @@ def load_weights(
     wanted = [name for name in variables if name not in skip]
     if config is not None:
         _check_model(store, config)
+        complete = complete or bool(store.info())
     missing = [name for name in wanted if name not in store.names()]
     if len(missing) == len(wanted):
         raise InputError(f"{path} holds no weights of this {type(network).__name__}{_weights_below(store.path)}")
@@ -160,11 +161,14 @@ def _check_model(store: VariableStore, config: Model) -> None:
     if made_for != config.name.upper():
         raise InputError(f"{store.path} is a checkpoint of {made_for}, not of {config.name.upper()}")
     trained = info.get("MODEL", {})
-    for key in ("shift", "image_mean", "image_std"):
+    for key in ("num_classes", "num_layers", "base_width", "seglen", "shift", "image_mean", "image_std"):
         ours = getattr(config, key)
         theirs = trained.get(key, ours) if isinstance(trained, dict) else ours
         if (tuple(theirs) if isinstance(theirs, list) else theirs) != ours:
-            raise InputError(f"{store.path} was trained with MODEL.{key} = {theirs}, and the config says {ours}")
+            raise InputError(
+                f"{store.path} was trained with MODEL.{key} = {theirs}, and the config says {ours}. The config.yaml"
+                " beside a checkpoint is the one it was trained with."
+            )
 
 
 def _check_content(folder: Path, needed: Collection[str]) -> None:

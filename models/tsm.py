@@ -10,7 +10,7 @@ from configs.schema import Model
 from models.pretrained import Weights
 from models.resnet import MakeShift
 from models.temporal_shift import TemporalShift
-from models.tsn import TSN
+from models.tsn import LAYOUTS, TSN
 
 
 class TSM(TSN):
@@ -25,9 +25,9 @@ class TSM(TSN):
     default_dropout = 0.5
     released = Weights("tsm_kinetics", top1=0.70)
 
-    def __init__(self, shift: str = "bi", seg_num: int = 8, **options):
-        self._make_shift = partial(TemporalShift, seg_num, shift)
-        super().__init__(seg_num=seg_num, **options)
+    def __init__(self, shift: str = "bi", seg_num: int = 8, channels_last: bool = False, **options):
+        self._make_shift = partial(TemporalShift, seg_num, shift, LAYOUTS[channels_last])
+        super().__init__(seg_num=seg_num, channels_last=channels_last, **options)
 
     @staticmethod
     def arguments(config: Model) -> dict[str, object]:

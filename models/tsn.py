@@ -7,10 +7,13 @@ from collections.abc import Sequence
 
 import paddle
 from paddle import nn
+from paddle.nn.layer.norm import _BatchNormBase
 
 from configs.schema import Model
 from models.pretrained import Weights
 from models.resnet import MakeShift, ResNet
+
+LAYOUTS = {False: "NCHW", True: "NHWC"}
 
 
 class TSN(nn.Layer):
@@ -23,6 +26,7 @@ class TSN(nn.Layer):
         seglen: consecutive frames stacked at each of the seg_num places; they are the first convolution's channels.
         image_mean, image_std: of R, G, B on the scale 0 to 1.
         dropout: probability, before the last layer; None: the model's own, which is `default_dropout`.
+        channels_last: the ResNet computes in NHWC; clips, weights and results are the same.
     """
 
     default_dropout = 0.0
@@ -38,13 +42,15 @@ class TSN(nn.Layer):
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
         dropout: float | None = None,
+        channels_last: bool = False,
     ):
         super().__init__()
+        self._frozen: list[nn.Layer] = []
         self.seg_num = seg_num
         self.seglen = seglen
         self.register_buffer("image_mean", _per_channel(image_mean, seglen), persistable=False)
         self.register_buffer("image_std", _per_channel(image_std, seglen), persistable=False)
-        self.backbone = ResNet(num_layers, base_width, 3 * seglen, self.make_shift())
+        self.backbone = ResNet(num_layers, base_width, 3 * seglen, self.make_shift(), LAYOUTS[channels_last])
         # Paddle 1.x's dropout: training does not rescale, inference multiplies by 1 - p.
         rate = self.default_dropout if dropout is None else dropout
         self.dropout = nn.Dropout(rate, mode="downscale_in_infer")
@@ -53,9 +59,9 @@ class TSN(nn.Layer):
         self.fc = nn.Linear(self.backbone.out_channels, num_classes, weight, self.fc_bias_attr())
 
     @classmethod
-    def from_config(cls, config: Model, seg_num: int) -> TSN:
+    def from_config(cls, config: Model, seg_num: int, channels_last: bool = False) -> TSN:
         """Builds the network that the MODEL section describes, for clips of `seg_num` segments."""
-        return cls(**cls.arguments(config), seg_num=seg_num)
+        return cls(**cls.arguments(config), seg_num=seg_num, channels_last=channels_last)
 
     @staticmethod
     def arguments(config: Model) -> dict[str, object]:
@@ -80,6 +86,20 @@ class TSN(nn.Layer):
         features = self.backbone(clips.flatten(0, 1))  # (N, T, C, H, W) -> (N * T, C, H, W) -> (N * T, F)
         features = self.dropout(features).reshape([-1, self.seg_num, features.shape[1]])  # -> (N, T, F)
         return self.fc(features.mean(1))
+
+    def freeze_batch_norm(self) -> None:
+        """From now on, training changes neither statistics nor parameters of the BatchNorms."""
+        self._frozen = [layer for layer in self.sublayers() if isinstance(layer, _BatchNormBase)]
+        for layer in self._frozen:
+            layer.eval()
+            for parameter in layer.parameters():
+                parameter.stop_gradient = True
+
+    def train(self) -> None:
+        """Sets training mode."""
+        super().train()
+        for layer in self._frozen:
+            layer.eval()
 
     def variables(self) -> dict[str, paddle.Tensor]:
         """v1.5's name of each weight and statistic -> the tensor, in the order of the network."""

@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 from configs import schema
 from configs.schema import Config, Model
 from datareader import READERS
+from engine.optimizer import momentum, piecewise_decay
 from metrics import METRICS
 from models import MODELS, get_model
 from models.resnet import LAYOUTS, ResNet, block_name
@@ -45,6 +46,97 @@ def test_shapes_and_gradients(name, num_layers):
     for key, parameter in network.named_parameters():
         if not parameter.stop_gradient:
             assert np.abs(parameter.grad.numpy()).max() > 0, key
+
+
+def gradients(network, batch: paddle.Tensor) -> dict[str, np.ndarray]:
+    F.cross_entropy(network(batch), paddle.to_tensor([1, 4])).backward()
+    return {key: tensor.grad.numpy() for key, tensor in network.named_parameters() if tensor.grad is not None}
+
+
+@pytest.mark.parametrize(
+    "name, keys", [("TSN", {}), ("TSM", {}), ("TSM", {"shift": "uni", "seglen": 2}), ("TSM", {"num_layers": 50})]
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_channels_last_gives_the_same_logits_and_gradients(name, keys, training):
+    """To float rounding, from the same weights: a checkpoint of one is a checkpoint of the other."""
+    config = Config(MODEL=small(name, dropout=0.0, **keys), TRAIN=schema.Train(channels_last=True))
+    paddle.seed(0)
+    first, last = get_model(name, config, "valid"), get_model(name, config, "train")
+    assert [network.backbone.conv1.conv._data_format for network in (first, last)] == ["NCHW", "NHWC"]
+    assert {key: tensor.shape for key, tensor in first.variables().items()} == {
+        key: tensor.shape for key, tensor in last.variables().items()
+    }
+    last.set_state_dict(first.state_dict())
+    batch = clips(seglen=keys.get("seglen", 1))
+    for network in (first, last):
+        network.train() if training else network.eval()
+    atol = 1e-3 if training else 1e-5  # batches of a few pixels have statistics that small differences move
+    np.testing.assert_allclose(last(batch).numpy(), first(batch).numpy(), rtol=1e-4, atol=atol)
+    if not training:
+        ours, theirs = gradients(last, batch), gradients(first, batch)
+        assert ours.keys() == theirs.keys()
+        for key, expected in theirs.items():
+            np.testing.assert_allclose(ours[key], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max(), err_msg=key)
+    for key, expected in first.variables().items():  # BatchNorm's statistics, too
+        np.testing.assert_allclose(last.variables()[key].numpy(), expected.numpy(), rtol=1e-4, atol=atol, err_msg=key)
+
+
+def test_channels_last_is_of_training_alone():
+    config = Config(MODEL=small("TSM"), TRAIN=schema.Train(channels_last=True))
+    for mode in ("valid", "test", "infer"):
+        assert get_model("TSM", config, mode).backbone.conv1.conv._data_format == "NCHW"
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_a_frozen_batch_norm_stays_as_it_is(name):
+    """Its statistics, scale and offset, in training mode, too; and it uses its statistics, not the batch's."""
+    network = get_model(name, Config(MODEL=small(name, dropout=0.0)), "train")
+    rng = np.random.default_rng(0)
+    for key, tensor in network.variables().items():
+        if key.startswith("bn"):
+            tensor.set_value(rng.uniform(0.5, 1.5, tensor.shape).astype("float32"))
+    network.eval()
+    expected = network(clips()).numpy()
+    network.freeze_batch_norm()
+    optimizer = momentum(network, piecewise_decay(0.1, 0.1, (1,), 1), 0.9, 1e-2)
+    before = {key: tensor.numpy().copy() for key, tensor in network.variables().items()}
+    for step in range(2):
+        network.eval()  # as validation leaves it
+        network.train()
+        assert network.training and network.backbone.training and network.dropout.training
+        logits = network(clips())
+        if step == 0:
+            np.testing.assert_allclose(logits.numpy(), expected, rtol=1e-5, atol=1e-6)
+        F.cross_entropy(logits, paddle.to_tensor([1, 4])).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    for key, tensor in network.variables().items():
+        assert np.array_equal(tensor.numpy(), before[key]) is key.startswith("bn"), key
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_batch_norm_over_several_ranks_is_frozen_too(name):
+    """Paddle puts other layers in the BatchNorms' place. They have no kernel on a CPU."""
+    network = get_model(name, Config(MODEL=small(name)), "train")
+    count = sum(isinstance(layer, paddle.nn.BatchNorm2D) for layer in network.sublayers())
+    network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    network.freeze_batch_norm()
+    network.train()
+    norms = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.SyncBatchNorm)]
+    assert len(norms) == count > 0 and {id(layer) for layer in network._frozen} == {id(layer) for layer in norms}
+    assert network.training and not any(layer.training for layer in norms)
+    for key, tensor in network.variables().items():
+        assert tensor.stop_gradient is key.startswith("bn"), key
+
+
+def test_without_freezing_batch_norm_changes():
+    """The check of the test above."""
+    network = get_model("TSM", Config(MODEL=small("TSM")), "train")
+    network.train()
+    before = {key: tensor.numpy().copy() for key, tensor in network.variables().items()}
+    network(clips())
+    changed = {key for key, tensor in network.variables().items() if not np.array_equal(tensor.numpy(), before[key])}
+    assert changed == {key for key in before if key.endswith(("_mean", "_variance"))}
 
 
 def test_a_section_overrides_seg_num():
@@ -100,6 +192,16 @@ def test_variables_name_everything_once():
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 5), st.integers(8, 33), st.integers(1, 3))
+def test_a_shift_of_channels_last_is_the_same(seg_num, channels, clips):
+    x = np.random.default_rng(channels).normal(size=(clips * seg_num, channels, 2, 3)).astype("float32")
+    for direction in ("bi", "uni"):
+        first = TemporalShift(seg_num, direction)(paddle.to_tensor(x)).numpy()
+        last = TemporalShift(seg_num, direction, "NHWC")(paddle.to_tensor(x.transpose(0, 2, 3, 1))).numpy()
+        assert np.array_equal(last.transpose(0, 3, 1, 2), first)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 5), st.integers(8, 33), st.integers(1, 3))
 def test_bidirectional_shift_is_paddles(seg_num, channels, clips):
     x = paddle.to_tensor(
         np.random.default_rng(channels).normal(size=(clips * seg_num, channels, 2, 3)).astype("float32")
@@ -134,3 +236,18 @@ def test_a_unidirectional_network_does_not_look_ahead():
 
 def _keys(**keys) -> dict:
     return {"num_classes": 5, "num_layers": 18, "base_width": 8, "seg_num": 3, **keys}
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("direction", ["bi", "uni"])
+@pytest.mark.parametrize("channels", [8, 20])
+def test_the_shifts_gradient_is_that_of_its_slices(layout, direction, channels):
+    """To the bit."""
+    shape = (6, channels, 2, 3) if layout == "NCHW" else (6, 2, 3, channels)
+    values, weights = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    gradients = []
+    for way in ("forward", "move"):
+        shift, x = TemporalShift(3, direction, layout), paddle.to_tensor(values, stop_gradient=False)
+        (getattr(shift, way)(x) * paddle.to_tensor(weights)).sum().backward()
+        gradients.append(x.grad.numpy())
+    np.testing.assert_array_equal(*gradients)
