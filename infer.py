@@ -6,16 +6,13 @@ Nothing here imports Paddle before `start_paddle` has set its threads and flags;
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from configs.schema import Config, Model
+from configs.schema import Config
+from datareader.labels import names_of
 from utils import cli
-from utils.errors import InputError
 from utils.files import make_folder
 from utils.log import Progress, logger, set_up_logging
 from utils.runtime import start_paddle
-
-KINETICS_400 = Path(__file__).parent / "dataset/kinetics/kinetics400_label.txt"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -45,7 +42,7 @@ def main() -> None:
     set_up_logging()
     flags = {"INFER": {"batch_size": args.batch_size, "filelist": args.filelist}}
     settings = cli.load_config(args, Config, flags)
-    names = class_names(settings.MODEL)
+    names_of(settings.MODEL)  # a wrong file is said before Paddle is started
     folder = make_folder(args.save_dir)
     start_paddle(args.use_gpu)
 
@@ -59,7 +56,8 @@ def main() -> None:
     with get_reader(name, "infer", settings) as reader:
         network = get_model(name, settings, "infer")
         path = args.weights or network.released.fetch(settings.MODEL, "--weights", set(network.variables()))
-        load_weights(network, path, config=settings.MODEL, complete=True)
+        info = load_weights(network, path, config=settings.MODEL, complete=True).info()
+        names = names_of(settings.MODEL, trained=info.get("classes"))
         progress = Progress(len(reader))
         predictions = list(predict(network, reader, args.infer_topk, progress, log_interval=args.log_interval))
         results.write_pickle(folder / f"{name}_infer_result.pkl", predictions)
@@ -70,19 +68,6 @@ def main() -> None:
         logger.info("[INFER] infer finished. %d of %d videos, %s", len(predictions), len(reader), progress)
         logger.info("results: %s and .json", folder / f"{name}_infer_result.pkl")
         reader.check_failures()
-
-
-def class_names(model: Model) -> list[str]:
-    """The names of MODEL.class_names, of Kinetics-400 for 400 classes, or else the numbers."""
-    from datareader.labels import read_class_names
-
-    path = model.class_names or (KINETICS_400 if model.num_classes == 400 else None)
-    if path is None:
-        return [str(index) for index in range(model.num_classes)]
-    names = read_class_names(path)
-    if len(names) != model.num_classes:
-        raise InputError(f"{path} names {len(names)} classes, and MODEL.num_classes is {model.num_classes}")
-    return names
 
 
 if __name__ == "__main__":

@@ -84,17 +84,48 @@ class Reader:
 
 @dataclass(frozen=True)
 class Train(Reader):
-    """Training: Momentum SGD with a piecewise constant learning rate."""
+    """Training: Momentum SGD."""
 
-    IGNORED: ClassVar[dict[str, str]] = {"num_gpus": "CUDA_VISIBLE_DEVICES says which GPU is used"}
+    IGNORED: ClassVar[dict[str, str]] = {"num_gpus": "CUDA_VISIBLE_DEVICES says which GPUs are used"}
 
-    batch_size: int = key(128, "clips a step", low=1)
+    batch_size: int = key(128, "clips a step, over all GPUs", low=1)
     epoch: int = key(65, "passes over the list", low=1)
+    pretrain: Optional[str] = key(
+        None, "the weights to start from, as --pretrain says them: imagenet, kinetics, none or a path; unset: imagenet"
+    )
     learning_rate: float = key(0.01, "at the start", low=0)
+    base_batch_size: Optional[int] = key(
+        None,
+        "the batch that learning_rate is meant for: it is scaled by batch_size over this; unset: taken as it is",
+        low=1,
+    )
+    lr_schedule: str = key(
+        "piecewise",
+        "piecewise: v1.5's, falls at decay_epochs; cosine: falls all the time, to 0 at the end",
+        choices=("piecewise", "cosine"),
+    )
+    warmup_epochs: float = key(0, "at the beginning, in which the learning rate rises evenly", low=0)
     learning_rate_decay: float = key(0.1, "factor at each of decay_epochs", low=0)
     decay_epochs: Optional[tuple[float, ...]] = key(None, "[]: never; unset: after 1/3 and 2/3 of them", low=0)
     momentum: float = key(0.9, "of the optimizer", low=0, high=1)
     l2_weight_decay: float = key(1e-4, "on all weights and BatchNorm parameters", low=0)
+    batch_norm_decay: Optional[float] = key(None, "on BatchNorm parameters instead; unset: the same", low=0)
+    clip_grad_norm: Optional[float] = key(
+        None, "the L2 norm of all gradients together is at most this; unset: not clipped", low=1e-6
+    )
+    freeze_batch_norm: bool = key(False, "BatchNorm stays as the weights it starts from have it")
+    sync_batch_norm: bool = key(False, "BatchNorm over the clips of all GPUs, not of each")
+    amp: str = key(
+        "off",
+        "mixed precision on a GPU. fp16: with dynamic loss scaling; bf16: on GPUs from 2020 on",
+        choices=("off", "fp16", "bf16"),
+    )
+    accumulate_steps: int = key(
+        1, "a batch is computed in so many parts, one after the other, where the GPU's memory is short", low=1
+    )
+    channels_last: bool = key(False, "the network computes in NHWC, which mixed precision on a GPU prefers")
+    keep_checkpoints: int = key(0, "epochs whose checkpoints stay, beside the best; 0: all", low=0)
+    valid_share: float = key(0.2, "with --data: the share of each class's videos to validate with", low=0, high=0.9)
     total_videos: Optional[int] = key(
         None, "videos an epoch, for the decay's step count; unset: the list's length", low=1
     )

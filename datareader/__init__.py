@@ -14,15 +14,16 @@ os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file"
 from configs.schema import Config
 from datareader.kinetics_reader import KineticsReader
 from utils.registry import Registry
+from utils.runtime import ALONE, Launch
 
-READERS: Registry[Callable[[str, Config], KineticsReader]] = Registry("reader")
+READERS: Registry[Callable[..., KineticsReader]] = Registry("reader")
 READERS.add("TSM", partial(KineticsReader, multi_scale=True))
 READERS.add("TSN", partial(KineticsReader, multi_scale=False))
 
 
-def get_reader(name: str, mode: str, config: Config) -> KineticsReader:
-    """The reader of a model's list for a mode ("train", "valid", "test", "infer").
+def get_reader(name: str, mode: str, config: Config, launch: Launch = ALONE) -> KineticsReader:
+    """The reader of a model's list for a mode ("train", "valid", "test", "infer"); each rank reads its part.
 
     Iterating over it gives `Batch`es; `close()` ends its processes (it is a context manager).
     """
-    return READERS.get(name)(mode, config)
+    return READERS.get(name)(mode, config, launch=launch)

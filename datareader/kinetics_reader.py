@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,15 +25,17 @@ from datareader.video_list import Video, check_label, read_video_list, resolve
 from datareader.workers import WorkerPool
 from utils.errors import InputError
 from utils.log import logger
-from utils.runtime import usable_cores
+from utils.runtime import ALONE, Launch, usable_cores
 
 
 class Batch(NamedTuple):
-    """clips: uint8 RGB (n, seg_num, 3 * seglen, H, W). labels: int64 (n,), -1 where there is none. ids: one a clip."""
+    """clips: uint8 RGB (n, seg_num, 3 * seglen, H, W). labels: int64 (n,), -1 where there is none. ids: one a clip.
+    places: videos of the batch in all ranks together, also those that could not be read."""
 
     clips: np.ndarray
     labels: np.ndarray
     ids: list[str]
+    places: int
 
 
 class Failure(NamedTuple):
@@ -127,22 +133,26 @@ class KineticsReader:
     """Batches of a list of videos, in the list's order, or (training) in an order drawn anew each epoch.
 
     Every video is read; the last batch holds what is left. One that cannot be read is named in the log, kept in
-    `failures`, and its place in the batch is taken by the next; one that is damaged and used is kept in `damaged`.
+    `failures`, and missing in its batch; one that is damaged and used is kept in `damaged`. A batch of which nothing
+    could be read is left out, but in training, where all ranks take as many steps: it then is a black clip with label
+    -1.
 
     Args:
         mode: "train", "valid", "test" or "infer".
-        config: the whole config.
+        config: the whole config; batch_size is that of all ranks together.
         multi_scale: whether training crops at several sizes (TSM) or one (TSN).
+        launch: each rank reads its part of every batch.
 
     Raises InputError: the list, or the sizes, cannot be used.
     """
 
-    def __init__(self, mode: str, config: Config, multi_scale: bool):
+    def __init__(self, mode: str, config: Config, multi_scale: bool, launch: Launch = ALONE):
         section, model = config.reader(mode), config.MODEL
         self.mode = mode
         self.key = f"{mode.upper()}.filelist"
         self.list_path = section.filelist
         self.batch_size = section.batch_size
+        self._launch = launch
         self.max_bad_videos = section.max_bad_videos
         self.num_classes = model.num_classes
         self.format = model.format
@@ -163,15 +173,19 @@ class KineticsReader:
         list_folder = Path(section.filelist).resolve().parent
         read = ClipReader(model, section, config.seg_num(mode), list_folder, transform, config.TRAIN.seed)
         self._shape = read.shape
-        workers = min(section.num_reader_threads, usable_cores(), len(self.videos))
+        _check_batch_size(mode, section.batch_size, launch)
+        share = math.ceil(section.batch_size / launch.size)  # of a batch, this rank's
+        workers = min(section.num_reader_threads, max(1, usable_cores() // launch.local_size), len(self.videos))
         self._pool = WorkerPool(
             read,
             workers,
-            ahead=min(section.buf_size, 2 * section.batch_size + workers, len(self.videos)),
+            ahead=min(section.buf_size, 2 * share + workers, len(self.videos)),
             shape=read.shape,
             timeout_s=section.decode_timeout_s,
         )
+        self._share = share
         self.epoch = 0
+        self.first_batch = 0
         self.failures: list[Failure] = []
         self.damaged: list[Failure] = []
 
@@ -189,28 +203,53 @@ class KineticsReader:
         """Ends the reader processes."""
         self._pool.close()
 
+    def fingerprint(self) -> str:
+        """Of the list: the names of its files (not their folders), the labels, and the order."""
+        lines = (f"{Path(video.path).name} {video.label}\n" for video in self.videos)
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    @property
+    def batches(self) -> int:
+        """Batches of a whole pass."""
+        return math.ceil(len(self.videos) / self.batch_size)
+
     def __iter__(self) -> Iterator[Batch]:
-        """One pass over the list. `epoch` decides the order and the random draws; it counts up by itself.
+        """One pass over the list. `epoch` decides the order and the random draws; it counts up by itself. The pass
+        begins at batch `first_batch`; the next one at 0 again.
 
         Raises TooManyBadVideos, except in infer mode, where the other results are worth having.
         """
         epoch, self.epoch, self.failures, self.damaged = self.epoch, self.epoch + 1, [], []
+        first, self.first_batch = self.first_batch, 0
         order = np.arange(len(self.videos))
         if self._order_seed is not None:
             order = np.random.default_rng([self._order_seed, epoch]).permutation(order)
-        batch = BatchBuilder(self.batch_size, self._shape)
-        for (video, _), clip, pixels in self._pool.map((self.videos[index], epoch) for index in order):
-            if isinstance(clip, VideoError):
-                self._note_failure(video, str(clip))
-                continue
-            if clip.damage:
-                self._note_damage(video, clip.damage)
-            self._check_label(video, clip.label)
-            batch.add(clip, pixels)
-            if len(batch) == self.batch_size:
-                yield batch.take()
-        if len(batch):
-            yield batch.take()
+        numbers = range(first, self.batches)
+        tasks = ((self.videos[index], epoch) for number in numbers for index in self._places(order, number)[0])
+        with contextlib.closing(self._pool.map(tasks)) as results:
+            for number in numbers:
+                mine, places = self._places(order, number)
+                batch = BatchBuilder(self._share, self._shape)
+                for (video, _), clip, pixels in islice(results, len(mine)):
+                    if isinstance(clip, VideoError):
+                        self._note_failure(video, str(clip))
+                        continue
+                    if clip.damage:
+                        self._note_damage(video, clip.damage)
+                    self._check_label(video, clip.label)
+                    batch.add(clip, pixels)
+                if not len(batch) and self.mode == "train":
+                    batch.add(Clip(-1, ""), np.uint8(0))
+                if len(batch):
+                    yield batch.take(places)
+            next(results, None)  # the pool, too, is through with the pass
+
+    def _places(self, order: np.ndarray, number: int) -> tuple[np.ndarray, int]:
+        """This rank's part of a batch, and the size of the whole."""
+        whole = order[number * self.batch_size : (number + 1) * self.batch_size]
+        rank, size = self._launch.rank, self._launch.size
+        first, last = (math.ceil(len(whole) * number / size) for number in (rank, rank + 1))
+        return whole[first:last], len(whole)  # the first rank has one if anyone has
 
     def check_failures(self) -> None:
         """Raises TooManyBadVideos if more videos of the last pass failed than max_bad_videos allows, or all did."""
@@ -260,8 +299,7 @@ class BatchBuilder:
     """Clips on their way into a batch."""
 
     def __init__(self, batch_size: int, shape: tuple[int, ...]):
-        self._shape = (batch_size, *shape)
-        self._pixels = np.empty(self._shape, np.uint8)
+        self._pixels = np.empty((batch_size, *shape), np.uint8)
         self._clips: list[Clip] = []
 
     def __len__(self) -> int:
@@ -272,12 +310,10 @@ class BatchBuilder:
         self._pixels[len(self._clips)] = pixels
         self._clips.append(clip)
 
-    def take(self) -> Batch:
+    def take(self, places: int) -> Batch:
         """The batch, which is the caller's from now on."""
         labels = np.asarray([clip.label for clip in self._clips], np.int64)
-        batch = Batch(self._pixels[: len(labels)], labels, [clip.video_id for clip in self._clips])
-        self._pixels, self._clips = np.empty(self._shape, np.uint8), []
-        return batch
+        return Batch(self._pixels[: len(labels)], labels, [clip.video_id for clip in self._clips], places)
 
 
 def _check_sizes(mode: str, short_size: int, target_size: int) -> None:
@@ -286,6 +322,14 @@ def _check_sizes(mode: str, short_size: int, target_size: int) -> None:
         raise InputError(
             f"{section}.target_size = {target_size} does not fit into {section}.short_size = {short_size}:"
             " the crop is cut out of the scaled frame"
+        )
+
+
+def _check_batch_size(mode: str, batch_size: int, launch: Launch) -> None:
+    if batch_size < launch.size:
+        raise InputError(
+            f"{mode.upper()}.batch_size = {batch_size} is that of all {launch.size} processes together: each needs a"
+            " clip at least"
         )
 
 

@@ -6,8 +6,29 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from configs.schema import Model
 from utils.errors import InputError
 from utils.files import atomic_file
+
+KINETICS_400 = Path(__file__).parents[1] / "dataset/kinetics/kinetics400_label.txt"
+
+
+def names_of(model: Model, trained: object = None) -> list[str]:
+    """The names of the classes: of the file that MODEL.class_names says, or else those that a checkpoint tells
+    (`trained`), or else Kinetics-400's for 400 classes, or else the numbers.
+
+    Raises InputError if a file names more or fewer than MODEL.num_classes.
+    """
+    fits = isinstance(trained, list) and len(trained) == model.num_classes
+    if not model.class_names and fits and all(isinstance(name, str) for name in trained):
+        return trained
+    path = model.class_names or (KINETICS_400 if model.num_classes == 400 else None)
+    if path is None:
+        return [str(index) for index in range(model.num_classes)]
+    names = read_class_names(path)
+    if len(names) != model.num_classes:
+        raise InputError(f"{path} names {len(names)} classes, and MODEL.num_classes is {model.num_classes}")
+    return names
 
 
 def read_class_names(path: str | os.PathLike) -> list[str]:

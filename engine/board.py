@@ -1,26 +1,128 @@
-"""Curves for VisualDL (`visualdl --logdir SAVE_DIR/visualdl --language en`)."""
+"""Curves: curves.jsonl, a line a point, and the same for VisualDL (`visualdl --logdir SAVE_DIR/visualdl`)."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from visualdl import LogWriter
 
+from engine.checkpoint import State
 from engine.interfaces import Scores
+from utils.errors import InputError
+from utils.files import atomic_file
+from utils.log import logger
+
+CURVES = "curves.jsonl"
+_VISUALDL = "visualdl"
 
 
 class Board:
-    """Writes scalars by global step to a folder."""
+    """Writes points by global step to a training's folder.
 
-    def __init__(self, folder: Path):
-        self._writer = LogWriter(logdir=str(folder))
+    Args:
+        folder: is there. Curves of another training in it are kept beside, with their time in the name.
+        training: this training's id, the file's first line.
+        earlier: where the curves of this training lie, if it goes on: points of before `state` are the beginning.
+        state: where it goes on.
+
+    Raises InputError if a file cannot be written.
+    """
+
+    def __init__(self, folder: Path, training: str, earlier: Path | None = None, state: State | None = None):
+        source = curves_of(earlier, training) if earlier else None
+        points = list(_points(source, state)) if source and state else []
+        curves = folder / CURVES
+        if training_of(curves) != training:
+            for path in filter(Path.exists, (curves, folder / _VISUALDL)):
+                _set_aside(path)
+        for path in (folder / _VISUALDL).glob("*vdlrecords*"):  # VisualDL shows one file a folder: all is drawn again
+            path.unlink(missing_ok=True)
+        with atomic_file(curves) as file:
+            file.writelines(_line(point) for point in ({"training": training}, *points))
+        try:
+            self._file = curves.open("a", encoding="utf-8", buffering=1)  # a line at a time, whatever happens next
+        except OSError as error:
+            raise InputError(f"cannot write {curves}: {error.strerror or error}") from error
+        self._writer = LogWriter(logdir=str(folder / _VISUALDL))
+        for point in points:
+            self._draw(point)
 
     def add(self, phase: str, step: int, scores: Scores, **others: float) -> None:
-        """Loss, top-1, top-5 and `others` of a phase ("train", "valid") at a global step."""
+        """Loss, top-1, top-5 and `others` of a phase ("train", "valid") at a global step. Raises InputError."""
         values = {"loss": scores.loss, "top1": scores.top1, "top5": scores.top5, **others}
-        for name, value in values.items():
-            self._writer.add_scalar(tag=f"{phase}/{name}", value=value, step=step)
+        point = {"phase": phase, "step": step, "time_s": round(time.time(), 3), **values}
+        try:
+            self._file.write(_line(point))
+        except OSError as error:
+            raise InputError(f"cannot write {self._file.name}: {error.strerror or error}") from error
+        self._draw(point)
 
     def close(self) -> None:
-        """Writes what is buffered."""
-        self._writer.close()
+        """Writes what is buffered. Raises InputError."""
+        try:
+            self._file.close()
+            self._writer.close()
+        except OSError as error:
+            raise InputError(f"cannot write the curves: {error.strerror or error}") from error
+
+    def _draw(self, point: dict[str, Any]) -> None:
+        for name, value in point.items():
+            if name not in ("phase", "step", "time_s"):
+                tag, walltime = f"{point['phase']}/{name}", round(1000 * point["time_s"])
+                self._writer.add_scalar(tag=tag, value=value, step=point["step"], walltime=walltime)
+
+
+def training_of(curves: Path) -> str | None:
+    """The id of the training whose curves these are; None if there is no such file, or no id in it."""
+    try:
+        with curves.open(encoding="utf-8", errors="replace") as file:
+            first = json.loads(file.readline())
+        return first.get("training")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def curves_of(folder: Path, training: str) -> Path | None:
+    """The file in a folder, maybe set aside since, with the curves of a training; None if there is none."""
+    files = (folder / CURVES, *sorted(folder.glob("curves.*.jsonl"), reverse=True))  # the last of them is the longest
+    return next((path for path in files if training_of(path) == training), None)
+
+
+def _points(curves: Path, state: State) -> Iterator[dict[str, Any]]:
+    """The points of before `state`; the training may have been further when it was killed, in the middle of a line."""
+    try:
+        lines = curves.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    except OSError as error:
+        raise InputError(f"cannot read {curves}: {error.strerror or error}") from error
+    # The validation of an epoch stands at the step of the next one.
+    ends = {"train": state.global_step, "valid": state.global_step + (state.iteration == 0)}
+    for number, line in enumerate(lines, 2):
+        try:
+            point = json.loads(line)
+            if int(point["step"]) < ends[point["phase"]] and float(point["time_s"]) >= 0:
+                yield point
+        except (ValueError, KeyError, TypeError):
+            if number <= len(lines):
+                logger.warning("%s, line %d is no point of a curve: left out", curves, number)
+
+
+def _line(point: dict[str, Any]) -> str:
+    return json.dumps(point) + "\n"
+
+
+def _set_aside(path: Path) -> None:
+    """Renames an earlier training's curves: curves.20200131-235959.jsonl."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
+    target = path.with_name(f"{path.stem}.{stamp}{path.suffix}")
+    while target.exists():
+        stamp += "_"
+        target = path.with_name(f"{path.stem}.{stamp}{path.suffix}")
+    try:
+        path.rename(target)
+    except OSError as error:
+        raise InputError(f"cannot rename {path} to {target}: {error.strerror or error}") from error
+    logger.info("the curves of an earlier training are now in %s", target)

@@ -5,9 +5,13 @@ v1.5's format, because v1.5's tools then read what this project writes, and beca
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +19,35 @@ import numpy as np
 import paddle
 
 from utils.errors import InputError
-from utils.files import atomic_folder
-from utils.fluid_vars import INFO_FILE, VariableStore, write_folder
+from utils.files import atomic_file, atomic_folder, remove_folder
+from utils.fluid_vars import INFO_FILE, VariableStore, format_info, write_folder
+from utils.log import logger
+
+
+class NotFinite(InputError):
+    """The loss, or a weight, is infinite or not a number."""
+
 
 _STEP_COUNTER = "@LR_DECAY_COUNTER@"  # v1.5's: the number of the last step, from 0
 
 
 @dataclass
 class State:
-    """How far a training has come; checkpoint.json holds it."""
+    """Where a training is; checkpoint.json holds it.
 
-    epoch: int = 0  # the next one
-    global_step: int = 0  # the next one
-    best_top1: float = -1.0  # of all validations, from 0 to 1
+    Args:
+        epoch: the one under way, from 0. One that is through, but not validated yet, is still under way.
+        iteration: steps of the epoch that are done.
+        global_step: steps that are done.
+        best_top1: of all validations, from 0 to 1.
+        totals: the metrics' sums over the epoch's samples so far.
+    """
+
+    epoch: int = 0
+    iteration: int = 0
+    global_step: int = 0
+    best_top1: float = -1.0
+    totals: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, store: VariableStore) -> State:
@@ -35,36 +55,125 @@ class State:
         step its counter says. Raises InputError if it is damaged."""
         info = store.info()
         if not info:
-            steps = int(store.read(_STEP_COUNTER).ravel()[0]) + 1 if _STEP_COUNTER in store.names() else 0
-            return cls(global_step=max(steps, 0))
+            counter = store.read(_STEP_COUNTER).ravel() if _STEP_COUNTER in store.names() else np.array([-1])
+            if len(counter) != 1:
+                raise InputError(f"{store.path / _STEP_COUNTER} is damaged: it must hold one number")
+            return cls(global_step=max(int(counter[0]) + 1, 0))
         try:
-            state = cls(int(info["epoch"]), int(info["global_step"]), float(info["best_top1"]))
-            if state.epoch < 0 or state.global_step < 0 or not math.isfinite(state.best_top1):
+            totals = [float(value) for value in info.get("totals", [])]
+            counts = [int(info[name]) for name in ("epoch", "global_step")]
+            iteration = int(info.get("iteration", 0))
+            state = cls(counts[0], iteration, counts[1], float(info["best_top1"]), totals)
+            if min(*counts, iteration) < 0:
+                raise ValueError
+            if not all(math.isfinite(value) for value in (state.best_top1, *totals)):
                 raise ValueError
             return state
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{store.path / INFO_FILE} is damaged: it must say epoch, global_step and best_top1"
             ) from None
 
+    def next_epoch(self) -> None:
+        """The epoch under way is through."""
+        self.epoch, self.iteration, self.totals = self.epoch + 1, 0, []
+
+
+class Checkpoints:
+    """The checkpoints of a training in its folder: NAME_epoch3, within an epoch NAME_epoch3_iter200, and NAME_best.
+
+    Args:
+        folder: is there.
+        name: the model's.
+        keep: epochs whose checkpoints stay; 0: all. Of those within an epoch only the newest stays.
+    """
+
+    def __init__(self, folder: Path, name: str, keep: int = 0):
+        self.folder = folder
+        self.last: Path | None = None
+        self._name = name
+        self._keep = keep
+
+    def path(self, epoch: int, iteration: int | None = None) -> Path:
+        """The place of an epoch's checkpoint, or of one after so many steps of it."""
+        within = "" if iteration is None else f"_iter{iteration}"
+        return self.folder / f"{self._name}_epoch{epoch}{within}"
+
+    def best(self) -> Path:
+        """The place of the best one."""
+        return self.folder / f"{self._name}_best"
+
+    def newest(self, training: str | None = None) -> Path | None:
+        """The checkpoint that was written last, of the training with that id, or of any; None if there is none."""
+        found = []
+        for path in self.folder.glob(f"{self._name}_*"):
+            if self._place(path) or path == self.best():
+                try:
+                    info = VariableStore(path).info()
+                    order = (float(info.get("saved_s", 0)), int(info.get("global_step", 0)))
+                    if training is None or info.get("training") == training:
+                        found.append((*order, float(info.get("best_top1", -1)), path))
+                except (InputError, TypeError, ValueError, OverflowError) as error:
+                    logger.warning("%s is left out: %s", path, error)
+        return max(found)[-1] if found else None
+
+    def prune(self) -> None:
+        """Removes the checkpoints that `last` makes needless. Those of later epochs, of an earlier training, stay."""
+        last = self.last and self._place(self.last)
+        if last is None or self.last.parent != self.folder:
+            return
+        places = {path: place for path in self.folder.glob(f"{self._name}_epoch*") if (place := self._place(path))}
+        now = (last[0], math.inf if last[1] is None else last[1])
+        old = [path for path, place in places.items() if place[1] is not None and place <= now]
+        epochs = sorted(place[0] for place in places.values() if place[1] is None and (place[0], math.inf) <= now)
+        if self._keep:
+            old += [self.path(epoch) for epoch in epochs[: -self._keep]]
+        for path in old:
+            if path != self.last:
+                remove_folder(path)
+
+    def _place(self, path: Path) -> tuple[int, int | None] | None:
+        """(epoch, iteration, or None for a whole epoch) of a checkpoint's name; None if it is no such name."""
+        match = re.fullmatch(rf"{re.escape(self._name)}_epoch(\d+)(?:_iter(\d+))?", path.name)
+        return match and (int(match[1]), match[2] and int(match[2]))
+
 
 def save(
-    folder: Path, variables: Mapping[str, paddle.Tensor], optimizer: paddle.optimizer.Optimizer, info: dict[str, Any]
+    folder: Path,
+    variables: Mapping[str, paddle.Tensor],
+    optimizer: paddle.optimizer.Optimizer,
+    state: State,
+    info: Mapping[str, Any],
 ) -> None:
     """Writes a checkpoint; the folder is whole or not there.
 
     Args:
         variables: v1.5's names -> weights and statistics.
-        info: what else resuming needs; holds at least "global_step". It must be JSON.
+        info: what else checkpoint.json shall tell. It must be JSON.
+
+    Raises NotFinite if a weight is not finite, InputError if the folder cannot be written. What was there stays.
     """
-    state = optimizer.state_dict()
+    momenta = optimizer.state_dict()
     arrays = {name: tensor.numpy() for name, tensor in variables.items()}
     for name, tensor in variables.items():
-        if _velocity(tensor) in state:
-            arrays[f"{name}_velocity_0"] = np.asarray(state[_velocity(tensor)])
-    arrays[_STEP_COUNTER] = np.array([info["global_step"] - 1], np.int64)
+        if _velocity(tensor) in momenta:
+            arrays[f"{name}_velocity_0"] = np.asarray(momenta[_velocity(tensor)])
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise NotFinite(f"{name} is not finite after step {state.global_step}: no checkpoint is made of that")
+    arrays[_STEP_COUNTER] = np.array([state.global_step - 1], np.int64)
     with atomic_folder(folder) as target:
-        write_folder(target, arrays, info)
+        write_folder(target, arrays, _with_state(info, state))
+
+
+def save_state(folder: Path, state: State, info: Mapping[str, Any]) -> None:
+    """Rewrites the checkpoint.json of a checkpoint: the weights are the same, and the training is further."""
+    with atomic_file(folder / INFO_FILE) as file:
+        file.write(format_info(_with_state(info, state)))
+
+
+def _with_state(info: Mapping[str, Any], state: State) -> dict[str, Any]:
+    return {**info, **dataclasses.asdict(state), "saved_s": time.time()}
 
 
 def restore_momenta(
@@ -87,6 +196,14 @@ def restore_momenta(
         tensors = {name: paddle.to_tensor(array) for name, array in momenta.items()}
         optimizer.set_state_dict({**optimizer.state_dict(), **tensors})
     return len(momenta)
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset[str], section: str) -> list[str]:
+    """How a section of the config differs from the one of a checkpoint: `SECTION.key: old -> new`; keys that `free`
+    holds, or that the checkpoint does not know, are left out."""
+    now = json.loads(json.dumps(now))  # as checkpoint.json has it: lists for tuples
+    keys = [key for key in now if key in before and key not in free and before[key] != now[key]]
+    return [f"{section}.{key}: {before[key]} -> {now[key]}" for key in keys]
 
 
 def _velocity(tensor: paddle.Tensor) -> str:

@@ -7,16 +7,12 @@ import time
 from collections.abc import Iterable
 
 import paddle
-from paddle.nn import functional as F
 
 from engine.interfaces import Batch, Metrics, Scores
+from engine.ranks import Ranks
+from engine.step import clip_losses
 from utils.errors import InputError
 from utils.log import Progress, logger, timed
-
-
-def clip_losses(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-    """Cross entropy of each clip, (n,), in nats; 0 where the label is -1."""
-    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="none").flatten()
 
 
 @paddle.no_grad()
@@ -28,14 +24,16 @@ def evaluate(
     *,
     log_interval: int,
     line: str,
+    ranks: Ranks | None = None,
 ) -> Scores:
-    """The scores over all batches.
+    """The scores over all batches, of all ranks together.
 
     Args:
         network: clips -> logits (n, classes).
         progress: counts the videos, and where the time goes.
         log_interval: batches between log lines; 0: none.
         line: how a log line begins, with {} for the batch's number.
+        ranks: each has its part of every batch; None: this process has all.
 
     Raises InputError: the loss is not finite.
     """
@@ -45,11 +43,17 @@ def evaluate(
         start = time.monotonic()
         logits = network(paddle.to_tensor(batch.clips))
         losses = clip_losses(logits, paddle.to_tensor(batch.labels))
-        scores = metrics.update(losses.numpy(), logits.numpy(), batch.labels)
+        scores = metrics.add(metrics.counts(losses.numpy(), logits.numpy(), batch.labels))
         if not math.isfinite(scores.loss):
             raise InputError(f"the loss is {scores.loss} in batch {number}: the weights are not sound, or no match")
-        progress.add(scores.samples, reader=reader_s, compute=time.monotonic() - start)
+        done = scores.samples * (ranks.size if ranks else 1)  # the others are about as far
+        progress.add(done, reader=reader_s, compute=time.monotonic() - start)
         if log_interval and number % log_interval == 0:
-            logger.info("%s  %s, %s", line.format(number), scores, progress)
+            said = f"{scores}, {progress}" if ranks is None or ranks.size == 1 else progress  # these are one rank's
+            logger.info("%s  %s", line.format(number), said)
     progress.finish()
+    if ranks:
+        totals = ranks.sum(metrics.totals())
+        metrics.reset()
+        metrics.add(totals)
     return metrics.scores()

@@ -9,11 +9,13 @@ import numpy as np
 
 
 class Batch(Protocol):
-    """clips: uint8 (n, T, C, H, W). labels: int64 (n,), -1 for none. ids: one a clip."""
+    """clips: uint8 (n, T, C, H, W). labels: int64 (n,), -1 for none. ids: one a clip. places: clips of the batch in all
+    ranks together, also those that are missing."""
 
     clips: np.ndarray
     labels: np.ndarray
     ids: list[str]
+    places: int
 
 
 class Reader(Protocol):
@@ -27,6 +29,20 @@ class Reader(Protocol):
         """Videos in the list."""
 
 
+class TrainReader(Reader, Protocol):
+    """A reader that a training can begin in the middle of a pass, at batch `first_batch`. `failures` are the videos of
+    the last pass that could not be read, `damaged` those that were used in part."""
+
+    first_batch: int
+    batch_size: int
+    batches: int
+    failures: list
+    damaged: list
+
+    def check_failures(self) -> None:
+        """Raises InputError if they are too many."""
+
+
 class Scores(Protocol):
     """Means over a batch or a pass; as text, the log line's."""
 
@@ -37,10 +53,14 @@ class Scores(Protocol):
 
 
 class Metrics(Protocol):
-    """Counts samples."""
+    """Counts samples. Counts are sums over samples, float64 (k,), so that those of batches and ranks can be added."""
 
     def reset(self) -> None: ...
 
-    def update(self, losses: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> Scores: ...
+    def counts(self, losses: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> np.ndarray: ...
+
+    def add(self, counts: np.ndarray) -> Scores: ...
+
+    def totals(self) -> np.ndarray: ...
 
     def scores(self) -> Scores: ...

@@ -1,4 +1,4 @@
-"""v1.5's optimizer: Momentum SGD, L2 on everything, a piecewise constant learning rate."""
+"""Momentum SGD, and the learning rate of every step."""
 
 from __future__ import annotations
 
@@ -6,24 +6,73 @@ import math
 from collections.abc import Sequence
 
 import paddle
+from paddle.nn.layer.norm import _BatchNormBase
+from paddle.optimizer.lr import LambdaDecay, LRScheduler, PiecewiseDecay
 
 
 def piecewise_decay(
-    learning_rate: float, decay: float, decay_epochs: Sequence[float], steps_per_epoch: int
-) -> paddle.optimizer.lr.PiecewiseDecay:
-    """`learning_rate`, multiplied by `decay` after each of `decay_epochs` (ascending); it steps once a batch."""
+    learning_rate: float,
+    decay: float,
+    decay_epochs: Sequence[float],
+    steps_per_epoch: int,
+    warmup_steps: int = 0,
+) -> LRScheduler:
+    """v1.5's: `learning_rate`, multiplied by `decay` after each of `decay_epochs` (ascending); it steps once a batch.
+
+    Before, it rises to that evenly over `warmup_steps`, as in `cosine_decay`.
+    """
     boundaries = [epoch * steps_per_epoch for epoch in decay_epochs] or [math.inf]
     values = [learning_rate * decay**power for power in range(len(boundaries) + 1)]
-    return paddle.optimizer.lr.PiecewiseDecay(boundaries, values)
+    if not warmup_steps:
+        return PiecewiseDecay(boundaries, values)
+
+    def rate(step: int) -> float:
+        return values[sum(step >= boundary for boundary in boundaries)] * _warmup(step, warmup_steps)
+
+    return LambdaDecay(1.0, rate)
+
+
+def cosine_decay(learning_rate: float, total_steps: int, warmup_steps: int = 0) -> LRScheduler:
+    """Half a cosine from `learning_rate` to 0 at `total_steps` (Loshchilov, Hutter: SGDR, ICLR 2017, without restarts);
+    before, it rises evenly over `warmup_steps` (Goyal et al., arXiv:1706.02677, section 2.2). It steps once a batch."""
+
+    def rate(step: int) -> float:
+        share = min(max(step - warmup_steps, 0) / max(total_steps - warmup_steps, 1), 1.0)
+        return learning_rate * _warmup(step, warmup_steps) * (1 + math.cos(math.pi * share)) / 2
+
+    return LambdaDecay(1.0, rate)
 
 
 def momentum(
-    network: paddle.nn.Layer, schedule: paddle.optimizer.lr.LRScheduler, momentum: float, l2_weight_decay: float
+    network: paddle.nn.Layer,
+    schedule: LRScheduler,
+    momentum: float,
+    l2_weight_decay: float,
+    *,
+    batch_norm_decay: float | None = None,
+    clip_norm: float | None = None,
 ) -> paddle.optimizer.Momentum:
-    """Momentum on all of a network's weights; a weight's own attributes (rate, decay) come before these."""
+    """Momentum on all of a network's weights; a weight's own attributes (rate, decay) come before these.
+
+    Args:
+        l2_weight_decay: on every weight.
+        batch_norm_decay: on BatchNorm's scales and offsets instead; None: the same.
+        clip_norm: the gradients of all weights together are scaled down to this L2 norm at most; None: never.
+    """
+    if batch_norm_decay is not None:
+        for layer in network.sublayers():
+            if isinstance(layer, _BatchNormBase):
+                for parameter in layer.parameters(include_sublayers=False):
+                    parameter.regularizer = paddle.regularizer.L2Decay(batch_norm_decay)
     return paddle.optimizer.Momentum(
         schedule,
         momentum,
         parameters=network.parameters(),
         weight_decay=paddle.regularizer.L2Decay(l2_weight_decay),
+        grad_clip=None if clip_norm is None else paddle.nn.ClipGradByGlobalNorm(clip_norm),
     )
+
+
+def _warmup(step: int, warmup_steps: int) -> float:
+    """The share of the full rate at a step, from 0: the first has one part of `warmup_steps`, the last all."""
+    return min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_LOSS_STEPS = 2.0**26  # a nat; sums below 2**27 nats are exact in float64
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -34,27 +36,39 @@ class KineticsMetrics:
 
     def reset(self) -> None:
         """Forgets all samples."""
-        self._loss, self._top1, self._top5, self._samples = 0.0, 0, 0, 0
+        self._totals = np.zeros(4)
 
-    def update(self, losses: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> Scores:
-        """Counts a batch and gives its own scores.
+    def counts(self, losses: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """A batch's sums, float64 (4,): loss, right in the top 1, right in the top 5, samples.
+
+        A loss counts in steps of 2**-26 nats, so that sums are exact and no order of adding changes them.
 
         Args:
-            losses: (n,) cross entropy of each sample.
+            losses: (n,) cross entropy of each sample, in nats.
             logits: (n, num_classes), or probabilities: only their order counts.
-            labels: (n,) integers.
+            labels: (n,) integers; a sample with label -1 does not count.
         """
-        ranks = label_ranks(logits, labels)
-        loss, top1, top5 = float(losses.sum(dtype=np.float64)), int((ranks < 1).sum()), int((ranks < 5).sum())
-        self._loss += loss
-        self._top1 += top1
-        self._top5 += top5
-        self._samples += len(labels)
-        return _scores(loss, top1, top5, len(labels))
+        known = labels >= 0
+        losses, ranks = losses[known].astype(np.float64), label_ranks(logits[known], labels[known])
+        loss = np.round(losses * _LOSS_STEPS).sum() / _LOSS_STEPS
+        return np.array([loss, (ranks < 1).sum(), (ranks < 5).sum(), known.sum()], np.float64)
+
+    def add(self, counts: np.ndarray) -> Scores:
+        """Adds the sums of a batch, which may be those of several ranks together, and gives its own scores."""
+        self._totals = self._totals + counts
+        return _scores(counts)
+
+    def update(self, losses: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> Scores:
+        """Counts a batch and gives its own scores; arguments as in `counts`."""
+        return self.add(self.counts(losses, logits, labels))
+
+    def totals(self) -> np.ndarray:
+        """The sums of all samples since the last reset, as `counts` gives them."""
+        return self._totals.copy()
 
     def scores(self) -> Scores:
         """The scores of all samples since the last reset."""
-        return _scores(self._loss, self._top1, self._top5, self._samples)
+        return _scores(self._totals)
 
 
 def label_ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -66,5 +80,6 @@ def label_ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (~after).sum(axis=1)
 
 
-def _scores(loss: float, top1: int, top5: int, samples: int) -> Scores:
-    return Scores(*(value / samples if samples else 0.0 for value in (loss, top1, top5)), samples)
+def _scores(counts: np.ndarray) -> Scores:
+    loss, top1, top5, samples = counts.tolist()
+    return Scores(*(value / samples if samples else 0.0 for value in (loss, top1, top5)), int(samples))

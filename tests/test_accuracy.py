@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from metrics import get_metrics
 from metrics.accuracy import KineticsMetrics, Scores, label_ranks
 from utils.errors import InputError
 
+STEP = 2**-26  # nats; losses count in these
 # Few values, so that there are ties.
 values = st.sampled_from([-math.inf, -2.5, -0.0, 0.0, 1.0, 1.0000001, 7.0, math.inf, math.nan])
 
@@ -75,15 +77,85 @@ def test_batches_of_any_sizes_weigh_what_they_should(several):
         scores = metrics.update(batch_losses, logits, labels)
         own = [slow_rank(row, label) for row, label in zip(logits.tolist(), labels.tolist())]
         assert scores.samples == len(labels)
-        assert scores.loss == pytest.approx(math.fsum(batch_losses.tolist()) / len(labels))
+        assert scores.loss == pytest.approx(math.fsum(batch_losses.tolist()) / len(labels), abs=STEP)
         assert scores.top1 == own.count(0) / len(own)
         losses += batch_losses.tolist()
         ranks += own
     scores = metrics.scores()
     assert scores.samples == len(ranks)
-    assert scores.loss == pytest.approx(math.fsum(losses) / len(losses))
+    assert scores.loss == pytest.approx(math.fsum(losses) / len(losses), abs=STEP)
     assert scores.top1 == sum(rank < 1 for rank in ranks) / len(ranks)
     assert scores.top5 == sum(rank < 5 for rank in ranks) / len(ranks)
+
+
+@st.composite
+def partitions(draw):
+    """A whole batch, labels of -1 among it, and its samples in any order in parts, some of which are empty."""
+    logits, labels, losses = draw(batches(max_size=9))
+    labels = np.where(draw(st.lists(st.booleans(), min_size=len(labels), max_size=len(labels))), labels, -1)
+    order = draw(st.permutations(range(len(labels))))
+    cuts = sorted(draw(st.lists(st.integers(0, len(labels)), max_size=4)))
+    return (losses, logits, labels), [
+        tuple(array[list(order[first:last])] for array in (losses, logits, labels))
+        for first, last in zip([0, *cuts], [*cuts, len(labels)])
+    ]
+
+
+@settings(deadline=None)
+@given(partitions())
+def test_no_order_and_no_partition_changes_the_sums(case):
+    """Exactly: in batches, and as the sums of ranks, which are added before."""
+    whole, parts = case
+    one, several, ranks = (KineticsMetrics(8) for _ in range(3))
+    one.update(*whole)
+    for part in parts:
+        several.update(*part)
+    ranks.add(sum(ranks.counts(*part) for part in parts))
+    assert one.totals().tolist() == several.totals().tolist() == ranks.totals().tolist()
+    assert one.scores() == several.scores() == ranks.scores()
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1000, width=32), min_size=1, max_size=50), st.randoms(use_true_random=False))
+def test_sums_of_losses_are_exact_in_steps(losses, random):
+    """Each is off by half a step at most; the sum adds nothing to that."""
+    metrics, shuffled = KineticsMetrics(2), random.sample(losses, len(losses))
+    for loss in shuffled:
+        metrics.update(np.array([loss], np.float32), np.eye(2)[:1], np.array([0]))
+    total = metrics.totals()[0]
+    assert total == math.fsum(round(loss / STEP) * STEP for loss in losses)
+    assert abs(total - math.fsum(losses)) <= len(losses) * STEP / 2
+
+
+@settings(deadline=None)
+@given(batches(), st.sampled_from([math.nan, math.inf, 3.0]))
+def test_a_sample_without_a_label_does_not_count(batch, loss):
+    """Whatever its loss and its logits are."""
+    logits, labels, losses = batch
+    metrics = KineticsMetrics(8)
+    expected = metrics.counts(losses, logits, labels)
+    more = (np.append(losses, np.float32(loss)), np.append(logits, np.full_like(logits[:1], loss), axis=0))
+    assert metrics.counts(*more, np.append(labels, -1)).tolist() == expected.tolist()
+    assert metrics.totals().tolist() == [0] * 4  # counting is not adding
+
+
+def test_a_batch_without_labels_scores_nothing():
+    metrics = KineticsMetrics(3)
+    assert metrics.update(np.ones(2), np.eye(3)[:2], np.full(2, -1)) == Scores(0.0, 0.0, 0.0, 0)
+    assert metrics.update(np.ones(0), np.zeros((0, 3)), np.zeros(0, np.int64)) == Scores(0.0, 0.0, 0.0, 0)
+    assert metrics.scores() == Scores(0.0, 0.0, 0.0, 0)
+
+
+def test_totals_are_what_a_training_goes_on_with():
+    """Through JSON, and the caller's own."""
+    metrics, resumed = KineticsMetrics(3), KineticsMetrics(3)
+    metrics.update(np.array([0.1, 0.7], np.float32), np.eye(3)[:2], np.array([0, 2]))
+    resumed.add(np.asarray(json.loads(json.dumps(metrics.totals().tolist()))))
+    assert resumed.scores() == metrics.scores()
+    metrics.totals()[:] = 7
+    assert resumed.scores() == metrics.scores() and metrics.totals()[1:].tolist() == [1, 2, 2]
+    metrics.update(np.ones(1), np.eye(3)[:1], np.array([0]))
+    assert metrics.totals()[3] == 3 and resumed.totals()[3] == 2
 
 
 def test_a_small_last_batch_does_not_count_double():

@@ -123,6 +123,14 @@ def test_a_flag_sets_its_key_and_an_unset_one_changes_nothing(flags):
     assert (loaded.MODEL, loaded.TEST, loaded.INFER) == (file.MODEL, file.TEST, file.INFER)
 
 
+def test_new_flags_defaults():
+    """Without them, a training is v1.5's."""
+    args = train_arguments()
+    assert (args.save_interval_iters, args.allow_changes, args.data) == (0, False, None)
+    args = train_arguments("--save_interval_iters=5", "--allow_changes=True", "--data=", "--resume=auto")
+    assert (args.save_interval_iters, args.allow_changes, args.data, args.resume) == (5, True, None, "auto")
+
+
 def test_v15s_defaults():
     args = train_arguments()
     assert (args.model_name, args.save_dir, args.valid_interval, args.log_interval) == ("TSM", "checkpoints", 1, 10)
@@ -149,7 +157,7 @@ def test_the_sections_in_use_are_logged_and_what_is_ignored(log, tmp_path):
     path = tmp_path / "my.txt"
     path.write_text("[TRAIN]\nnum_gpus = 8\nepoch = 33\n[TEST]\nbatch_size = 77\n")
     train.load_config(train_arguments(f"--config={path}"))
-    assert log.messages[0] == f"{path}: TRAIN.num_gpus has no effect: CUDA_VISIBLE_DEVICES says which GPU is used"
+    assert log.messages[0] == f"{path}: TRAIN.num_gpus has no effect: CUDA_VISIBLE_DEVICES says which GPUs are used"
     assert [line.split(": ")[0] for line in log.messages[1:]] == ["MODEL", "TRAIN", "VALID"]
     assert " epoch=33 " in log.messages[2]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from configs.schema import Config
@@ -486,6 +486,49 @@ def test_any_value_of_set_is_a_literal_or_the_text(value):
 )
 def test_a_deeply_nested_value_is_text(value):
     assert config.parse_override(f"A.b={value}") == ("A", "b", value)
+
+
+# --- written out again
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=sections())
+def test_what_is_written_loads_as_an_equal_config(tmp_path_factory, values):
+    assume("\\x85" not in repr(values))  # of all characters, PyYAML turns this one alone into a space
+    folder = tmp_path_factory.mktemp("config")
+    before = config.load(str(empty_file(folder)), Config, values)
+    config.write(folder / "config.yaml", before, "why it is there")
+    assert config.load(str(folder / "config.yaml"), Config) == before
+    assert (folder / "config.yaml").read_text(encoding="utf-8").startswith("# why it is there\nMODEL:\n")
+
+
+def empty_file(folder: Path) -> Path:
+    path = folder / "empty.txt"
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.[ty]*")), ids=lambda path: path.name)
+def test_our_configs_are_written_whole(tmp_path, path):
+    """Every key that is set, so that later defaults change nothing."""
+    before = config.load(str(path), Config)
+    config.write(tmp_path / "config.yaml", before, "")
+    assert config.load(str(tmp_path / "config.yaml"), Config) == before
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    for section, keys in dataclasses.asdict(before).items():
+        assert set(written[section]) == {key for key, value in keys.items() if value is not None}
+
+
+def test_a_written_config_can_be_read_by_people(tmp_path):
+    values = {"MODEL": {"class_names": "dir/grün 漢.txt"}, "TRAIN": {"decay_epochs": [], "learning_rate": 1e-5}}
+    config.write(tmp_path / "config.yaml", config.load(str(empty_file(tmp_path)), Config, values), "x")
+    text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
+    assert "class_names: dir/grün 漢.txt" in text and "decay_epochs: []" in text and "learning_rate: 1.0e-05" in text
+
+
+def test_a_config_that_cannot_be_written_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="cannot write"):
+        config.write(empty_file(tmp_path) / "config.yaml", Config(), "")
 
 
 def test_describe(load):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from visualdl import LogReader
 
+from configs.schema import Config
+from utils.config import load
 from utils.fluid_vars import VariableStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,14 +81,37 @@ def test_train_says_what_it_does(trained):
 
 def test_train_leaves_checkpoints_and_curves(trained):
     folder = trained[0]
-    assert sorted(path.name for path in folder.iterdir()) == ["TSM_best", "TSM_epoch0", "TSM_epoch1", "visualdl"]
+    ours = [".lock", "TSM_best", "TSM_epoch0", "TSM_epoch1", "config.yaml", "curves.jsonl", "train.log", "visualdl"]
+    assert sorted(path.name for path in folder.iterdir()) == ours
     names = VariableStore(folder / "TSM_epoch1").names()
     assert {"conv1_weights", "fc_0.w_0", "fc_0.b_0_velocity_0", "@LR_DECAY_COUNTER@", "checkpoint.json"} <= names
+    curves = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
     reader = LogReader(file_path=str(next((folder / "visualdl").glob("vdlrecords.*.log"))))
     for phase, steps in (("train", [0, 1, 2, 3, 4, 5]), ("valid", [3, 6])):
         tags = ["loss", "top1", "top5", "reader_ms", "compute_ms"] + ["learning_rate"] * (phase == "train")
         for tag in tags:
             assert [point.id for point in reader.get_data("scalar", f"{phase}/{tag}")] == steps, (phase, tag)
+        assert [point["step"] for point in curves if point.get("phase") == phase] == steps
+
+
+def test_a_checkpoint_tells_what_it_was_trained_with(trained, config, moving_shapes):
+    info = json.loads((trained[0] / "TSM_epoch0/checkpoint.json").read_text())
+    assert info["model"] == "TSM" and info["classes"] == ["down", "left", "right", "up"] and info["loss_scale"] == {}
+    assert info["MODEL"]["base_width"] == 8 and info["TRAIN"]["learning_rate"] == 0.02
+    assert (info["epoch"], info["iteration"], info["global_step"]) == (1, 0, 3) and len(info["list"]) == 16
+    settings = load(str(trained[0] / "config.yaml"), Config)
+    assert json.loads(json.dumps(dataclasses.asdict(settings.TRAIN))) == info["TRAIN"]
+    assert settings.TRAIN.pretrain == "none" and settings.TRAIN.enable_ce  # the flags, too
+    assert settings.VALID == load(str(config), Config).VALID
+
+
+def test_the_log_is_in_a_file_with_the_date(trained):
+    """From its first line on; `kpis` lines are no log."""
+    lines = (trained[0] / "train.log").read_text().splitlines()
+    assert all(re.match(r"\[(INFO|WARNING): \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\]: ", line) for line in lines)
+    said = [line.partition("]: ")[2] for line in trained[1].splitlines() if line.startswith("[")]
+    assert [line.partition("]: ")[2] for line in lines] == said
+    assert said[0].startswith("--no_use_pyreader has no effect") and len(said) > 20
 
 
 def test_resumed_training_equals_one_in_a_piece(trained, config, run_cli, tmp_path):
@@ -94,7 +120,7 @@ def test_resumed_training_equals_one_in_a_piece(trained, config, run_cli, tmp_pa
         "--valid_interval=0",
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "62 momenta, from epoch 1, step 3" in result.stdout
+    assert "62 momenta, from epoch 1, iter 0, step 3" in result.stdout
     resumed, whole = VariableStore(tmp_path / "TSM_epoch1"), VariableStore(trained[0] / "TSM_epoch1")
     assert resumed.names() == whole.names()
     assert [name for name in whole.names() - {"checkpoint.json"} if resumed.raw(name) != whole.raw(name)] == []
@@ -109,18 +135,24 @@ def test_resuming_a_v15_folder_goes_on_at_its_learning_rate(trained, config, run
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "--pretrain is not looked at" in result.stdout
-    assert "62 momenta, from epoch 0, step 3" in result.stdout
+    assert "62 momenta, from epoch 0, iter 0, step 3" in result.stdout
     assert json.loads((tmp_path / "out/TSM_epoch0/checkpoint.json").read_text())["global_step"] == 6
 
 
 def test_sigterm_ends_a_training_in_order(config, tmp_path):
     command = [sys.executable, "train.py", f"--config={config}", f"--save_dir={tmp_path}", "--pretrain=none"]
     with subprocess.Popen([*command, "--epoch=1000"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as training:
+        sent, output = False, []
         for line in training.stdout:
-            if "iter 0" in line:  # Paddle is loaded, and the readers are at work
+            output.append(line)
+            if "iter 0" in line and not sent:  # Paddle is loaded, and the readers are at work
                 training.send_signal(signal.SIGTERM)
+                sent = True
         assert training.wait(60) == 143
-    assert not list(tmp_path.glob(".*"))
+    assert [path.name for path in tmp_path.glob(".*")] == [".lock"]
+    place = re.search(r"stopped in epoch \d+, before iter \d+: (.*) is where --resume=", output[-1]).group(1)
+    assert VariableStore(place).info()["global_step"] > 0
+    assert (tmp_path / "train.log").read_text().splitlines()[-1].endswith(output[-1].partition("]: ")[2].rstrip())
 
 
 def test_test_counts_every_video(trained, config, run_cli):
@@ -195,7 +227,10 @@ def test_script_works_from_any_folder(trained, config, moving_shapes, tmp_path):
         (["infer.py", "--filelist={data}/infer.list", "--weights=nowhere"], "no weights at nowhere"),
         (["infer.py", "--filelist={data}/infer.list"], "without a network"),
         (["infer.py", "--config={config}", "--weights={trained}"], "holds no weights of this TSM"),
-        (["test.py", "--config={config}", "--weights={trained}/TSM_best", "--set", "MODEL.num_classes=5"], "fc_0.w_0"),
+        (
+            ["test.py", "--config={config}", "--weights={trained}/TSM_best", "--set", "MODEL.num_classes=5"],
+            "MODEL.num_classes = 4",
+        ),
         (["train.py", "--config={config}", "--resume={trained}/TSM_epoch1"], "has had its 2 epochs"),
         (["train.py", "--config={config}"], "no weights are published for this network"),
     ],

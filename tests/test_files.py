@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from utils import files
 from utils.errors import InputError
 from utils.files import atomic_file, atomic_folder, make_folder, read_to_end
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def names(folder: Path) -> list[str]:
@@ -29,6 +36,9 @@ def blocked(tmp_path) -> Path:
 
 class Stop(Exception):
     pass
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 and /proc are Linux's")
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "grün\n"), ("wb", b"\x00\xff")])
@@ -78,6 +88,27 @@ def test_a_file_replaces_the_old_one(tmp_path):
     assert names(tmp_path) == ["result"]
 
 
+@linux
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    path, seen = tmp_path / "result", []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        seen.append(("fsync", os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def note_replace(source, target):
+        seen.append(("replace", str(source), target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    with atomic_file(path) as file:
+        file.write("all")
+    (_, temporary, size), renamed = seen
+    assert size == 3 and renamed == ("replace", temporary, path) and path.read_text() == "all"
+
+
 def test_a_full_disk_leaves_no_file(tmp_path):
     with (
         pytest.raises(InputError, match="cannot write .*result: No space left on device"),
@@ -124,7 +155,11 @@ def test_a_folder_stays_as_it_was_if_the_block_fails(tmp_path, old, error):
         assert names(path) == ["old"]
 
 
-def test_a_folder_replaces_the_old_one_whole(tmp_path):
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_replaces_the_old_one_whole(tmp_path, monkeypatch, exchange):
+    """Also where the system cannot exchange two folders."""
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     path = tmp_path / "epoch0"
     path.mkdir()
     (path / "old").write_text("old")
@@ -137,6 +172,7 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_name(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     path = tmp_path / "epoch0"
     path.mkdir()
     (path / "old").write_text("old")
@@ -153,6 +189,177 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_name(tmp_path,
         (target / "new").write_text("new")
     assert names(tmp_path) == ["epoch0"]
     assert names(path) == ["old"]
+
+
+@linux
+def test_there_is_always_a_whole_folder(tmp_path, monkeypatch):
+    """The old one and the new one change places in one step: there is no moment without, at which a kill would fall."""
+    path, seen = tmp_path / "epoch0", []
+    exchange = files._exchange
+
+    def look(one, other):
+        before = names(path)
+        done = exchange(one, other)
+        seen.append((before, names(path), names(one), done))
+        return done
+
+    def no_rename(*_):
+        pytest.fail("an old folder must not step aside")
+
+    monkeypatch.setattr(files, "_exchange", look)
+    with atomic_folder(path) as target:
+        (target / "a").touch()
+    assert seen == []
+    monkeypatch.setattr(Path, "rename", no_rename)
+    with atomic_folder(path) as target:
+        (target / "b").touch()
+    assert seen == [(["a"], ["b"], ["a"], True)]
+    assert names(tmp_path) == ["epoch0"] and names(path) == ["b"]
+
+
+@linux
+def test_an_exchange(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert files._exchange(tmp_path / "one", tmp_path / "other")
+    assert (names(tmp_path / "one"), names(tmp_path / "other")) == (["other"], ["one"])
+    assert not files._exchange(tmp_path / "one", tmp_path / "missing")
+    assert names(tmp_path) == ["one", "other"]
+
+
+@pytest.mark.parametrize("library", [OSError("no library"), SimpleNamespace()])
+def test_a_system_without_the_exchange(tmp_path, monkeypatch, library):
+    """Windows, macOS, an old libc."""
+
+    def load(*_, **__):
+        if isinstance(library, OSError):
+            raise library
+        return library
+
+    monkeypatch.setattr(files.ctypes, "CDLL", load)
+    assert not files._exchange(tmp_path, tmp_path)
+
+
+def test_remove_folder(tmp_path, blocked):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "weights").write_text("w")
+    files.remove_folder(tmp_path / "a")
+    assert names(tmp_path) == ["file"]
+    for path in (tmp_path / "a", blocked):
+        with pytest.raises(InputError, match=f"cannot remove {path}: "):
+            files.remove_folder(path)
+    assert not list(tmp_path.glob("a"))
+
+
+def test_a_removal_that_is_killed_leaves_no_half_folder(tmp_path, monkeypatch):
+    """Only a leftover, which the next start sweeps up."""
+    path = tmp_path / "TSM_epoch0"
+    path.mkdir()
+    (path / "weights").write_text("w")
+    remove = shutil.rmtree
+
+    def killed(*_, **__):
+        raise Stop
+
+    monkeypatch.setattr(files.shutil, "rmtree", killed)
+    with pytest.raises(Stop):
+        files.remove_folder(path)
+    (leftover,) = names(tmp_path)
+    assert leftover.startswith(".TSM_epoch0.") and leftover.endswith(".tmp")
+    monkeypatch.setattr(files.shutil, "rmtree", remove)
+    files.remove_leftovers(tmp_path, "TSM_*")
+    assert names(tmp_path) == []
+
+
+def test_leftovers_are_ours_alone(tmp_path):
+    """Of these names, hidden, with eight characters and .tmp or .old; folders with all that is in them."""
+    others = [".TSN_epoch0.abcd1234.tmp", ".TSM_epoch0", ".TSM.txt", "TSM_epoch0.tmp", "TSM.old", ".lock", "TSM_best"]
+    others += [".TSM_epoch0.abc.tmp", ".TSM_best.abcd1234.txt", ".TSM_best.tmp", ".curves.jsonl.old", ".x.abcd1234.tmp"]
+    others += ["TSM_epoch1.abcd1234.tmp", ".TSM.abcd1234.tmp", ".curves.jsonl.bak.abcd1234.tmp"]
+    for name in [".TSM_best.abcd_234.tmp", ".TSM_epoch3.q_8xyz01.old", *others]:
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "weights").touch()
+    (tmp_path / ".curves.jsonl.abcd1234.tmp").touch()
+    files.remove_leftovers(tmp_path)
+    assert len(names(tmp_path)) == len(others) + 3
+    files.remove_leftovers(tmp_path, "TSM_*", "curves.jsonl")
+    assert names(tmp_path) == sorted(others)
+    assert all((tmp_path / name / "deep" / "weights").exists() for name in others)
+    files.remove_leftovers(tmp_path / "missing", "*")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_killed_process_leaves_what_is_swept_up(tmp_path, whole):
+    """In the middle of writing a new folder, beside an old one or none."""
+    path = tmp_path / "TSM_best"
+    if whole:
+        with atomic_folder(path) as target:
+            (target / "old").touch()
+    script = "import os, sys; from utils.files import atomic_folder\n"
+    script += "with atomic_folder(sys.argv[1]) as target: (target / 'half').touch(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=False)
+    assert len([name for name in names(tmp_path) if name.endswith(".tmp")]) == 1
+    files.remove_leftovers(tmp_path, "TSM_*")
+    assert names(tmp_path) == (["TSM_best"] if whole else [])
+    assert not whole or names(path) == ["old"]
+
+
+@pytest.mark.parametrize("renames, left", [(1, "old"), (2, "new")])
+def test_a_kill_while_the_old_folder_is_aside(tmp_path, renames, left):
+    """Between the two renames of a system without an exchange, the old one is what comes back; after them it goes."""
+    path = tmp_path / "TSM_best"
+    with atomic_folder(path) as target:
+        (target / "old").touch()
+    script = f"""
+import os, sys
+from pathlib import Path
+from utils import files
+files._exchange = lambda *_: False
+rename, left = Path.rename, {renames}
+def then_killed(source, target):
+    global left
+    rename(source, target)
+    left -= 1
+    left or os.kill(os.getpid(), 9)
+Path.rename = then_killed
+with files.atomic_folder(sys.argv[1]) as target:
+    (target / "new").touch()
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=False)
+    assert done.returncode == -9 and path.exists() is (renames == 2)
+    assert [name for name in names(tmp_path) if name.endswith(".old")]
+    files.remove_leftovers(tmp_path, "TSN_*", "TSM_best.x")
+    assert path.exists() is (renames == 2)
+    files.remove_leftovers(tmp_path, "TSM_*")
+    assert names(tmp_path) == ["TSM_best"] and names(path) == [left]
+
+
+def test_a_folder_is_locked_for_one_alone(tmp_path):
+    """While the block runs, and after it for the next."""
+    for _ in range(2):
+        with files.lock_folder(tmp_path, "give another one"):
+            with pytest.raises(InputError) as caught, files.lock_folder(tmp_path, "give another one"):
+                pytest.fail("the block must not run")
+            assert str(caught.value) == f"{tmp_path} is in use: give another one"
+    with pytest.raises(Stop), files.lock_folder(tmp_path, ""):
+        raise Stop
+    with files.lock_folder(str(tmp_path), ""), files.lock_folder(tmp_path / "..", ""):
+        pass
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    """Also with one that was killed."""
+    script = "import sys, time; from utils.files import lock_folder\n"
+    script += "with lock_folder(sys.argv[1], ''): print('locked', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(InputError, match="is in use"), files.lock_folder(tmp_path, ""):
+            pytest.fail("the block must not run")
+        other.kill()
+    with files.lock_folder(tmp_path, ""):
+        pass
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, blocked):

@@ -16,7 +16,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from utils.errors import InputError
-from utils.fluid_vars import VariableStore, decode, encode, write_folder
+from utils.fluid_vars import VariableStore, decode, encode, format_info, write_folder
 
 SHAPES = st.lists(st.integers(0, 5), max_size=5).map(tuple) | st.sampled_from([(128,), (3, 300), (20_000,), (1,) * 9])
 
@@ -372,5 +372,14 @@ def test_a_pickle_is_not_run(tmp_path, as_archive):
 
 
 def test_info_is_json_that_people_can_read(folder):
-    text = (folder / "checkpoint.json").read_text()
+    text = (folder / "checkpoint.json").read_text(encoding="utf-8")
     assert json.loads(text) == INFO and text.endswith("}\n") and text.count("\n") > len(INFO)
+    assert text == format_info(INFO)
+
+
+def test_info_is_plain_ascii(tmp_path):
+    """So that a path that is no UTF-8 can be written, too."""
+    info = {"filelist": "caf\udcff.list", "classes": ["grün 漢 😀"]}
+    assert format_info(info).isascii() and json.loads(format_info(info)) == info
+    write_folder(tmp_path, {}, info)
+    assert VariableStore(tmp_path).info() == info

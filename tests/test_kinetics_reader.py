@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -21,6 +22,7 @@ from datareader.sampling import segment_indices
 from datareader.transforms import EvalTransform, Size
 from datareader.workers import WorkerPool
 from utils.errors import InputError
+from utils.runtime import Launch
 
 VIDEOS = 7
 MODES = ["train", "valid", "test", "infer"]
@@ -54,6 +56,11 @@ def ids(batches: list[Batch]) -> list[str]:
     return [name for batch in batches for name in batch.ids]
 
 
+def videos(batches: list[Batch]) -> list[str]:
+    """Without the black clips that stand for batches of which nothing could be read."""
+    return [name for name in ids(batches) if name]
+
+
 def clips(batches: list[Batch]) -> np.ndarray:
     return np.concatenate([batch.clips for batch in batches])
 
@@ -69,6 +76,7 @@ def same(ours: list[Batch], theirs: list[Batch]) -> bool:
         ids(ours) == ids(theirs)
         and np.array_equal(clips(ours), clips(theirs))
         and [batch.labels.tolist() for batch in ours] == [batch.labels.tolist() for batch in theirs]
+        and [batch.places for batch in ours] == [batch.places for batch in theirs]
     )
 
 
@@ -84,7 +92,7 @@ def mixed_list(folder: Path, tmp_path: Path, files: str) -> str:
 @pytest.mark.parametrize("mode", ["valid", "test", "infer"])
 def test_batches_follow_the_list_and_the_last_one_is_partial(folder, mode):
     batches = read(mode, folder / "all.list", batch_size=3)
-    assert [len(batch.ids) for batch in batches] == [3, 3, 1]
+    assert [len(batch.ids) for batch in batches] == [batch.places for batch in batches] == [3, 3, 1]
     assert ids(batches) == [f"v{number}.mp4" for number in range(VIDEOS)]
     for batch in batches:
         assert batch.clips.shape == (len(batch.ids), 2, 3, 16, 16) and batch.clips.dtype == np.uint8
@@ -98,6 +106,8 @@ def test_every_video_of_any_list_is_counted(folder, tmp_path, numbers, batch_siz
     with make_reader(mode, filelist, PKL, batch_size=batch_size) as reader:
         batches = list(reader)
         assert len(reader) == len(numbers)
+        assert reader.batches == len(batches) == math.ceil(len(numbers) / batch_size)
+    assert sum(batch.places for batch in batches) == len(numbers)
     assert sorted(ids(batches)) == sorted(f"v{number}" for number in numbers)
     assert [len(batch.ids) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     assert 1 <= len(batches[-1].ids) <= batch_size
@@ -161,7 +171,12 @@ def test_a_line_is_drawn_for_alike_wherever_it_comes_in_the_order(folder, tmp_pa
         tmp_path / "bad.list", [f"{folder / (name if n % 2 else 'bad.mp4')} 0" for n, name in enumerate(names)]
     )
     whole, half = (
-        {name: clip for batch in read(mode, filelist, max_bad_videos=0.9) for name, clip in zip(batch.ids, batch.clips)}
+        {
+            name: clip
+            for batch in read(mode, filelist, max_bad_videos=0.9)
+            for name, clip in zip(batch.ids, batch.clips)
+            if name
+        }
         for filelist in (good, bad)
     )
     assert len(whole) == VIDEOS and len(half) == VIDEOS // 2
@@ -219,6 +234,169 @@ def test_a_reader_can_be_left_in_the_middle_and_begun_again(folder):
     with make_reader("valid", folder / "all.list", num_reader_threads=1) as reader:
         assert next(iter(reader)).ids == ["v0.mp4", "v1.mp4"]
         assert ids(list(reader)) == [f"v{number}.mp4" for number in range(VIDEOS)]
+
+
+# --- from the middle of a pass
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("mode", ["train", "valid"])
+def test_a_pass_can_begin_at_any_batch(folder, tmp_path, mode, workers):
+    """It gives exactly the batches from there; the next pass is whole again. Bad videos do not move them."""
+    filelist = mixed_list(folder, tmp_path, "..x....")
+    keys = {"batch_size": 2, "num_reader_threads": workers, "max_bad_videos": 0.5}
+    with make_reader(mode, filelist, **keys) as reader:
+        whole, next_whole = list(reader), list(reader)
+    with make_reader(mode, filelist, **keys) as reader:
+        for first in range(len(whole) + 1):
+            reader.epoch, reader.first_batch = 0, first
+            rest = list(reader)
+            assert len(rest) == len(whole) - first and (not rest or same(rest, whole[first:]))
+            assert (reader.epoch, reader.first_batch) == (1, 0)
+            if first % 2:
+                assert same(list(reader), next_whole)
+
+
+def test_two_trainings_stopped_at_once_go_on_at_their_own_places(folder):
+    """Twice in a row, the first one left in its middle: nothing of it comes in the second."""
+    with make_reader("train", folder / "all.list", batch_size=2) as reader:
+        whole = list(reader)
+    with make_reader("train", folder / "all.list", batch_size=2, num_reader_threads=2) as reader:
+        for first in (1, 2):
+            reader.epoch, reader.first_batch = 0, first
+            batches = iter(reader)
+            assert same([next(batches)], whole[first : first + 1])
+            batches.close()
+        reader.epoch, reader.first_batch = 0, 3
+        assert same(list(reader), whole[3:])
+
+
+def test_videos_before_the_first_batch_are_not_read(folder, tmp_path):
+    """So going on is as quick as beginning, and their failures are not this pass's."""
+    with make_reader("valid", mixed_list(folder, tmp_path, "xx..."), max_bad_videos=0.5) as reader:
+        reader.first_batch = 1
+        assert [Path(name).stem for name in ids(list(reader))] == ["v2", "v3", "v4"]
+        assert reader.failures == []
+
+
+# --- several ranks
+
+
+def ranks_of(size: int, mode: str, filelist: str | Path, model: dict | None = None, **keys) -> list[list[Batch]]:
+    """A pass of each rank."""
+    config = make_config(mode, str(filelist), model, **keys)
+    passes = []
+    for rank in range(size):
+        with get_reader("TSM", mode, config, Launch(rank, size, rank, size)) as reader:
+            passes.append(list(reader))
+    return passes
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 17), st.integers(2, 7), st.sampled_from([2, 3]), st.integers(0, 3))
+def test_the_ranks_parts_are_together_the_batches_of_one_process(folder, tmp_path, length, batch_size, size, seed):
+    """To the bit, in the same order, each video once; and each rank takes as many steps as the others."""
+    batch_size = max(batch_size, size)
+    filelist = make_list(tmp_path / "some.list", [str(folder / f"v{number % VIDEOS}.pkl") for number in range(length)])
+    alone = read("train", filelist, PKL, batch_size=batch_size, seed=seed)
+    ranks = ranks_of(size, "train", filelist, PKL, batch_size=batch_size, seed=seed)
+    assert {len(batches) for batches in ranks} == {len(alone)} == {math.ceil(length / batch_size)}
+    for whole, *parts in zip(alone, *ranks):
+        assert {part.places for part in parts} == {whole.places} == {len(whole.ids)}
+        assert parts[0].ids != [""]  # the first rank has one if anyone has
+        shares = [math.ceil(len(whole.ids) * rank / size) for rank in range(size + 1)]
+        for part, first, last in zip(parts, shares, shares[1:]):
+            assert part.ids == (whole.ids[first:last] or [""])
+        assert max(len(part.ids) for part in parts) <= math.ceil(batch_size / size)
+        for part in parts:
+            assert part.ids == [""] or "" not in part.ids
+            if part.ids == [""]:
+                assert part.labels.tolist() == [-1] and not part.clips.any() and len(whole.ids) < size
+        parts = [part for part in parts if part.ids != [""]]
+        assert ids(parts) == whole.ids
+        assert np.array_equal(clips(parts), whole.clips)
+        assert np.concatenate([part.labels for part in parts]).tolist() == whole.labels.tolist()
+
+
+@pytest.mark.parametrize("mode", ["valid", "test", "infer"])
+@pytest.mark.parametrize("batch_size", [2, 3, 7])
+def test_where_ranks_need_no_steps_together_each_has_its_videos_alone(folder, mode, batch_size):
+    """No black clips: each video counts once."""
+    passes = ranks_of(2, mode, folder / "all.list", batch_size=batch_size)
+    names = [name for batches in passes for name in ids(batches)]
+    assert sorted(names) == [f"v{number}.mp4" for number in range(VIDEOS)]
+    assert all(batch.labels.tolist() == [int(name[1]) % 4 for name in batch.ids] for one in passes for batch in one)
+
+
+def test_a_rank_goes_on_in_the_middle_as_the_others_do(folder):
+    config = make_config("train", str(folder / "all.list"), batch_size=2)
+    for rank, whole in enumerate(ranks_of(2, "train", folder / "all.list", batch_size=2)):
+        with get_reader("TSM", "train", config, Launch(rank, 2)) as reader:
+            reader.first_batch = 1
+            assert same(list(reader), whole[1:])
+
+
+def test_each_rank_knows_its_own_bad_videos(folder, tmp_path):
+    """And takes the steps of the others all the same."""
+    filelist = mixed_list(folder, tmp_path, "x.......")
+    config = make_config("train", filelist, batch_size=2, max_bad_videos=0.5)
+    failures = []
+    for rank in range(2):
+        with get_reader("TSM", "train", config, Launch(rank, 2)) as reader:
+            batches = list(reader)
+            assert len(batches) == reader.batches == 4 and len(reader) == 8
+            failures += [(rank, failure.video.line) for failure in reader.failures]
+            assert sum(batch.ids == [""] for batch in batches) == len(reader.failures)
+    assert [line for _, line in failures] == [1]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_smaller_than_the_ranks_is_refused(folder, mode):
+    config = make_config(mode, str(folder / "all.list"), batch_size=2)
+    with pytest.raises(InputError, match=rf"{mode.upper()}\.batch_size = 2 is that of all 3 processes together"):
+        get_reader("TSM", mode, config, Launch(0, 3))
+
+
+@pytest.mark.parametrize(
+    "threads, cores, local_size, processes", [(12, 8, 2, 4), (12, 8, 8, 1), (12, 2, 8, 1), (3, 8, 2, 3), (0, 8, 2, 0)]
+)
+def test_the_ranks_of_a_machine_share_its_cores(folder, monkeypatch, threads, cores, local_size, processes):
+    asked = []
+
+    class Pool(WorkerPool):
+        def __init__(self, read, workers, **kwargs):
+            asked.append((workers, kwargs["ahead"]))
+            super().__init__(read, workers, **kwargs)
+
+    monkeypatch.setattr(kinetics_reader, "usable_cores", lambda: cores)
+    monkeypatch.setattr(kinetics_reader, "WorkerPool", Pool)
+    config = make_config("test", str(folder / "all.list"), num_reader_threads=threads, batch_size=8)
+    with get_reader("TSM", "test", config, Launch(6, 8, 0, local_size)) as reader:
+        assert ids(list(reader)) == ["v6.mp4"]
+    assert asked == [(processes, min(VIDEOS, 2 + processes))]  # two batches, of each of which one clip is this rank's
+
+
+# --- which list it is
+
+
+def test_the_fingerprint_is_of_names_labels_and_their_order(folder, tmp_path):
+    def fingerprint(*lines: str, mode: str = "train") -> str:
+        with make_reader(mode, make_list(tmp_path / "my.list", lines)) as reader:
+            return reader.fingerprint()
+
+    first = fingerprint("a/x.mp4 0", "a/y.mp4 1")
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert fingerprint("elsewhere/x.mp4 0", "", "/b/y.mp4 1") == first  # the folder has moved
+    others = [
+        fingerprint("a/y.mp4 1", "a/x.mp4 0"),
+        fingerprint("a/x.mp4 0", "a/y.mp4 2"),
+        fingerprint("a/x.mp4 0", "a/z.mp4 1"),
+        fingerprint("a/x.mp4 0"),
+        fingerprint("a/x.mp4 0", "a/y.mp4 1", "a/y.mp4 1"),
+        fingerprint("a/x.mp4", "a/y.mp4", mode="infer"),
+    ]
+    assert len({first, *others}) == 7
+    assert first == fingerprint("a/x.mp4 0", "a/y.mp4 1")
 
 
 # --- what is in a batch
@@ -348,14 +526,15 @@ def test_flip_can_be_switched_off(tmp_path):
 # --- bad videos
 
 
-def test_a_bad_video_is_named_and_its_place_taken_by_the_next(folder, tmp_path):
+def test_a_bad_video_is_named_and_missing_in_its_batch(folder, tmp_path):
     filelist = mixed_list(folder, tmp_path, ".x...")
     with logged() as lines, make_reader("test", filelist, max_bad_videos=0.5) as reader:
         batches = list(reader)
         reader.report_failures()
         reader.check_failures()
-    assert [[Path(name).stem for name in batch.ids] for batch in batches] == [["v0", "v2"], ["v3", "v4"]]
-    assert [batch.labels.tolist() for batch in batches] == [[0, 2], [3, 0]]
+    assert [[Path(name).stem for name in batch.ids] for batch in batches] == [["v0"], ["v2", "v3"], ["v4"]]
+    assert [batch.labels.tolist() for batch in batches] == [[0], [2, 3], [0]]
+    assert [batch.places for batch in batches] == [2, 2, 1]
     assert len(reader) == 5
     ((video, reason),) = reader.failures
     assert video.path == str(folder / "bad.mp4") and video.line == 2 and "no video" in reason
@@ -364,10 +543,49 @@ def test_a_bad_video_is_named_and_its_place_taken_by_the_next(folder, tmp_path):
     assert "1 of 5 videos could not be read" in lines[1]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_of_which_nothing_could_be_read_is_left_out_but_in_training(folder, tmp_path, mode, workers):
+    """There it is one black clip without a label, so that all ranks take as many steps."""
+    keys = {"batch_size": 2, "max_bad_videos": 0.9, "num_reader_threads": workers}
+    with make_reader(mode, mixed_list(folder, tmp_path, "xxxxx."), **keys) as reader:
+        batches = list(reader)
+        assert reader.batches == 3 and len(reader.failures) == 5
+    (good,) = (batch for batch in batches if batch.ids != [""])
+    assert [Path(name).stem for name in good.ids] == ["v5"] and good.labels.tolist() == [1] and good.places == 2
+    black = [batch for batch in batches if batch is not good]
+    assert len(black) == (2 if mode == "train" else 0)
+    for batch in black:
+        assert batch.labels.tolist() == [-1] and batch.places == 2
+        assert batch.clips.shape == (1, 2, 3, 16, 16) and not batch.clips.any()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(".x"), min_size=1, max_size=9).filter(lambda marks: "." in marks), st.integers(1, 5))
+def test_bad_videos_change_neither_the_number_of_batches_nor_whose_place_is_where(folder, tmp_path, marks, batch_size):
+    """A good video is in the batch in which it would be in a list of good ones."""
+    files = [str(folder / ("bad.pkl" if mark == "x" else f"v{n % VIDEOS}.pkl")) for n, mark in enumerate(marks)]
+    filelist = make_list(tmp_path / "bad.list", files)
+    with make_reader("train", filelist, PKL, batch_size=batch_size, max_bad_videos=0.95) as reader:
+        batches, failures = list(reader), reader.failures
+    assert len(failures) == marks.count("x")
+    assert len(batches) == math.ceil(len(marks) / batch_size)
+    good = make_list(tmp_path / "good.list", [str(folder / f"v{n % VIDEOS}.pkl") for n in range(len(marks))])
+    lines = {failure.video.line for failure in failures}
+    with make_reader("train", good, PKL, batch_size=batch_size) as reader:
+        order = np.random.default_rng([0, 0]).permutation(len(marks))
+        for number, (batch, whole) in enumerate(zip(batches, reader)):
+            here = order[number * batch_size : (number + 1) * batch_size]
+            left = [place for place, index in enumerate(here) if index + 1 not in lines]
+            assert whole.ids == [f"v{index % VIDEOS}" for index in here] and batch.places == whole.places == len(here)
+            assert batch.ids == ([whole.ids[place] for place in left] or [""])
+            assert not left or np.array_equal(batch.clips, whole.clips[left])
+
+
 def test_failures_are_of_the_last_pass(folder, tmp_path):
     with make_reader("train", mixed_list(folder, tmp_path, ".x."), max_bad_videos=0.5) as reader:
         for _ in range(2):
-            assert len(ids(list(reader))) == 2
+            assert len(videos(list(reader))) == 2
             assert len(reader.failures) == 1
 
 
@@ -397,7 +615,7 @@ def test_as_many_bad_videos_as_are_allowed_do_not_stop_it(folder, tmp_path, mode
     with pytest.raises(TooManyBadVideos):
         read(mode, filelist, max_bad_videos=0.24)
     with make_reader(mode, filelist, max_bad_videos=0.25) as reader:
-        assert len(ids(list(reader))) == 6
+        assert len(videos(list(reader))) == 6
         reader.check_failures()
 
 
@@ -495,7 +713,7 @@ def test_of_a_damaged_video_the_frames_before_the_damage_are_used(cut_list, tmp_
 @pytest.mark.parametrize("mode", MODES)
 def test_or_nothing_of_it_is(cut_list, mode):
     with make_reader(mode, cut_list, on_damage="skip", max_bad_videos=0.4) as reader:
-        assert sorted(ids(list(reader))) == ["a.mp4", "b.mp4"]
+        assert sorted(videos(list(reader))) == ["a.mp4", "b.mp4"]
     ((video, reason),) = reader.failures
     assert video.path == "cut.mp4" and "cut off" in reason and reader.damaged == []
 

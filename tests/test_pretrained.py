@@ -25,7 +25,8 @@ from utils import download
 from utils.errors import InputError
 from utils.fluid_vars import encode, write_folder
 
-SMALL = {"num_layers": 18, "base_width": 8, "num_classes": 4, "seg_num": 2}
+MADE_FOR = {"num_layers": 18, "base_width": 8, "num_classes": 4}
+SMALL = {**MADE_FOR, "seg_num": 2}
 
 
 @pytest.fixture(params=[TSN, TSM])
@@ -187,6 +188,24 @@ def test_a_checkpoint_of_another_model(tmp_path, log):
 
 
 @pytest.mark.parametrize("info", [{"model": "TSM"}, {"epoch": 1}])
+def test_a_checkpoint_of_ours_must_be_whole(tmp_path, info):
+    """To go on from and to test; to start from, and of v1.5, what is there will do."""
+    network = TSM(**SMALL)
+    weights = other_values(network)
+    del weights["bn4a_branch2b_mean"]
+    path = write(tmp_path / "w", weights, info)
+    said = refused(network, path, config=Model(**MADE_FOR))
+    missing = "1 of 102 names are missing, the first is bn4a_branch2b_mean"
+    assert said == f"{path} is incomplete, or of another depth: {missing}"
+    load_weights(network, path)
+    assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
+    network = TSM(**SMALL)
+    (path / "checkpoint.json").unlink()
+    load_weights(network, path, config=Model(**MADE_FOR))
+    assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
+
+
+@pytest.mark.parametrize("info", [{"model": "TSM"}, {"epoch": 1}])
 def test_a_checkpoint_of_the_same_model_or_of_nobody_knows_which(tmp_path, info):
     network = TSM(**SMALL)
     weights = other_values(network)
@@ -199,12 +218,28 @@ def test_a_checkpoint_of_the_same_model_or_of_nobody_knows_which(tmp_path, info)
     [
         ({"shift": "uni"}, "MODEL.shift = uni, and the config says bi"),
         ({"image_mean": [0, 0, 0]}, "MODEL.image_mean = [0, 0, 0], and the config says (0.485, 0.456, 0.406)"),
+        ({"image_std": [1, 1, 1]}, "MODEL.image_std = [1, 1, 1], and the config says (0.229, 0.224, 0.225)"),
+        ({"num_classes": 5}, "MODEL.num_classes = 5, and the config says 4"),
+        ({"num_layers": 34}, "MODEL.num_layers = 34, and the config says 18"),
+        ({"base_width": 16}, "MODEL.base_width = 16, and the config says 8"),
+        ({"seglen": 5}, "MODEL.seglen = 5, and the config says 1"),
     ],
 )
 def test_a_checkpoint_that_saw_something_else(tmp_path, trained, said):
     network = TSM(**SMALL)
-    path = write(tmp_path / "w", other_values(network), {"model": "TSM", "MODEL": trained})
-    assert refused(network, path, config=Model()) == f"{path} was trained with {said}"
+    path = write(tmp_path / "w", other_values(network), {"model": "TSM", "MODEL": {**MADE_FOR, **trained}})
+    hint = "The config.yaml beside a checkpoint is the one it was trained with."
+    assert refused(network, path, config=Model(**MADE_FOR)) == f"{path} was trained with {said}. {hint}"
+    load_weights(network, path)  # to start from, it is as good as any that fits
+
+
+def test_a_checkpoint_that_saw_the_same(tmp_path):
+    """What a checkpoint tells beside, and what it does not tell, is no difference."""
+    network = TSM(**SMALL)
+    told = {"seg_num": 99, "class_names": "other.txt", "image_mean": [0.485, 0.456, 0.406], "num_layers": 18}
+    weights = other_values(network)
+    load_weights(network, write(tmp_path / "w", weights, {"model": "TSM", "MODEL": told}), config=Model(**MADE_FOR))
+    assert equal(values_of(network), weights)
 
 
 def test_the_folder_above(tmp_path):

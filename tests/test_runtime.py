@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils import runtime
+from utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 FRACTION, ALLOCATOR = "FLAGS_fraction_of_gpu_memory_to_use", "FLAGS_allocator_strategy"
@@ -161,6 +163,110 @@ def test_usable_cores_where_there_is_no_affinity(monkeypatch, tmp_path):
     assert runtime.usable_cores() == 3
     monkeypatch.setattr(runtime.os, "cpu_count", lambda: None)
     assert runtime.usable_cores() == 1
+
+
+# Several processes
+
+LAUNCH = ("PADDLE_TRAINER_ID", "PADDLE_TRAINERS_NUM", "PADDLE_RANK_IN_NODE", "PADDLE_LOCAL_SIZE")
+
+
+def launched(monkeypatch, *values: str | None) -> runtime.Launch:
+    """What is read from the launcher's variables."""
+    for name, value in zip(LAUNCH, values):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    return runtime.Launch.of_environment()
+
+
+@pytest.mark.parametrize("values", [(None,) * 4, ("",) * 4, ("0", "1", "0", "1"), ("0", None, None, None)])
+def test_without_a_launcher_a_process_is_alone(monkeypatch, values):
+    assert launched(monkeypatch, *values) == runtime.ALONE == runtime.Launch(0, 1, 0, 1)
+
+
+def test_the_launcher_says_who_this_is(monkeypatch):
+    assert launched(monkeypatch, "5", "8", "1", "4") == runtime.Launch(rank=5, size=8, local_rank=1, local_size=4)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("8", "8", "0", "8"),
+        ("-1", "8", "0", "8"),
+        ("1", None, None, None),
+        ("0", "0", "0", "1"),
+        ("0", "-2", "0", "1"),
+        ("x", "8", "0", "8"),
+        ("0", "two", "0", "2"),
+        ("0", "2", "", "0"),
+        ("0", "2", "0", "-1"),
+        ("0.5", "2", "0", "2"),
+    ],
+)
+def test_a_launchers_environment_that_makes_no_sense(monkeypatch, values):
+    with pytest.raises(InputError, match="^the launcher's environment makes no sense: ") as caught:
+        launched(monkeypatch, *values)
+    assert all(f"{name}={value}" in str(caught.value) for name, value in zip(LAUNCH, values))
+
+
+@pytest.mark.parametrize(
+    "size, local_size, before, threads",
+    [
+        (None, None, None, "6"),
+        (None, None, "1", "1"),
+        (None, None, "3", "3"),
+        ("2", "2", "1", "3"),
+        ("2", "2", None, "3"),
+        ("8", "4", "1", "1"),
+        ("16", "8", "1", "1"),
+        ("2", "2", "4", "4"),
+    ],
+)
+def test_the_processes_of_a_machine_share_its_cores(monkeypatch, size, local_size, before, threads):
+    """The launcher sets OMP_NUM_THREADS=1 where nothing is set; a person's own number stays."""
+    launched(monkeypatch, "0" if size else None, size, None, local_size)
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", before or "")
+
+    class Started(Exception):
+        pass
+
+    def started(*_):
+        raise Started
+
+    monkeypatch.setattr(runtime, "_import_paddle", started)
+    with pytest.raises(Started):
+        runtime.start_paddle(False)
+    assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+@pytest.mark.parametrize(
+    "size, gpus, said",
+    [(None, 1, "GPU X"), (None, 4, "GPU X (the first of 4)"), ("4", 4, "GPU X (rank 2 of 4)")]
+    + [("4", 1, "GPU X (rank 2 of 4)")],
+)
+def test_which_gpu_it_is(monkeypatch, size, gpus, said):
+    launched(monkeypatch, "2" if size else None, size, None, size)
+    paddle = SimpleNamespace(device=SimpleNamespace(cuda=SimpleNamespace(get_device_name=lambda: "X")))
+    assert runtime._describe_device(paddle, None, True, gpus) == said
+
+
+# Memory
+
+
+def test_memory_on_a_cpu():
+    assert runtime.gpu_memory() == ""
+    assert re.fullmatch(r"main \d+\.\d GB", runtime.peak_memory())
+
+
+def test_memory_on_a_gpu(monkeypatch):
+    cuda = SimpleNamespace(max_memory_allocated=lambda: 1.26e9, max_memory_reserved=lambda: 2e9)
+    paddle = SimpleNamespace(get_device=lambda: "gpu:0", device=SimpleNamespace(cuda=cuda))
+    monkeypatch.setitem(sys.modules, "paddle", paddle)
+    assert runtime.gpu_memory() == ", 1.3 GB of GPU memory"
+    assert re.fullmatch(r"GPU 1\.3 GB \(2\.0 reserved\), main \d+\.\d GB", runtime.peak_memory())
+    monkeypatch.setattr(runtime, "resource", None)  # Windows
+    assert runtime.peak_memory() == "GPU 1.3 GB (2.0 reserved)"
 
 
 # No GPU

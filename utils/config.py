@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from utils.errors import InputError
+from utils.files import atomic_file
 from utils.registry import did_you_mean
 
 Schema = TypeVar("Schema")
@@ -89,6 +90,23 @@ def describe(config: Any, sections: list[str]) -> list[str]:
         pairs = dataclasses.asdict(getattr(config, section)).items()
         lines.append(f"{section}: " + " ".join(f"{name}={value!r}" for name, value in pairs if value is not None))
     return lines
+
+
+def write(path: Path, config: Any, comment: str) -> None:
+    """Writes a config as YAML, every key that is set, so that `load` gives the same again. Raises InputError."""
+    import yaml
+
+    sections = {
+        name: {
+            item: list(value) if isinstance(value, tuple) else value
+            for item, value in keys.items()
+            if value is not None
+        }
+        for name, keys in dataclasses.asdict(config).items()
+    }
+    with atomic_file(path) as file:
+        file.write(f"# {comment}\n")
+        yaml.safe_dump(sections, file, sort_keys=False, allow_unicode=True)
 
 
 def _read(path: str) -> Values:

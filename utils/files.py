@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import tarfile
@@ -28,6 +29,7 @@ def atomic_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(descriptor, mode, encoding=encoding) as file:
             yield file
+        _write_through(temporary)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are private; a result is an ordinary file
         os.replace(temporary, path)
     except OSError as error:
@@ -51,7 +53,11 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        if path.is_dir():
+        for file in temporary.iterdir():
+            _write_through(file)
+        if not path.is_dir():
+            temporary.rename(path)
+        elif not _exchange(temporary, path):
             # A folder cannot be renamed onto a full one: the old one steps aside first.
             aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
             path.rename(aside / path.name)
@@ -63,13 +69,37 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
                     aside.rmdir()
                 raise
             shutil.rmtree(aside, ignore_errors=True)
-        else:
-            temporary.rename(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: str | os.PathLike) -> None:
+    """Removes a folder: it is whole under its name, or no longer there. Raises InputError."""
+    path = Path(path)
+    try:
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        path.rename(aside / path.name)
+    except OSError as error:
+        raise InputError(f"cannot remove {path}: {error.strerror or error}") from error
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike, *names: str) -> None:
+    """Tidies up what the functions above left in a folder when their process was killed.
+
+    Args:
+        names: patterns (of glob) of the files and folders that were being written or removed.
+    """
+    for name in names:
+        for path in sorted(Path(folder).glob(f".{name}.????????.*")):
+            whole = path / path.name[1:].rsplit(".", 2)[0]  # stepped aside for one that was to take its name
+            if path.suffix == ".old" and whole.is_dir() and not (Path(folder) / whole.name).exists():
+                whole.rename(Path(folder) / whole.name)
+            if path.suffix in (".tmp", ".old"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def make_folder(path: str | os.PathLike) -> Path:
@@ -87,6 +117,21 @@ def make_folder(path: str | os.PathLike) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def lock_folder(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
+    """While the block runs, no other process gets past here for the same folder; the lock ends with the process.
+
+    Raises InputError, which says `otherwise`, if another process has it.
+    """
+    from filelock import FileLock, Timeout  # here, so that a Python without it gets as far as saying so
+
+    try:
+        with FileLock(Path(path) / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{path} is in use: {otherwise}") from None
+
+
 def read_to_end(archive: tarfile.TarFile) -> None:
     """Reads what follows the last member of an open archive.
 
@@ -95,6 +140,25 @@ def read_to_end(archive: tarfile.TarFile) -> None:
     """
     while archive.fileobj.read(1 << 20):
         pass
+
+
+def _write_through(file: str | os.PathLike) -> None:
+    """The file's content is on the disk, also if the power fails."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Lets two folders swap their names in one step; False where the system or its file system cannot (Linux can)."""
+    here, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: renameat2(2)
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return rename(here, os.fsencode(one), here, os.fsencode(other), flag) == 0
 
 
 def _umask() -> int:

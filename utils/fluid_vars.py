@@ -73,7 +73,12 @@ def write_folder(folder: Path, variables: Mapping[str, np.ndarray], info: Mappin
     for name, array in variables.items():
         (folder / name).write_bytes(encode(array))
     if info is not None:
-        (folder / INFO_FILE).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+        (folder / INFO_FILE).write_text(format_info(info), encoding="utf-8")
+
+
+def format_info(info: Mapping[str, Any]) -> str:
+    """The text of checkpoint.json. `info` must be JSON."""
+    return json.dumps(info, indent=1) + "\n"
 
 
 class VariableStore:

@@ -2,30 +2,99 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import logging.handlers
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Callable, TypeVar
+
+from utils.errors import InputError
 
 Item = TypeVar("Item")
 
 logger = logging.getLogger("zoo")
 
 
-def set_up_logging() -> None:
+def set_up_logging(*, file_later: bool = False) -> None:
     """Log lines of level INFO and above go to stdout, one at a time, also when it is a pipe.
 
-    What the terminal's encoding cannot show (a path in another script) is escaped.
+    What the terminal's encoding cannot show (a path in another script) is escaped. With `file_later`, the lines are
+    kept for the file that `log_to_file` will name.
     """
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = _PipeHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("[%(levelname)s: %(asctime)s]: %(message)s", "%H:%M:%S"))
     logger.handlers = [handler]
+    if file_later:
+        logger.addHandler(logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1))
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+@contextlib.contextmanager
+def log_to_file(path: str | os.PathLike) -> Iterator[None]:
+    """The log's lines go to the end of a file, too, with the date, while the block runs; also the error that ends it.
+
+    Raises InputError if the file cannot be written.
+    """
+    try:
+        handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    handler.setFormatter(logging.Formatter("[%(levelname)s: %(asctime)s]: %(message)s"))
+    try:
+        for kept in [each for each in logger.handlers if isinstance(each, logging.handlers.MemoryHandler)]:
+            logger.removeHandler(kept)
+            kept.setTarget(handler)
+            kept.close()  # writes its lines
+        logger.addHandler(handler)
+        yield
+    except SystemExit:  # on purpose, and said
+        raise
+    except BaseException as error:
+        known = isinstance(error, (InputError, KeyboardInterrupt))
+        said = f"ended: {error}" if isinstance(error, InputError) else f"ended by {type(error).__name__} {error}"
+        with contextlib.suppress(InputError):  # the disk may be what is full
+            handler.handle(logger.makeRecord("", logging.ERROR, "", 0, said, (), None if known else sys.exc_info()))
+        raise
+    finally:
+        logger.removeHandler(handler)
+        with contextlib.suppress(OSError):
+            handler.close()
+
+
+@contextlib.contextmanager
+def heartbeat(what: str, every_s: float = 10) -> Iterator[None]:
+    """Logs `what`, and how long it has taken so far, every `every_s` seconds while the block runs."""
+    done, start = threading.Event(), time.monotonic()
+
+    def beat() -> None:
+        while not done.wait(every_s):
+            logger.info("%s, %d seconds so far", what, time.monotonic() - start)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+class _LogFile(logging.FileHandler):
+    """A full disk ends the run, with the file's name."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {self.baseFilename}: {error.strerror or error}") from error
+        super().handleError(record)
 
 
 class _PipeHandler(logging.StreamHandler):
@@ -88,13 +157,16 @@ def format_seconds(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-def timed(items: Iterable[Item]) -> Iterator[tuple[Item, float]]:
-    """Each item, and the seconds waited for it."""
+def timed(
+    items: Iterable[Item], waiting: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+) -> Iterator[tuple[Item, float]]:
+    """Each item, and the seconds waited for it; every wait is inside of `waiting()`."""
     iterator = iter(items)
     while True:
         start = time.monotonic()
         try:
-            item = next(iterator)
+            with waiting():
+                item = next(iterator)
         except StopIteration:
             return
         yield item, time.monotonic() - start

@@ -11,10 +11,48 @@ import sys
 import threading
 import warnings
 import zlib  # noqa: F401  must be loaded before Paddle 2.6, whose library exports an inflate of its own
+from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError
 from utils.log import logger
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """This process among those that `python -m paddle.distributed.launch` started: its number among all of them and
+    among those of this machine, and how many there are of both. One process alone is number 0 of 1."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @classmethod
+    def of_environment(cls) -> Launch:
+        """What the launcher has put into the environment. Raises InputError if it makes no sense."""
+        names = {
+            "rank": "PADDLE_TRAINER_ID",
+            "size": "PADDLE_TRAINERS_NUM",
+            "local_rank": "PADDLE_RANK_IN_NODE",
+            "local_size": "PADDLE_LOCAL_SIZE",
+        }
+        try:
+            launch = cls(**{key: int(os.environ[name]) for key, name in names.items() if os.environ.get(name)})
+        except ValueError:
+            launch = cls(rank=-1)
+        if not 0 <= launch.rank < launch.size or launch.local_size < 1:
+            given = ", ".join(f"{name}={os.environ.get(name)}" for name in names.values())
+            raise InputError(f"the launcher's environment makes no sense: {given}")
+        return launch
+
+
+ALONE = Launch()
 
 
 def start_paddle(use_gpu: bool | None) -> None:
@@ -26,15 +64,17 @@ def start_paddle(use_gpu: bool | None) -> None:
     Raises:
         InputError: a GPU is insisted on and there is none.
     """
-    if not os.environ.get("OMP_NUM_THREADS"):
-        os.environ["OMP_NUM_THREADS"] = str(usable_cores())
+    launch = Launch.of_environment()
+    # The launcher sets 1 where nothing is set.
+    if os.environ.get("OMP_NUM_THREADS", "") in (("", "1") if launch.size > 1 else ("",)):
+        os.environ["OMP_NUM_THREADS"] = str(max(1, usable_cores() // launch.local_size))
     added = _add_allocator(use_gpu)
     paddle = _import_paddle()
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if use_gpu and not gpus:
         raise InputError(_no_gpu(paddle))
     on_gpu = gpus > 0 if use_gpu is None else use_gpu
-    paddle.set_device("gpu:0" if on_gpu else "cpu")
+    paddle.set_device("gpu" if on_gpu else "cpu")  # the launcher says which GPU; without one, the first
     logger.info("Paddle %s on %s", paddle.__version__, _describe_device(paddle, use_gpu, on_gpu, gpus))
     for line in describe_flags(paddle, on_gpu, added):
         logger.info(line)
@@ -48,6 +88,29 @@ def usable_cores() -> int:
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no control groups, or "max": no quota
         return cores
+
+
+def gpu_memory() -> str:
+    """For a log line: the most GPU memory that Paddle's tensors took so far; nothing on a CPU."""
+    import paddle
+
+    if not paddle.get_device().startswith("gpu"):
+        return ""
+    return f", {paddle.device.cuda.max_memory_allocated() / 1e9:.1f} GB of GPU memory"
+
+
+def peak_memory() -> str:
+    """The most memory that this process took so far, on the GPU as what Paddle's tensors took and what it reserved."""
+    import paddle
+
+    parts = []
+    if paddle.get_device().startswith("gpu"):
+        used, reserved = paddle.device.cuda.max_memory_allocated(), paddle.device.cuda.max_memory_reserved()
+        parts.append(f"GPU {used / 1e9:.1f} GB ({reserved / 1e9:.1f} reserved)")
+    if resource is not None:
+        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+        parts.append(f"main {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.1f} GB")
+    return ", ".join(parts)
 
 
 def describe_flags(paddle, on_gpu: bool, added: dict[str, str]) -> list[str]:
@@ -101,7 +164,9 @@ def _import_paddle():
 
 def _describe_device(paddle, use_gpu: bool | None, on_gpu: bool, gpus: int) -> str:
     if on_gpu:
-        return f"GPU {paddle.device.cuda.get_device_name(0)}" + (f" (the first of {gpus})" if gpus > 1 else "")
+        launch = Launch.of_environment()
+        which = f" (rank {launch.rank} of {launch.size})" if launch.size > 1 else f" (the first of {gpus})"
+        return f"GPU {paddle.device.cuda.get_device_name()}" + (which if gpus > 1 or launch.size > 1 else "")
     reason = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this Paddle is a CPU build"
     if use_gpu is False:
         reason = "asked for"
