@@ -21,7 +21,8 @@ from utils.files import lock_folder, make_folder, remove_leftovers
 from utils.log import log_to_file, logger, set_up_logging
 from utils.runtime import Launch, start_paddle
 
-# What may differ from the checkpoint that a training goes on from: it changes no step. (`epoch` may change one.)
+# What may differ from the checkpoint that a training goes on from, as it changes no step; when that is so of
+# `epoch`, check_changes says.
 FREE_KEYS = frozenset(
     ("filelist", "num_reader_threads", "buf_size", "decoder", "decode_timeout_s", "max_bad_videos", "valid_share")
     + ("class_names", "epoch", "pretrain", "keep_checkpoints", "use_gpu", "enable_ce")

@@ -85,8 +85,8 @@ def train_one_epoch(
         after_step: called when `state` is up to date.
 
     Raises:
-        NotFinite: the message names the step, the learning rate and the videos. The weights
-            are those of before the step.
+        NotFinite: the loss; the message names the step, the learning rate and the videos. The weights are those of
+            before the step.
         Stopped: `stop` was asked for.
     """
     stepper.network.train()

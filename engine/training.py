@@ -129,7 +129,7 @@ class Training:
         return summary
 
     def _validate(self) -> bool:
-        """Whether the network is better than ever before."""
+        """Validates; returns whether the network is better than ever before."""
         norms = (layer for layer in self.stepper.network.sublayers() if isinstance(layer, _BatchNormBase))
         self.ranks.spread(buffer for layer in norms for buffer in layer.buffers())  # each rank has seen other clips
         pace, line = Progress(len(self.valid_reader)), "[TEST] test_iter {}"
@@ -149,8 +149,8 @@ class Training:
 
     def _share_failures(self, reader: TrainReader) -> None:
         """All ranks know of all bad videos, and stop together if they are too many."""
-        reader.failures = [failure for part in self.ranks.gather(reader.failures) for failure in part]
-        reader.damaged = [failure for part in self.ranks.gather(reader.damaged) for failure in part]
+        parts = self.ranks.gather((reader.failures, reader.damaged))
+        reader.failures, reader.damaged = ([video for part in kind for video in part] for kind in zip(*parts))
         if reader.failures:
             reader.check_failures()
 
