@@ -87,6 +87,12 @@ class TSN(nn.Layer):
         features = self.dropout(features).reshape([-1, self.seg_num, features.shape[1]])  # -> (N, T, F)
         return self.fc(features.mean(1))
 
+    def roll_shifts(self, on: bool) -> None:
+        """Whether a static program of this network has its temporal shifts in the form for inference engines."""
+        for layer in self.sublayers():
+            if hasattr(layer, "rolls"):
+                layer.rolls = on
+
     def freeze_batch_norm(self) -> None:
         """From now on, training changes neither statistics nor parameters of the BatchNorms."""
         self._frozen = [layer for layer in self.sublayers() if isinstance(layer, _BatchNormBase)]

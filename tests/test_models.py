@@ -251,3 +251,13 @@ def test_the_shifts_gradient_is_that_of_its_slices(layout, direction, channels):
         (getattr(shift, way)(x) * paddle.to_tensor(weights)).sum().backward()
         gradients.append(x.grad.numpy())
     np.testing.assert_array_equal(*gradients)
+
+
+@given(
+    st.integers(1, 3), st.integers(1, 5), st.integers(1, 33), st.sampled_from(["bi", "uni"]), st.integers(0, 2**32 - 1)
+)
+def test_the_rolled_shift_is_the_shift(clips, frames, channels, direction, seed):
+    """To the bit, also where channels are no multiple of 8, and no frame comes from a neighbouring clip."""
+    values = np.random.default_rng(seed).normal(size=(clips * frames, channels, 2, 3)).astype("float32")
+    shift, x = TemporalShift(frames, direction), paddle.to_tensor(values)
+    assert np.array_equal(shift.roll(x).numpy(), shift.move(x).numpy())

@@ -108,7 +108,7 @@ def test_another_number_is_not_the_same(value):
     ],
 )
 def test_the_allocator_is_added_when_it_is_needed(monkeypatch, use_gpu, driver, fraction, allocator, added):
-    monkeypatch.setattr(runtime, "_has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(runtime, "has_nvidia_driver", lambda: driver)
     for name, value in ((FRACTION, fraction), (ALLOCATOR, allocator)):
         if value is not None:
             monkeypatch.setenv(name, value)
@@ -120,16 +120,16 @@ def test_the_allocator_is_added_when_it_is_needed(monkeypatch, use_gpu, driver, 
 def test_a_driver_is_seen_by_its_tool(monkeypatch):
     monkeypatch.setattr(runtime, "Path", lambda path: SimpleNamespace(exists=lambda: False))
     monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
-    assert not runtime._has_nvidia_driver()
+    assert not runtime.has_nvidia_driver()
     monkeypatch.setattr(runtime.shutil, "which", lambda name: f"/usr/bin/{name}" if name == "nvidia-smi" else None)
-    assert runtime._has_nvidia_driver()
+    assert runtime.has_nvidia_driver()
 
 
 @pytest.mark.parametrize("device", ["/dev/nvidiactl", "/dev/dxg"])
 def test_a_driver_is_seen_by_its_device(monkeypatch, device):
     monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
     monkeypatch.setattr(runtime, "Path", lambda path: SimpleNamespace(exists=lambda: path == device))
-    assert runtime._has_nvidia_driver()
+    assert runtime.has_nvidia_driver()
 
 
 # Threads
@@ -329,3 +329,60 @@ def test_paddle_starts_on_the_cpu_and_insists_on_a_gpu_in_vain():
     errors = done.stderr.splitlines()  # a driver without a GPU may say so in a line before
     assert errors[-1].startswith("error: --use_gpu=True, but ") and "leave --use_gpu out" in errors[-1]
     assert "OMP_NUM_THREADS" not in done.stderr and "Traceback" not in done.stderr
+
+
+# What libraries say
+
+
+def test_captured_output_holds_back_what_c_writes(capfd):
+    os.write(1, b"before\n")
+    with runtime.captured_output() as said:
+        os.write(1, b"from C\n")
+        os.write(2, b"an error\n")
+        assert said.text() == "from C\nan error"
+    os.write(1, b"after\n")
+    assert capfd.readouterr() == ("before\nafter\n", "")
+
+
+def test_captured_output_ends_with_an_error(capfd):
+    with pytest.raises(ValueError), runtime.captured_output():
+        raise ValueError
+    os.write(1, b"after\n")
+    assert capfd.readouterr().out == "after\n"
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("", 2), ("0", 2), ("many", 2)])
+def test_threads_that_compute(monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 2)
+    assert runtime.compute_threads() == threads
+
+
+# A GPU that this Paddle was not built for
+
+
+def fake_gpu(error: Exception):
+    """A Paddle whose first kernel fails so."""
+
+    def ones(shape):
+        raise error
+
+    cuda = SimpleNamespace(get_device_capability=lambda: (9, 0), get_device_name=lambda: "NVIDIA H100 80GB HBM3")
+    return SimpleNamespace(__version__="2.6.2", ones=ones, device=SimpleNamespace(cuda=cuda))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "parallel_for failed: cudaErrorNoKernelImageForDevice: no kernel image is available on the device",
+        "(External) CUDA error(209), no kernel image is available for execution on the device.",
+    ],
+)
+def test_a_gpu_without_kernels_is_one_message(said):
+    with pytest.raises(InputError, match=r"no kernels for this GPU \(NVIDIA H100 80GB HBM3, compute capability 9.0\)"):
+        runtime._check_kernels(fake_gpu(SystemError(said)))
+
+
+def test_another_error_of_a_gpu_is_not_hidden():
+    with pytest.raises(SystemError, match="out of memory"):
+        runtime._check_kernels(fake_gpu(SystemError("out of memory")))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 import zlib  # noqa: F401  must be loaded before Paddle 2.6, whose library exports an inflate of its own
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from utils.errors import InputError
 from utils.log import logger
@@ -55,14 +59,16 @@ class Launch:
 ALONE = Launch()
 
 
-def start_paddle(use_gpu: bool | None) -> None:
+def start_paddle(use_gpu: bool | None) -> bool:
     """Imports Paddle with all cores at work, chooses the device and logs it with the FLAGS_* in force.
 
     Args:
         use_gpu: True insists on a GPU, False on the CPU; None takes a GPU if there is one.
 
+    Returns: whether the device is a GPU.
+
     Raises:
-        InputError: a GPU is insisted on and there is none.
+        InputError: a GPU is insisted on and there is none, or this Paddle was not built for the one there is.
     """
     launch = Launch.of_environment()
     # The launcher sets 1 where nothing is set.
@@ -78,6 +84,15 @@ def start_paddle(use_gpu: bool | None) -> None:
     logger.info("Paddle %s on %s", paddle.__version__, _describe_device(paddle, use_gpu, on_gpu, gpus))
     for line in describe_flags(paddle, on_gpu, added):
         logger.info(line)
+    if on_gpu:
+        _check_kernels(paddle)
+    return on_gpu
+
+
+def compute_threads() -> int:
+    """Threads that compute on a CPU: OMP_NUM_THREADS, or all cores that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else usable_cores()
 
 
 def usable_cores() -> int:
@@ -136,14 +151,61 @@ def describe_flags(paddle, on_gpu: bool, added: dict[str, str]) -> list[str]:
 def _add_allocator(use_gpu: bool | None) -> dict[str, str]:
     """Sets the allocator that FLAGS_fraction_of_gpu_memory_to_use needs. Returns what was added, and why."""
     fraction, allocator = "FLAGS_fraction_of_gpu_memory_to_use", "FLAGS_allocator_strategy"
-    if use_gpu is False or not _has_nvidia_driver() or fraction not in os.environ or allocator in os.environ:
+    if use_gpu is False or not has_nvidia_driver() or fraction not in os.environ or allocator in os.environ:
         return {}
     os.environ[allocator] = "naive_best_fit"
     return {allocator: f"added: {fraction} needs it"}
 
 
-def _has_nvidia_driver() -> bool:
+def has_nvidia_driver() -> bool:
+    """Whether there may be an NVIDIA GPU; Paddle knows, and takes longer."""
     return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
+class Captured:
+    """What came out while `captured_output` was open."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file = file
+
+    def text(self) -> str:
+        self._file.seek(0)
+        return self._file.read().decode("utf-8", "replace").strip()
+
+
+@contextlib.contextmanager
+def captured_output() -> Iterator[Captured]:
+    """Keeps what libraries write to stdout and stderr, also from C++, off the terminal while the block runs."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
+    for stream in streams:
+        stream.flush()
+    with tempfile.TemporaryFile() as file:
+        kept = {number: os.dup(number) for number in (1, 2)}
+        try:
+            for number in kept:
+                os.dup2(file.fileno(), number)
+            yield Captured(file)
+        finally:
+            for stream in streams:
+                stream.flush()
+            for number, copy in kept.items():
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+def _check_kernels(paddle) -> None:
+    """A GPU that is newer than the build has none of its kernels, which shows at the first of them."""
+    try:
+        (paddle.ones([1]) + 1).numpy()
+    except Exception as error:  # Paddle's own classes, or SystemError
+        if not re.search("no kernel image|NoKernelImage", str(error)):
+            raise
+        capability = ".".join(map(str, paddle.device.cuda.get_device_capability()))
+        raise InputError(
+            f"Paddle {paddle.__version__} has no kernels for this GPU ({paddle.device.cuda.get_device_name()}, compute"
+            f" capability {capability}). The build on PyPI has those for 6.1 to 8.9; Paddle's own site has newer"
+            " builds (Paddle 3, CUDA 12), which this project takes as they are. --use_gpu=False computes on the CPU."
+        ) from error
 
 
 def _import_paddle():
