@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import Callable
 
@@ -13,6 +14,7 @@ os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file"
 
 from configs.schema import Config
 from datareader.kinetics_reader import KineticsReader
+from datareader.video_list import Video
 from utils.registry import Registry
 from utils.runtime import ALONE, Launch
 
@@ -21,9 +23,12 @@ READERS.add("TSM", partial(KineticsReader, multi_scale=True))
 READERS.add("TSN", partial(KineticsReader, multi_scale=False))
 
 
-def get_reader(name: str, mode: str, config: Config, launch: Launch = ALONE) -> KineticsReader:
-    """The reader of a model's list for a mode ("train", "valid", "test", "infer"); each rank reads its part.
+def get_reader(
+    name: str, mode: str, config: Config, launch: Launch = ALONE, videos: Sequence[Video] | None = None
+) -> KineticsReader:
+    """The reader of a model's list, or of `videos`, for a mode ("train", "valid", "test", "infer"); each rank reads
+    its part.
 
     Iterating over it gives `Batch`es; `close()` ends its processes (it is a context manager).
     """
-    return READERS.get(name)(mode, config, launch=launch)
+    return READERS.get(name)(mode, config, launch=launch, videos=videos)

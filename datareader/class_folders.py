@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 from pathlib import Path
@@ -92,7 +93,10 @@ def split_class_folders(folder: str, valid_share: float, seed: int) -> ClassFold
     root = os.path.abspath(folder)
     _, names, files = next(os.walk(root, onerror=_cannot_read))
     ignored = collections.Counter(_ignored(file, "in no class folder") for file in files if file[0] != ".")
-    videos = {name: _find_videos(root, name, ignored) for name in sorted(names) if name[0] != "."}
+    videos = {name: find_videos(os.path.join(root, name), root, ignored) for name in sorted(names) if name[0] != "."}
+    for path in (os.path.join(root, each) for each in itertools.chain(*videos.values())):
+        if _UNFIT.search(path):
+            raise InputError(f"{path!r} does not fit a list, one line of UTF-8 text a video; rename it")
     _check_classes(folder, videos, any(file.endswith("(in no class folder)") for file in ignored))
 
     split = ClassFolders(list(videos), [], [], dict(sorted(ignored.items())), [])
@@ -112,12 +116,23 @@ def _list_of(videos: list[tuple[str, int]]) -> str:
     return "".join(f"{video} {label}\n" for video, label in videos)
 
 
-def _find_videos(root: str, name: str, ignored: collections.Counter[str]) -> list[str]:
-    """The sorted paths below `root` of a class's videos, with "/" on any system. Counts other files in `ignored`."""
+def find_videos(folder: str, root: str, ignored: collections.Counter[str]) -> list[str]:
+    """The sorted paths, relative to `root`, of the videos in `folder` at any depth, with "/" on any system.
+
+    Hidden files and folders are left out. Links are followed; a file that is reached twice counts once.
+
+    Args:
+        folder: `root`, or below it.
+        ignored: other files are counted in it, by extension.
+
+    Raises InputError: a folder cannot be read.
+    """
     real_root = Path(os.path.realpath(root))
-    seen = {str(real_root), *map(str, real_root.parents)}  # real paths; a link to one of them may be a loop
+    seen = set(map(str, real_root.parents))  # real paths; a link to one of them may be a loop
+    if folder != root:
+        seen.add(str(real_root))
     videos = []
-    for place, folders, files in os.walk(os.path.join(root, name), onerror=_cannot_read, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=_cannot_read, followlinks=True):
         real_place = os.path.realpath(place)
         if real_place in seen:
             folders.clear()
@@ -131,8 +146,6 @@ def _find_videos(root: str, name: str, ignored: collections.Counter[str]) -> lis
                 ignored[_ignored(file, "no file")] += 1
             elif real in seen:
                 ignored[_ignored(file, "the same file again")] += 1
-            elif _UNFIT.search(path):
-                raise InputError(f"{path!r} does not fit a list, one line of UTF-8 text a video; rename it")
             else:
                 seen.add(real)
                 videos.append(os.path.relpath(path, root).replace(os.sep, "/"))

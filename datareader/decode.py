@@ -53,7 +53,7 @@ def decode_video(
 
     Raises VideoError: not there, no video, or not one whole frame.
     """
-    _check_file(path)
+    check_file(path)
     path = path.absolute()  # FFmpeg takes what comes before a colon for a protocol, unless a slash comes first
     if decoder == "opencv" or av is None:
         return _decode_with_opencv(path, choose, keep)
@@ -95,7 +95,7 @@ def _decode_with_pyav(video: PacketVideo, choose: Choose, keep: Callable[[np.nda
 
 
 def _decode_with_opencv(path: Path, choose: Choose, keep: Callable[[np.ndarray], Kept]) -> Decoded:
-    capture = _open(path)
+    capture = open_with_opencv(path)
     count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
     for _ in range(2):
         numbers, kept, decoded = choose(count), {}, 0
@@ -111,18 +111,24 @@ def _decode_with_opencv(path: Path, choose: Choose, keep: Callable[[np.ndarray],
             raise VideoError("not one frame can be decoded")
         if decoded == count:
             return Decoded([kept[number] for number in numbers], count)
-        count, capture = decoded, _open(path)
+        count, capture = decoded, open_with_opencv(path)
     raise VideoError(f"its number of frames changes from one decoding to the next ({count})")
 
 
-def _open(path: Path) -> Any:
+def open_with_opencv(path: Path) -> Any:
+    """OpenCV's open file. Raises VideoError."""
+    try:
+        str(path).encode()  # OpenCV crashes on other names
+    except UnicodeEncodeError:
+        raise VideoError("its name is not UTF-8, and OpenCV cannot open it; rename it") from None
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         raise VideoError("it is no video, or its header is damaged")
     return capture
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raises VideoError: no file, or an empty one."""
     try:
         if path.is_dir():
             raise VideoError("it is a folder")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from configs.schema import Config, Model, Reader, Train
-from datareader import decode
+from datareader.batches import Batch, BatchBuilder, BatchReader, Clip, check_decoder, check_sizes
+from datareader.batches import TooManyBadVideos as TooManyBadVideos
 from datareader.decode import VideoError, decode_video
 from datareader.images import decode_images, read_frame_folder
 from datareader.pickles import read_pickle
@@ -24,37 +24,7 @@ from datareader.transforms import ClipTransform, EvalTransform, Size, TrainTrans
 from datareader.video_list import Video, check_label, read_video_list, resolve
 from datareader.workers import WorkerPool
 from utils.errors import InputError
-from utils.log import logger
 from utils.runtime import ALONE, Launch, usable_cores
-
-
-class Batch(NamedTuple):
-    """clips: uint8 RGB (n, seg_num, 3 * seglen, H, W). labels: int64 (n,), -1 where there is none. ids: one a clip.
-    places: videos of the batch in all ranks together, also those that could not be read."""
-
-    clips: np.ndarray
-    labels: np.ndarray
-    ids: list[str]
-    places: int
-
-
-class Failure(NamedTuple):
-    """A video that could not be read, and why."""
-
-    video: Video
-    reason: str
-
-
-class TooManyBadVideos(InputError):
-    """More of the list's videos are unreadable than max_bad_videos allows."""
-
-
-class Clip(NamedTuple):
-    """What is known of a clip beside its pixels. damage: what is wrong with its video, which was used in part."""
-
-    label: int
-    video_id: str
-    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +99,7 @@ class ClipReader:
         return np.random.default_rng([self.seed, epoch, video.line, purpose])
 
 
-class KineticsReader:
+class KineticsReader(BatchReader):
     """Batches of a list of videos, in the list's order, or (training) in an order drawn anew each epoch.
 
     Every video is read; the last batch holds what is left. One that cannot be read is named in the log, kept in
@@ -142,35 +112,40 @@ class KineticsReader:
         config: the whole config; batch_size is that of all ranks together.
         multi_scale: whether training crops at several sizes (TSM) or one (TSN).
         launch: each rank reads its part of every batch.
+        videos: instead of the config's list; their paths are meant as they are.
 
     Raises InputError: the list, or the sizes, cannot be used.
     """
 
-    def __init__(self, mode: str, config: Config, multi_scale: bool, launch: Launch = ALONE):
+    def __init__(
+        self,
+        mode: str,
+        config: Config,
+        multi_scale: bool,
+        launch: Launch = ALONE,
+        *,
+        videos: Sequence[Video] | None = None,
+    ):
         section, model = config.reader(mode), config.MODEL
-        self.mode = mode
+        check_decoder(mode, section)
+        _check_template(model)
         self.key = f"{mode.upper()}.filelist"
-        self.list_path = section.filelist
+        list_path, list_folder = None, Path()
+        if videos is None:
+            list_path, videos = section.filelist, _read_list(mode, config, self.key)
+            list_folder = Path(list_path).resolve().parent
+        elif not videos:
+            raise InputError("no videos are given")
+        super().__init__(mode, videos, section.max_bad_videos, list_path)
         self.batch_size = section.batch_size
         self._launch = launch
-        self.max_bad_videos = section.max_bad_videos
         self.num_classes = model.num_classes
         self.format = model.format
-        _check_decoder(mode, section)
-        _check_template(model)
-        self.videos = read_video_list(
-            section.filelist,
-            num_classes=model.num_classes,
-            labelled=mode != "infer" and model.format != "pkl",
-            key=self.key,
-            frame_folders=model.format == "frames",
-        )
-        _check_sizes(mode, section.short_size, section.target_size)
+        check_sizes(mode, section)
         sizes, fast = (section.short_size, section.target_size, section.keep_aspect), section.fast_crop
         training = isinstance(section, Train)
         self._order_seed = config.TRAIN.seed if training else None
         transform = TrainTransform(*sizes, multi_scale, section.flip, fast) if training else EvalTransform(*sizes, fast)
-        list_folder = Path(section.filelist).resolve().parent
         read = ClipReader(model, section, config.seg_num(mode), list_folder, transform, config.TRAIN.seed)
         self._shape = read.shape
         _check_batch_size(mode, section.batch_size, launch)
@@ -186,18 +161,6 @@ class KineticsReader:
         self._share = share
         self.epoch = 0
         self.first_batch = 0
-        self.failures: list[Failure] = []
-        self.damaged: list[Failure] = []
-
-    def __len__(self) -> int:
-        """Videos in the list."""
-        return len(self.videos)
-
-    def __enter__(self) -> KineticsReader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the reader processes."""
@@ -251,41 +214,6 @@ class KineticsReader:
         first, last = (math.ceil(len(whole) * number / size) for number in (rank, rank + 1))
         return whole[first:last], len(whole)  # the first rank has one if anyone has
 
-    def check_failures(self) -> None:
-        """Raises TooManyBadVideos if more videos of the last pass failed than max_bad_videos allows, or all did."""
-        failed, total = len(self.failures), len(self.videos)
-        if failed > round(self.max_bad_videos * total, 6) or failed == total:
-            section = self.mode.upper()
-            raise TooManyBadVideos(
-                f"{failed} of {total} videos of {self.list_path} cannot be read, and {section}.max_bad_videos allows"
-                f" {self.max_bad_videos:.1%}:\n"
-                + "\n".join(f"  {self._describe(failure)}" for failure in self.failures[:10])
-                + ("\n  ..." if failed > 10 else "")
-                + f"\nMend or remove them, or allow more with --set {section}.max_bad_videos=SHARE, from 0 to 1"
-            )
-
-    def report_failures(self) -> None:
-        """Logs how many videos of the last pass failed, and which; and which are damaged and were used."""
-        for videos, what in ((self.failures, "could not be read"), (self.damaged, "are damaged")):
-            if videos:
-                logger.warning("%d of %d videos %s:", len(videos), len(self.videos), what)
-            for failure in videos:
-                logger.warning("  %s", self._describe(failure))
-
-    def _note_failure(self, video: Video, reason: str) -> None:
-        failure = Failure(video, reason)
-        self.failures.append(failure)
-        logger.warning("cannot read a video: %s", self._describe(failure))
-        if self.mode != "infer":
-            self.check_failures()
-
-    def _note_damage(self, video: Video, reason: str) -> None:
-        self.damaged.append(Failure(video, reason))
-        logger.warning("a damaged video: %s", self._describe(self.damaged[-1]))
-
-    def _describe(self, failure: Failure) -> str:
-        return f"{failure.video.path} (line {failure.video.line}): {failure.reason}"
-
     def _check_label(self, video: Video, label: int) -> None:
         """A pickle's label is known only now."""
         if self.format == "pkl" and self.mode != "infer":
@@ -295,34 +223,15 @@ class KineticsReader:
                 raise InputError(f"{video.path}: {error}") from None
 
 
-class BatchBuilder:
-    """Clips on their way into a batch."""
-
-    def __init__(self, batch_size: int, shape: tuple[int, ...]):
-        self._pixels = np.empty((batch_size, *shape), np.uint8)
-        self._clips: list[Clip] = []
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def add(self, clip: Clip, pixels: np.ndarray) -> None:
-        """The one copy between a reader process and the network."""
-        self._pixels[len(self._clips)] = pixels
-        self._clips.append(clip)
-
-    def take(self, places: int) -> Batch:
-        """The batch, which is the caller's from now on."""
-        labels = np.asarray([clip.label for clip in self._clips], np.int64)
-        return Batch(self._pixels[: len(labels)], labels, [clip.video_id for clip in self._clips], places)
-
-
-def _check_sizes(mode: str, short_size: int, target_size: int) -> None:
-    if target_size > short_size:
-        section = mode.upper()
-        raise InputError(
-            f"{section}.target_size = {target_size} does not fit into {section}.short_size = {short_size}:"
-            " the crop is cut out of the scaled frame"
-        )
+def _read_list(mode: str, config: Config, key: str) -> list[Video]:
+    model = config.MODEL
+    return read_video_list(
+        config.reader(mode).filelist,
+        num_classes=model.num_classes,
+        labelled=mode != "infer" and model.format != "pkl",
+        key=key,
+        frame_folders=model.format == "frames",
+    )
 
 
 def _check_batch_size(mode: str, batch_size: int, launch: Launch) -> None:
@@ -331,13 +240,6 @@ def _check_batch_size(mode: str, batch_size: int, launch: Launch) -> None:
             f"{mode.upper()}.batch_size = {batch_size} is that of all {launch.size} processes together: each needs a"
             " clip at least"
         )
-
-
-def _check_decoder(mode: str, section: Reader) -> None:
-    if decode.av is None and section.decoder != "opencv":
-        if section.decoder == "pyav":
-            raise InputError(f"{mode.upper()}.decoder is pyav, and PyAV is not installed: pip install av")
-        logger.warning("PyAV is not installed: OpenCV decodes every frame, which takes longer. pip install av")
 
 
 def _check_template(model: Model) -> None:

@@ -63,6 +63,13 @@ def read_video_list(
     return videos
 
 
+def listed_videos(list_path: str | None, num_classes: int, key: str) -> list[Video]:
+    """The video files of a list, labels or not, with paths as they are found. Raises InputError as read_video_list."""
+    videos = read_video_list(list_path, num_classes=num_classes, labelled=False, key=key)
+    folder = Path(list_path).resolve().parent
+    return [video._replace(path=str(resolve(video.path, folder))) for video in videos]
+
+
 def resolve(path: str, list_folder: Path) -> Path:
     """The file a line means: as written, or, if that is not there, relative to the list's folder."""
     here = Path(path)

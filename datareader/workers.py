@@ -89,7 +89,8 @@ class WorkerPool:
         self._crew: _Crew | None = None
 
     def map(self, tasks: Iterable[tuple]) -> Iterator[Done]:
-        """The tasks done, in order. An exception of `read` that is no VideoError comes through.
+        """The tasks done, in order. An exception of `read` that is no VideoError comes through. After each result the
+        iterator of `tasks` is asked again, also if it had ended: a result may bring new tasks.
 
         Raises InputError if processes cannot be started, RuntimeError if another pass is under way.
         """

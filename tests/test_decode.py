@@ -300,3 +300,12 @@ def test_any_file_name(tmp_path, monkeypatch, clip, name):
     expected = decode_all(clip)[3]
     for path in (tmp_path / name, Path(name)):
         assert np.array_equal(decode_video(path, lambda count: [3]).frames[0], expected)
+
+
+def test_a_name_that_is_no_text_does_not_crash_opencv(tmp_path):
+    path = make_video(tmp_path / "a.mp4", noise(4))
+    odd = tmp_path / os.fsdecode(b"\xff\xfe.mp4")
+    path.rename(odd)
+    assert len(decode_video(odd, lambda count: [0]).frames) == 1
+    with pytest.raises(VideoError, match="its name is not UTF-8"):
+        decode_video(odd, lambda count: [0], decoder="opencv")

@@ -1,0 +1,217 @@
+"""Frames of a live source - an address or a camera - as they come, and the windows they make."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, NamedTuple
+
+import cv2
+import numpy as np
+
+from datareader.decode import av
+from datareader.window_reader import Window
+
+if av is not None:
+    from datareader.rgb import ToRGB
+
+# What an address may lead to; never a file of this machine.
+_PROTOCOLS = {
+    "http": "http,https,httpproxy,tcp,tls,crypto",
+    "rtsp": "rtsp,rtp,srtp,udp,tcp,tls,crypto",
+    "rtmp": "rtmp,rtmpt,tcp,tls,crypto,http",
+    "udp": "udp,rtp",
+}
+_LONGEST_STEP_S = 10.0  # between two frames of an unbroken stream
+_USUAL_STEP_S = 0.04
+_NEARLY_S = 1e-6  # times that are no further apart are equal
+
+Frame = tuple[Any, Callable[[], np.ndarray]]  # its time stamp in seconds or None, and what makes it RGB (H, W, 3)
+
+
+class SourceError(Exception):
+    """A source that cannot be opened, or breaks off; the message says why."""
+
+
+class Source(NamedTuple):
+    """An open source. finite: it says how long it is, so it is no live one. It may be iterated over once."""
+
+    frames: Iterator[Frame]
+    close: Callable[[], None]
+    finite: bool
+
+
+def open_source(source: str, open_s: float, read_s: float) -> Source:
+    """Opens an address, or the camera of a number.
+
+    Args:
+        open_s, read_s: seconds that opening and reading on an address may take.
+
+    Raises SourceError; so does iterating. That ends without an error only where the source says that it ends.
+    """
+    return _open_camera(int(source)) if is_camera(source) else _open_address(source, open_s, read_s)
+
+
+def is_camera(source: str) -> bool:
+    """Whether a source is the number of a camera."""
+    return source.isascii() and source.isdigit()
+
+
+def without_password(source: str) -> str:
+    """An address as it may be shown."""
+    return re.sub(r"//[^/]*@", "//***@", source)
+
+
+def _open_address(address: str, open_s: float, read_s: float) -> Source:
+    scheme = address.split(":")[0].lower()
+    options = {"protocol_whitelist": _PROTOCOLS.get(scheme, _PROTOCOLS["http"])}
+    if int(av.__version__.split(".")[0]) < 16:
+        options.clear()  # PyAV 15 crashes on FLV, which RTMP carries, with the option; FFmpeg's own rules hold then
+    if scheme == "rtsp":
+        options["rtsp_flags"] = "prefer_tcp"  # over UDP, frames are lost
+    try:
+        container = av.open(address, options=options, timeout=(open_s, read_s))
+    except (av.FFmpegError, ValueError) as error:
+        raise SourceError(_reason(error)) from error
+    videos = list(container.streams.video)
+    if not videos:
+        container.close()
+        raise SourceError("no video in it")
+    return Source(_frames_of_address(container, videos[0]), container.close, _is_finite(container))
+
+
+def _is_finite(container: Any) -> bool:
+    """Whether the source says how long it is, in time or (not of a playlist, which is text) in bytes."""
+    if container.duration and container.duration > 0:
+        return True
+    return not {"hls", "dash", "sdp", "rtsp"} & set(container.format.name.split(",")) and container.size > 0
+
+
+def _frames_of_address(container: Any, stream: Any) -> Iterator[Frame]:
+    to_rgb = ToRGB()
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:  # a packet that got lost in part: a live stream goes on
+                continue
+            for frame in frames:
+                yield (
+                    None if frame.pts is None else float(frame.pts * stream.time_base),
+                    lambda frame=frame: to_rgb(frame),
+                )
+    except (av.FFmpegError, ValueError) as error:
+        raise SourceError(_reason(error)) from error
+
+
+def _open_camera(number: int) -> Source:
+    camera = cv2.VideoCapture(number)
+    if not camera.isOpened():
+        camera.release()
+        raise SourceError("there is no such camera, or another program uses it")
+    return Source(_frames_of_camera(camera), camera.release, False)
+
+
+def _frames_of_camera(camera: Any) -> Iterator[Frame]:
+    def to_rgb() -> np.ndarray:
+        ok, image = camera.retrieve()
+        if not ok:
+            raise SourceError("the camera gives no image")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+    while camera.grab():
+        yield time.monotonic(), to_rgb
+    raise SourceError("the camera gives no more images")
+
+
+def _reason(error: Exception) -> str:
+    """Without the address, which may hold a password."""
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+class Clock:
+    """Seconds since a stream's first frame, over connections that break and time stamps that leap."""
+
+    def __init__(self) -> None:
+        self._begin = 0.0  # of the stream, by the monotonic clock
+        self._moment = 0.0  # of the last frame, likewise
+        self._first: float | None = None  # stamp of the first frame of all
+        self._offset: float | None = None  # from a stamp to the time; None: unknown, as after a break
+        self.now_s: float | None = None  # of the last frame
+
+    def reconnect(self, finite: bool) -> None:
+        """A new connection: to a `finite` source, which begins anew, or a live one, which has gone on meanwhile."""
+        self._offset = -self._first if finite and self._first is not None else None
+
+    def tell(self, stamp_s: float | None) -> bool:
+        """Sets `now_s` for a frame. Returns whether it follows the last one without a break."""
+        moment, last = time.monotonic(), self.now_s
+        passed_s = moment - self._moment  # since the last frame came
+        self._moment = moment
+        if last is None:
+            self._begin, self._first, self.now_s = moment, stamp_s or 0.0, 0.0
+        elif self._offset is None:
+            self.now_s = max(last + _USUAL_STEP_S, moment - self._begin)
+        elif stamp_s is None:
+            self.now_s = last + _USUAL_STEP_S
+        elif 0 <= stamp_s + self._offset - last <= _LONGEST_STEP_S:
+            self.now_s = stamp_s + self._offset
+            return True
+        else:
+            self.now_s = last + max(passed_s, _USUAL_STEP_S)
+        unbroken = self._offset is not None and self.now_s - last <= _LONGEST_STEP_S
+        if stamp_s is not None or self._offset is None:
+            self._offset = self.now_s - (stamp_s or 0.0)
+        return unbroken
+
+    def is_past(self, stamp_s: float | None) -> bool:
+        """Whether a frame of a finite source had been read before the connection broke."""
+        known = None not in (stamp_s, self._offset, self.now_s)
+        return known and stamp_s + self._offset <= self.now_s
+
+
+class LiveWindows:
+    """Picks the frames of windows out of a stream.
+
+    Windows begin at 0, stride_s, 2 * stride_s ... A window has `seg_num` moments, the middles of equal parts of it; of
+    each, the first frame at or after it is taken, and the `seglen` - 1 that follow. A window is complete with the last
+    of them. One in which no frame begins, or with a break in it, is left out.
+    """
+
+    def __init__(self, window_s: float, stride_s: float, seg_num: int, seglen: int):
+        self._window_s, self._stride_s, self._seg_num, self._seglen = window_s, stride_s, seg_num, seglen
+        self._next = 0  # number of the first window that has not begun
+        self._begun: dict[int, list[list[np.ndarray]]] = {}  # number -> the frames of each moment so far
+
+    def add(self, time_s: float, read: Callable[[], np.ndarray]) -> list[tuple[Window, np.ndarray]]:
+        """Takes the next frame; returns the windows that are complete now.
+
+        Args:
+            read: makes the frame uint8 (3, H, W); it is called only if the frame is needed.
+
+        Returns: windows with their clips, uint8 (seg_num, 3 * seglen, H, W).
+        """
+        late_s = time_s + _NEARLY_S
+        while self._next * self._stride_s <= late_s:
+            if late_s < self._next * self._stride_s + self._window_s:
+                self._begun[self._next] = [[] for _ in range(self._seg_num)]
+            self._next += 1
+        frame, complete = None, []
+        for number, moments in list(self._begun.items()):
+            start_s = number * self._stride_s
+            for place, frames in enumerate(moments):
+                moment_s = start_s + (place + 0.5) * self._window_s / self._seg_num
+                if moment_s <= late_s and len(frames) < self._seglen:
+                    frame = read() if frame is None else frame
+                    frames.append(frame)
+            if all(len(frames) == self._seglen for frames in moments):
+                clip = np.concatenate([np.stack(frames).reshape(1, -1, *frame.shape[1:]) for frames in moments])
+                complete.append((Window(start_s, start_s + self._window_s), clip))
+                del self._begun[number]
+        return complete
+
+    def break_off(self, time_s: float) -> None:
+        """Leaves out the windows under way; the next one begins at this time or later."""
+        self._begun.clear()
+        self._next = max(self._next, int(np.ceil(time_s / self._stride_s - _NEARLY_S)))

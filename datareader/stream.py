@@ -1,0 +1,222 @@
+"""A live source -> batches of one clip, one of each window that slides over it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from configs.schema import Config
+from datareader import decode
+from datareader.batches import Batch, Failure, check_sizes, check_windows
+from datareader.live import Clock, LiveWindows, SourceError, is_camera, open_source, without_password
+from datareader.transforms import EvalTransform, Size
+from datareader.video_list import Video
+from datareader.window_reader import Window
+from utils.errors import InputError
+from utils.log import logger
+
+_QUEUED = 2  # complete windows that wait for the network
+_LOOK_S = 0.2  # after which a wait looks around
+_GRACE_S = 1.0  # for the frames that a window which ends at duration_s still needs
+
+
+class Timing(NamedTuple):
+    """Seconds that opening an address and reading on it may take, and between one try to reconnect and the next."""
+
+    open_s: float = 10.0
+    read_s: float = 10.0
+    waits_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+_TIMING = Timing()
+
+
+class StreamReader:
+    """Batches of one clip each, of the windows of a live source; one pass.
+
+    A thread reads the source, and keeps what windows need. Where the network is slower than the stream, the oldest
+    complete windows are dropped, and counted in `dropped`: a live answer is about what happens now. A source that says
+    how long it is, as a file of a web server, is no live one: it waits for the network, and ends at its end. When a
+    source breaks off, it is opened again; windows with the break in them are left out. When that fails `retries` times
+    in a row, the pass ends, and `failures` says so.
+
+    Args:
+        config: INFER says the sizes of frames.
+        source: an address, or the number of a camera; without its password it is the id of all clips.
+        window_s, stride_s: seconds; stride_s is from a window's start to the next one's, None: as window_s.
+        duration_s: ends the stream so long after its first frame; None: it goes on.
+        retries: tries to connect again without a frame between them.
+
+    Raises InputError: the sizes or times cannot be used, MODEL.format is not mp4, or PyAV is missing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        source: str,
+        window_s: float,
+        stride_s: float | None = None,
+        *,
+        duration_s: float | None = None,
+        retries: int = 5,
+        timing: Timing = _TIMING,
+    ):
+        section, stride_s = config.INFER, window_s if stride_s is None else stride_s
+        check_windows(config, window_s, stride_s)
+        check_sizes("infer", section)
+        if duration_s is not None and not 0 < duration_s < math.inf:
+            raise InputError(f"a duration of {duration_s:g} seconds; it must be longer than 0, as 60")
+        if decode.av is None and not is_camera(source):
+            raise InputError(f"{without_password(source)}: reading an address needs PyAV: pip install av")
+        self.source, self.name = source, without_password(source)
+        self.failures: list[Failure] = []
+        self.damaged: list[Failure] = []
+        self.dropped = 0
+        self._duration_s = math.inf if duration_s is None else duration_s
+        self._retries, self._timing = retries, timing
+        sizes = (section.short_size, section.target_size, section.keep_aspect, section.fast_crop)
+        self._transform = EvalTransform(*sizes)
+        self._windows = LiveWindows(window_s, stride_s, config.seg_num("infer"), config.MODEL.seglen)
+        self._clock = Clock()
+        self._since = math.inf  # the monotonic clock at the start, then at the first frame
+        self._got_frame = self._finite = self._ended = False  # the first two: on this connection
+        self._complete: deque[tuple[Window, np.ndarray]] = deque()
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._read, name=f"stream {self.name}", daemon=True)
+
+    def __len__(self) -> int:
+        """One source."""
+        return 1
+
+    def __enter__(self) -> StreamReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the stream, without waiting for what the thread is doing."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(_LOOK_S)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The only pass. Raises RuntimeError if it is not the first."""
+        self._since = time.monotonic()
+        self._thread.start()
+        try:
+            while (item := self._next()) is not None:
+                window, clip = item
+                yield Batch(clip[None], np.full(1, -1, np.int64), [self.name], 1, (tuple(window),))
+            if self._error is not None:
+                raise self._error
+        finally:
+            self.close()
+
+    def check_failures(self) -> None:
+        """Raises InputError if the source broke off, or could not be opened."""
+        for failure in self.failures:
+            raise InputError(f"{self.name}: {failure.reason}")
+
+    def report_failures(self) -> None:
+        """Logs how many windows were dropped, and why the stream ended if it was not meant to."""
+        if self.dropped:
+            logger.warning(
+                "%s: the network was slower than the stream: %d windows were dropped", self.name, self.dropped
+            )
+        for failure in self.failures:
+            logger.warning("%s: %s", self.name, failure.reason)
+
+    def _next(self) -> tuple[Window, np.ndarray] | None:
+        """The oldest complete window; None at the end."""
+        with self._changed:
+            while not self._complete:
+                overdue = time.monotonic() - self._since > self._duration_s + _GRACE_S  # nothing comes any more
+                if self._ended or self._stop.is_set() or overdue and not self._finite:
+                    return None
+                self._changed.wait(_LOOK_S)  # not longer: on some systems Ctrl-C waits for it
+            item = self._complete.popleft()
+            self._changed.notify_all()
+            return item
+
+    def _read(self) -> None:
+        """What the thread does."""
+        try:
+            tries = 0
+            while (reason := self._connect()) is not None:
+                tries = 0 if self._got_frame else tries
+                if tries == self._retries:
+                    after = f" (after {tries} tries to connect again)" if tries else ""
+                    self.failures.append(Failure(Video(self.name, None, 1), f"{reason}{after}"))
+                    break
+                wait_s = self._timing.waits_s[min(tries, len(self._timing.waits_s) - 1)]
+                tries += 1
+                words = (self.name, reason, wait_s, tries, self._retries)
+                logger.warning("%s: %s; connecting again in %g s (try %d of %d)", *words)
+                if self._stop.wait(wait_s):
+                    break
+        except Exception as error:  # the other thread raises it
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _connect(self) -> str | None:
+        """Reads until the source ends (None) or breaks off (the reason)."""
+        self._got_frame = False
+        try:
+            source = open_source(self.source, self._timing.open_s, self._timing.read_s)
+        except SourceError as error:
+            return None if self._stop.is_set() else str(error)
+        try:
+            self._finite = source.finite
+            self._clock.reconnect(source.finite)
+            for stamp_s, to_rgb in source.frames:
+                if self._stop.is_set():
+                    return None
+                if source.finite and self._clock.is_past(stamp_s):
+                    continue
+                first = self._clock.now_s is None
+                unbroken = self._clock.tell(stamp_s)
+                if first:
+                    self._since = time.monotonic()
+                elif not unbroken:
+                    self._windows.break_off(self._clock.now_s)
+                self._got_frame = True
+                for window, clip in self._windows.add(self._clock.now_s, lambda to_rgb=to_rgb: self._small(to_rgb())):
+                    self._give(window, clip, source.finite)
+                if self._clock.now_s >= self._duration_s:
+                    return None
+        except SourceError as error:
+            return None if self._stop.is_set() else str(error)
+        finally:
+            source.close()
+        return None if source.finite or self._stop.is_set() else "the stream ended"
+
+    def _small(self, frame: np.ndarray) -> np.ndarray:
+        return self._transform.draw(Size(frame.shape[1], frame.shape[0]))(frame)
+
+    def _give(self, window: Window, clip: np.ndarray, wait: bool) -> None:
+        with self._changed:
+            while wait and len(self._complete) == _QUEUED and not self._stop.is_set():
+                self._changed.wait(_LOOK_S)
+            if len(self._complete) == _QUEUED:
+                self._complete.popleft()
+                self.dropped += 1
+                if self.dropped in (1, 10) or self.dropped % 100 == 0:
+                    logger.warning(
+                        "%s: the network is slower than the stream: dropped so far: %d", self.name, self.dropped
+                    )
+            self._complete.append((window, clip))
+            self._changed.notify_all()
