@@ -36,14 +36,11 @@ def main() -> None:
     from datareader import get_reader
     from engine.evaluate import evaluate
     from metrics import get_metrics
-    from models import get_model
-    from models.pretrained import load_weights
+    from models import get_trained
 
     name = settings.MODEL.name.upper()
     with get_reader(name, "test", settings) as reader:
-        network = get_model(name, settings, "test")
-        path = args.weights or network.released.fetch(settings.MODEL, "--weights", set(network.variables()))
-        load_weights(network, path, config=settings.MODEL, complete=True)
+        network, _ = get_trained(name, settings, "test", args.weights)
         progress, metrics = Progress(len(reader)), get_metrics(name, "test", settings)
         scores = evaluate(network, reader, metrics, progress, log_interval=args.log_interval, line="[EVAL] Batch {}")
         reader.report_failures()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from configs.schema import Config
+from models.pretrained import load_weights
 from models.tsm import TSM
 from models.tsn import TSN
 from utils.registry import Registry
@@ -19,3 +23,13 @@ def get_model(name: str, config: Config, mode: str) -> TSN:
     """
     channels_last = mode == "train" and config.TRAIN.channels_last
     return MODELS.get(name).from_config(config.MODEL, config.seg_num(mode), channels_last)
+
+
+def get_trained(name: str, config: Config, mode: str, weights: str | os.PathLike | None) -> tuple[TSN, dict[str, Any]]:
+    """The network `name` with weights (None: the released ones), and what its checkpoint says (checkpoint.json).
+
+    Raises InputError: as load_weights and Weights.fetch.
+    """
+    network = get_model(name, config, mode)
+    path = weights or network.released.fetch(config.MODEL, "--weights", set(network.variables()))
+    return network, load_weights(network, path, config=config.MODEL, complete=True).info()

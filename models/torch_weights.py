@@ -1,0 +1,234 @@
+"""Weights of other projects' TSM and TSN to ours and back, as arrays.
+
+Three things differ, and all are undone exactly:
+
+- The names: models/weight_layouts.py.
+- Which way the shift goes. PyTorch's TSM takes the first eighth of the channels from frame t+1 and the second from
+  t-1, ours the first from t-1 and the second from t+1. So the two eighths change places wherever the residual stream
+  is written or read. A "uni" TSM takes the first from t-1 in both.
+- Dropout. At inference ours multiplies the features by 1 - p, as Paddle 1.x did, and PyTorch's leaves them alone: the
+  last layer's weight makes up for it. For a p of 0.5 that is a factor of 2, which loses nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from models.resnet import LAYOUTS as DEPTHS
+from models.tsm import TSM
+from models.tsn import TSN
+from models.weight_layouts import FC_WEIGHT, LAYOUTS, Layout, Network, Tensor, tensors_of
+from utils.errors import InputError
+
+DROPOUT = {"TSM": TSM.default_dropout, "TSN": TSN.default_dropout}
+
+_OURS = re.compile(r"(conv1|res\w+_branch\w+)_weights|bn\w+_(scale|offset|mean|variance)|fc_0\.[wb]_0")
+_WRAPPED = ".net.weight"
+_PREPROCESSOR = {  # MMAction2 keeps it among the weights; RGB of 0 to 255
+    "data_preprocessor.mean": (123.675, 116.28, 103.53),
+    "data_preprocessor.std": (58.395, 57.12, 57.375),
+}
+
+
+def to_ours(
+    state: Mapping[str, np.ndarray], *, shift: str = "bi", dropout: float | None = None, source: str = "the checkpoint"
+) -> tuple[dict[str, np.ndarray], str, Network]:
+    """Another project's weights as ours.
+
+    Args:
+        state: its names -> arrays of any float type. BatchNorm's `num_batches_tracked` are left out.
+        shift: "bi" or "uni", if it is a TSM: names do not tell.
+        dropout: with which our network will run, at least 0 and below 1; None: the model's own.
+        source: what messages call the weights.
+
+    Returns: (v1.5's names -> float32 arrays, the layout's name in LAYOUTS, the network). A plain ResNet is taken for a
+        TSN.
+
+    Raises:
+        InputError: the layout is unknown, a name has no place or is missing, a shape differs, a number is not finite,
+            only some blocks are shifted, or the folds differ in size.
+    """
+    state = {key: array for key, array in state.items() if not key.endswith("num_batches_tracked")}
+    if state and all(key.startswith("module.") for key in state):
+        state = {key[len("module.") :]: array for key, array in state.items()}
+    _drop_preprocessor(state, source)
+    name = _find_layout(state, source)
+    layout = LAYOUTS[name]
+    if name == "mit" and "base_model.fc.weight" in state:  # how MIT's network is without dropout
+        layout = replace(layout, fc="base_model.fc")
+    model = "TSM" if layout.shifts and any(key.endswith(_WRAPPED) for key in state) else "TSN"
+    network = _recognize(state, "theirs", layout, Network(model, shift=shift), source)
+    network = replace(network, dropout=_dropout(model, dropout))
+    variables = {}
+    for tensor in tensors_of(network, layout):
+        array = np.asarray(state[tensor.theirs])
+        array = _exchanged(array.T if tensor.is_transposed else array, tensor, network)
+        divisor = 1 - network.dropout if tensor.ours == FC_WEIGHT else 1
+        variables[tensor.ours] = _float32(array.astype(np.float64) / divisor, tensor.theirs, source)
+    return variables, name, network
+
+
+def from_ours(
+    variables: Mapping[str, np.ndarray],
+    layout: str,
+    model: str,
+    *,
+    shift: str = "bi",
+    dropout: float | None = None,
+    source: str = "the checkpoint",
+) -> tuple[dict[str, np.ndarray], Network]:
+    """Our weights as another project's.
+
+    Args:
+        variables: v1.5's names -> arrays. What is no weight (momenta, counters) is left out.
+        layout: of LAYOUTS. In one of a plain ResNet, a TSM is the ResNet that PyTorch's TSM can put its shifts into.
+        model: "TSM" or "TSN": names do not tell.
+        shift, source: as in `to_ours`.
+        dropout: that our network ran with; None: the model's own.
+
+    Returns: (names as in the project's files -> float32 arrays, the network).
+
+    Raises:
+        InputError: as `to_ours`; or the project does not shift all blocks of a network as deep as this.
+    """
+    variables = {name: array for name, array in variables.items() if is_weight(name)}
+    target = LAYOUTS[layout]
+    network = _recognize(variables, "ours", target, Network(model, shift=shift), source)
+    network = replace(network, dropout=_dropout(model, dropout))
+    if model == "TSM" and target.shifts and network.num_layers > 100:
+        raise InputError(
+            f"{source} is a TSM-{network.num_layers} with a shift in every block. {layout} shifts every second block"
+            " where there are 101 layers or more, and would compute something else"
+        )
+    state = {}
+    for tensor in tensors_of(network, target):
+        array = _exchanged(np.asarray(variables[tensor.ours]), tensor, network)
+        factor = 1 - network.dropout if tensor.ours == FC_WEIGHT else 1
+        array = _float32(array.astype(np.float64) * factor, tensor.ours, source)
+        state[target.wrapper + tensor.theirs] = np.ascontiguousarray(array.T) if tensor.is_transposed else array
+    return state, network
+
+
+def is_weight(name: str) -> bool:
+    """Whether a file in a folder of ours is a weight or a statistic of a network, by its name."""
+    return _OURS.fullmatch(name) is not None
+
+
+def exchange_folds(array: np.ndarray, axis: int) -> np.ndarray:
+    """The array with the first and the second eighth of an axis in each other's place. Twice gives it back."""
+    eighth = array.shape[axis] // 8
+    first, second, rest = np.split(array, [eighth, 2 * eighth], axis)
+    return np.concatenate([second, first, rest], axis)
+
+
+def _exchanged(array: np.ndarray, tensor: Tensor, network: Network) -> np.ndarray:
+    if network.model == "TSM" and network.shift == "bi":
+        for axis in tensor.stream_axes:
+            array = exchange_folds(array, axis)
+    return array
+
+
+def _recognize(arrays: Mapping[str, np.ndarray], side: str, layout: Layout, network: Network, source: str) -> Network:
+    """The network with depth, width and classes, as names and shapes tell them.
+
+    `side` says whose names and shapes they are: "ours" or "theirs". Raises InputError unless all of them fit.
+    """
+
+    def expected(num_layers: int) -> dict[str, Tensor]:
+        tensors = tensors_of(replace(network, num_layers=num_layers), layout)
+        return {getattr(tensor, side): tensor for tensor in tensors}
+
+    depth = min(DEPTHS, key=lambda num_layers: len(arrays.keys() ^ expected(num_layers).keys()))
+    network = replace(network, num_layers=depth)
+    tensors = expected(depth)
+    _check_names(arrays, list(tensors), network, source)
+    stem, fc = list(tensors)[0], list(tensors)[-1]
+    sizes = [(arrays[name].shape or (0,))[0] for name in (stem, fc)]
+    if 0 in sizes:
+        raise InputError(f"{source}: {stem if not sizes[0] else fc} is empty")
+    network = replace(network, base_width=sizes[0], num_classes=sizes[1])
+    for name, tensor in expected(depth).items():
+        backwards = side == "theirs" and tensor.is_transposed
+        _check_array(arrays[name], name, tensor.shape[::-1] if backwards else tensor.shape, network, source)
+    if network.model == "TSM" and network.shift == "bi" and network.base_width % 8:
+        raise InputError(
+            f"{source} is a TSM of base_width {network.base_width}, which is no multiple of 8: PyTorch's two folds and"
+            " ours differ in size, and no order of the channels makes them equal"
+        )
+    return network
+
+
+def _check_names(arrays: Mapping[str, np.ndarray], expected: list[str], network: Network, source: str) -> None:
+    unshifted = [name for name in expected if name.endswith(_WRAPPED) and name not in arrays]
+    unshifted = [name for name in unshifted if name.replace(_WRAPPED, ".weight") in arrays]
+    if unshifted:
+        raise InputError(
+            f"{source} shifts only some blocks of its ResNet-{network.num_layers}, the first without is"
+            f" {unshifted[0][: -len(_WRAPPED)]}; ours shifts all, and would compute something else. (MIT's code and"
+            " MMAction2 shift every second block where there are 101 layers or more.)"
+        )
+    places = set(expected)
+    left = [name for name in arrays if name not in places]
+    if left:
+        raise InputError(
+            f"{source} is no plain {network.model}: of a ResNet-{network.num_layers}, {left[0]} has no place"
+            f"{f', nor have {len(left) - 1} others' if left[1:] else ''}. Non-local blocks, temporal pooling, shifts of"
+            " whole blocks and other backbones cannot be converted"
+        )
+    missing = [name for name in expected if name not in arrays]
+    if missing:
+        raise InputError(
+            f"{source} is incomplete: {len(missing)} of the {len(expected)} tensors of a {network.model}-"
+            f"{network.num_layers} are missing, the first is {missing[0]}"
+        )
+
+
+def _check_array(array: np.ndarray, name: str, shape: tuple[int, ...], network: Network, source: str) -> None:
+    if array.shape != shape:
+        size = f"{network.model}-{network.num_layers} of base_width {network.base_width}"
+        raise InputError(
+            f"{source}: {name} has shape {list(array.shape)}, and in a {size} that reads RGB {list(shape)}"
+        )
+    if array.dtype.kind != "f":
+        raise InputError(f"{source}: {name} is made of {array.dtype}, not of floating-point numbers")
+
+
+def _float32(array: np.ndarray, name: str, source: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(f"{source}: {name} is not made of finite float32 numbers")
+    return array
+
+
+def _find_layout(state: Mapping[str, np.ndarray], source: str) -> str:
+    for name, layout in LAYOUTS.items():
+        conv, bn = layout.stem
+        if f"{conv}.weight" in state and f"{bn}.{layout.statistics[0]}" in state:
+            return name
+    names = f"its names begin with {', '.join(list(state)[:3])}" if state else "it holds none"
+    raise InputError(
+        f"{source} has no weights of a ResNet in a layout known here ({', '.join(LAYOUTS)}): {names}. Other backbones"
+        " cannot be converted"
+    )
+
+
+def _drop_preprocessor(state: dict[str, np.ndarray], source: str) -> None:
+    for key, usual in _PREPROCESSOR.items():
+        found = np.ravel(state.pop(key, usual))
+        if found.shape != (3,) or not np.allclose(found, usual, rtol=1e-4):
+            raise InputError(
+                f"{source}: {key} is {found.tolist()}, and only {list(usual)} can be converted: RGB with ImageNet's"
+                " mean and deviation"
+            )
+
+
+def _dropout(model: str, dropout: float | None) -> float:
+    dropout = DROPOUT[model] if dropout is None else dropout
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout {dropout:g} is not at least 0 and below 1")
+    return dropout

@@ -1,0 +1,268 @@
+"""Converts weights of other projects' TSM, TSN and ResNet to ours, and ours to theirs, so that the outputs are equal.
+
+    python scripts/convert_weights.py CHECKPOINT.pth OUT_FOLDER
+    python scripts/convert_weights.py OUR_FOLDER OUT.pth --layout=mit
+
+CHECKPOINT is a .pth of MIT's temporal-shift-module, of MMAction2 or of torchvision, or a .pdparams of paddle.vision or
+PaddleClas; which of them, its names tell. OUR_FOLDER is a checkpoint, a v1.5 folder, or a .tar.gz of either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from configs.schema import Model
+from utils import cli
+from utils.errors import InputError
+from utils.files import atomic_file, atomic_folder
+from utils.fluid_vars import INFO_FILE, VariableStore, write_folder
+from utils.pickles import read_arrays
+from utils.runtime import start_paddle
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.weight_layouts import Network
+
+HELP = """
+What is done: names change; the first and the second eighth of the channels change places, because PyTorch's TSM takes
+them from the next and from the previous frame, and ours the other way round; the last layer's weight makes up for
+dropout, which multiplies by 1 - p at inference here and by nothing there.
+
+What cannot be converted is refused: other backbones, non-local blocks, temporal pooling, input other than RGB, and TSMs
+of 101 layers or more, of which MIT's code and MMAction2 shift every second block, and this project every block.
+
+A .pth takes PyTorch: pip install torch
+"""
+PYTORCH = ("mit", "mmaction2", "torchvision")
+
+
+def to_folder(flags: argparse.Namespace) -> None:
+    """CHECKPOINT -> OUT_FOLDER, and says what it found and did."""
+    from models.torch_weights import to_ours
+    from models.weight_layouts import LAYOUTS
+
+    _check_folder(flags.source, flags.target)
+    state = read_arrays(flags.source) if flags.source.endswith(".pdparams") else read_pth(flags.source)
+    variables, layout, network = to_ours(state, shift=flags.shift or "bi", dropout=flags.dropout, source=flags.source)
+    is_video = LAYOUTS[layout].shifts
+    for flag, found in (("layout", layout), ("model_name", network.model if is_video else None)):
+        asked = getattr(flags, flag)
+        if found and asked not in (None, found):
+            raise InputError(f"{flags.source} is of {found}, as its names tell, and --{flag} is {asked}")
+    with atomic_folder(flags.target) as folder:
+        write_folder(folder, variables, info_of(network))
+    print(f"{flags.source}: {layout}, {network}, {len(variables)} tensors")
+    _say_changes(network, 1 / (1 - network.dropout))
+    print(f"{flags.target}: {len(variables)} variables and checkpoint.json")
+    print(f"next: {_next_command(flags, network, is_video)}", flush=True)
+
+
+def to_pth(flags: argparse.Namespace) -> None:
+    """OUR_FOLDER -> OUT.pth, and says what it found and did."""
+    from models.torch_weights import from_ours, is_weight
+    from models.weight_layouts import LAYOUTS
+
+    if flags.layout is None:
+        raise InputError(f"{flags.source} is a folder of ours: say with --layout how to name its weights in the .pth")
+    if os.path.isdir(flags.target):
+        raise InputError(f"{flags.target} is a folder: give the name of a .pth to write")
+    torch = _import_torch(f"writing {flags.target}")
+    store = VariableStore(flags.source)
+    told = _what_it_tells(flags, store)
+    variables = {name: store.read(name) for name in store.names() if is_weight(name)}
+    state, network = from_ours(variables, flags.layout, source=flags.source, **told)
+    is_video = LAYOUTS[flags.layout].shifts
+    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+    with atomic_file(flags.target, "wb") as file:
+        torch.save({"state_dict": tensors} if is_video else tensors, file)
+    print(f"{flags.source}: {network}, {len(variables)} variables")
+    _say_changes(network, 1 - network.dropout)
+    if network.model == "TSM" and network.shift == "uni":
+        print("  take care: its shift is uni, the first eighth from the frame before; so must the other project's be")
+    if network.model == "TSM" and not is_video:
+        print("  take care: a plain ResNet has no shifts; it is for PyTorch's TSM to put them in")
+    print(f"{flags.target}: {len(state)} tensors as {flags.layout} names them", flush=True)
+
+
+def read_pth(path: str) -> dict[str, np.ndarray]:
+    """The weights of a PyTorch checkpoint: its `state_dict`, or all of it. Floats become float32.
+
+    Raises InputError if PyTorch is not installed, or the file is none, damaged, or holds more than data.
+    """
+    torch = _import_torch(f"reading {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises almost anything
+        raise InputError(_why_unread(path, str(error))) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        found = (
+            f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else "it is no dict"
+        )
+        raise InputError(f"{path} holds no weights where they are looked for, in `state_dict` or at the top: {found}")
+    try:
+        return {str(name): _to_numpy(tensor.detach()) for name, tensor in state.items()}
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{path} holds tensors that are no plain arrays: {_first_line(str(error))}") from error
+
+
+def info_of(network: Network) -> dict[str, Any]:
+    """What checkpoint.json tells, so that test.py finds out if its config describes another network.
+
+    With it, --resume begins at epoch 0, with the last layer too, as from a v1.5 folder.
+    """
+    from models.torch_weights import DROPOUT
+
+    model = {name: getattr(network, name) for name in ("num_classes", "num_layers", "base_width")}
+    model |= {name: getattr(Model(), name) for name in ("seglen", "image_mean", "image_std")}
+    if network.model == "TSM":
+        model["shift"] = network.shift
+    if network.dropout != DROPOUT[network.model]:
+        model["dropout"] = network.dropout
+    return {"model": network.model, "MODEL": model, "epoch": 0, "global_step": 0, "best_top1": -1.0}
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy has no bfloat16
+
+
+def _check_folder(source: str, target: str) -> None:
+    """The target is replaced as a whole: so it must be weights, and nothing else may be lost with it."""
+    place = Path(target)
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{target} is a file: give the name of a folder to write")
+    if place.is_dir() and any(place.iterdir()) and not (place / "conv1_weights").is_file():
+        raise InputError(f"{target} is a folder of something else, and would be replaced: give another name")
+    foreign = sorted(file.name for file in place.iterdir() if not _is_ours(file.name)) if place.is_dir() else []
+    if foreign:
+        raise InputError(f"{target} would be replaced, and holds {foreign[0]}, too: move it, or give another name")
+    if place.resolve() in Path(source).resolve().parents and place.is_dir():
+        raise InputError(f"{target} holds {source}, and would be replaced: give another name")
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file of this name is one of a folder of weights: v1.5's, or a checkpoint of ours."""
+    return bool(re.fullmatch(r"(conv1|res\d|bn|fc_0)\w*(\.[wb]_0\w*)?|@LR_DECAY_COUNTER@", name)) or name == INFO_FILE
+
+
+def _what_it_tells(flags: argparse.Namespace, store: VariableStore) -> dict[str, Any]:
+    """Model, shift and dropout of our weights, as checkpoint.json or the flags say."""
+    info = store.info()
+    trained = info.get("MODEL") if isinstance(info.get("MODEL"), dict) else {}
+    model = _one_of(flags, "model_name", info.get("model"), ("TSM", "TSN"))
+    if model is None:
+        raise InputError(f"{flags.source} does not say whether it is a TSM or a TSN: --model_name=TSM or TSN does")
+    shift = _one_of(flags, "shift", trained.get("shift"), ("bi", "uni")) if model == "TSM" else None
+    dropout = trained.get("dropout") if flags.dropout is None else flags.dropout
+    if not isinstance(dropout, (int, float, type(None))):
+        raise InputError(f"{flags.source}: its checkpoint.json says dropout {dropout!r}; --dropout replaces it")
+    for key in ("image_mean", "image_std"):
+        if trained.get(key) not in (None, list(getattr(Model(), key))):
+            print(f"  take care: it was trained with {key} {trained[key]}, and so must the other project read frames")
+    return {"model": model, "shift": shift or "bi", "dropout": dropout}
+
+
+def _one_of(flags: argparse.Namespace, flag: str, told: Any, known: tuple[str, str]) -> str | None:
+    """What the flag says, or else checkpoint.json; they must not differ."""
+    asked = getattr(flags, flag)
+    if told is None:
+        return asked
+    if told not in known or asked not in (None, told):
+        wanted = f"--{flag} is {asked}" if asked else f"{' and '.join(known)} can be converted"
+        raise InputError(f"{flags.source} is of {told}, as its checkpoint.json says, and {wanted}")
+    return told
+
+
+def _say_changes(network: Network, factor: float) -> None:
+    if network.model == "TSM" and network.shift == "bi":
+        print("  the first and the second eighth of the residual stream's channels have changed places")
+    if factor != 1:
+        print(f"  the last layer's weight is multiplied by {factor:g}, for a dropout of {network.dropout:g}")
+
+
+def _next_command(flags: argparse.Namespace, network: Network, is_video: bool) -> str:
+    weights, usual = shlex.quote(flags.target), Model()
+    left_out = () if is_video else ("num_classes", "dropout")  # of the last layer, which --pretrain does not use
+    found = {key: value for key, value in info_of(network)["MODEL"].items() if key not in left_out}
+    sets = [f" --set MODEL.{key}={value}" for key, value in found.items() if value != getattr(usual, key)]
+    if not is_video:
+        return f"python train.py --model_name={flags.model_name or 'TSM'} --pretrain={weights}{''.join(sets)}"
+    # Both projects scale the shorter side to 256 and keep the shape; v1.5 squeezes.
+    sets.append(" --set TEST.keep_aspect=True")
+    return f"python test.py --model_name={network.model} --weights={weights}{''.join(sets)}"
+
+
+def _import_torch(why: str) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"{why} takes PyTorch, which nothing else here needs: pip install torch ({error})") from error
+    return torch
+
+
+def _why_unread(path: str, error: str) -> str:
+    code = re.search(r"(?:GLOBAL|class) ([\w.]+)", error)
+    if not code or "nsupported" not in error:
+        reason = re.search("WeightsUnpickler error: (.*)", error)
+        reason = _first_line(reason[1] if reason else error)
+        advice = "weights_only" in reason or reason.startswith("Weights only")  # on how to run code all the same
+        return f"{path} is no PyTorch checkpoint, or is damaged{'' if advice else f': {reason}'}"
+    plain = f"{os.path.splitext(path)[0]}.plain.pth"
+    save = f"import torch; torch.save(torch.load({path!r}, weights_only=False)['state_dict'], {plain!r})"
+    return (
+        f"{path} holds more than weights: it names code, {code[1]}, which is never run here. If you trust the file,"
+        f" write its weights alone, where that code is installed: python -c {shlex.quote(save)}"
+    )
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason is given"])[0][:200]
+
+
+def _dropout(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 0.99:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 0.99")
+    return number
+
+
+def _parse_flags() -> argparse.Namespace:
+    parser = cli.Parser(description=__doc__, epilog=HELP)
+    add = parser.add_argument
+    add("source", metavar="FROM", type=cli.path, help="CHECKPOINT.pth, or OUR_FOLDER")
+    add("target", metavar="TO", type=cli.path, help="OUT_FOLDER, or OUT.pth; one that is there is replaced")
+    add("--layout", choices=PYTORCH, help="whose names a .pth is written with")
+    add("--model_name", choices=("TSM", "TSN"), help="of a folder that does not say it, as v1.5's")
+    add("--shift", choices=("bi", "uni"), help="of a TSM; bi if nothing else is known, as all that others released")
+    add("--dropout", type=_dropout, metavar="P", help="ours, at inference (the model's own: TSM 0.5, TSN 0)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = _parse_flags()
+    if not os.path.exists(flags.source):
+        raise InputError(f"there is no {flags.source}: give a .pth, a .pdparams, or a folder of ours")
+    from_folder = os.path.isdir(flags.source) or flags.source.endswith((".tar.gz", ".tgz"))
+    start_paddle(use_gpu=False)
+    to_pth(flags) if from_folder else to_folder(flags)
+
+
+if __name__ == "__main__":
+    cli.run(main)
