@@ -176,3 +176,8 @@ class Config:
     def seg_num(self, mode: str) -> int:
         """Segments a clip in that mode."""
         return self.reader(mode).seg_num or self.MODEL.seg_num
+
+    def clip_shape(self, mode: str) -> tuple[int, int, int, int]:
+        """Of a clip in that mode: (seg_num, 3 * seglen, target_size, target_size)."""
+        size = self.reader(mode).target_size
+        return (self.seg_num(mode), 3 * self.MODEL.seglen, size, size)

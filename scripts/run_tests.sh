@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Lint, the tests on Paddle 3, and the contract tests on Paddle 2.6.2; makes .venv and .venv-paddle26 if missing.
-# Where .venv is, or would be, for a GPU, the tests have .venv-cpu instead. Arguments go to the first pytest:
-#   bash scripts/run_tests.sh -k sampling
+# Where .venv is, or would be, for a GPU, the tests have .venv-cpu instead.
+#   bash scripts/run_tests.sh [--torch] [what the first pytest is to have, as -k sampling]
+#   --torch   also compares converted weights with PyTorch, which is a large download; without it, where it is installed
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=.venv
@@ -9,6 +10,10 @@ if ! grep -qx 'kind cpu' .venv/ready 2>/dev/null && { [ -e .venv/ready ] || comm
   venv=.venv-cpu
 fi
 ZOO_VENV=$venv bash scripts/setup_env.sh --cpu --dev
+if [ "${1:-}" = --torch ]; then
+  shift
+  $venv/bin/python -c 'import torch' 2>/dev/null || $venv/bin/python -m pip install -q -r requirements/torch.txt
+fi
 ZOO_VENV=.venv-paddle26 bash scripts/setup_env.sh --paddle26 --dev
 $venv/bin/ruff check .
 $venv/bin/ruff format --check .

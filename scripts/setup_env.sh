@@ -75,8 +75,10 @@ if [ "$(uname)" = Linux ] && ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; }
 fi
 echo "Installing packages for $kind into $venv: some hundred MB to download (gpu: 2 GB), once ..."
 echo "kind $kind" > "$venv/ready"
+export=export26.txt
+if [ "$kind" = cpu ]; then export=export.txt; fi
 "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
-  -r "$wanted/$kind.txt" ${dev:+-r "$wanted/dev.txt"} 2>&1 |
+  -r "$wanted/$kind.txt" ${dev:+-r "$wanted/dev.txt" -r "$wanted/$export"} 2>&1 |
   awk '/^(Collecting|Downloading|Installing|Successfully|ERROR|error)/ { print substr($0, 1, 110); fflush() }'
 if [ "$kind" = gpu ]; then
   # The CUDA libraries lie in the environment. Paddle asks for them without their version (libcudnn.so), and the loader

@@ -53,6 +53,14 @@ def seconds(text: str) -> float:
     return number
 
 
+def positive_seconds(text: str) -> float:
+    """A length of time above 0."""
+    number = seconds(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number
+
+
 def path(text: str) -> str:
     """A path; ~ is the home folder, also behind a `--flag=`, where shells leave it alone."""
     return os.path.expanduser(text)
@@ -101,6 +109,22 @@ def add_weights_flag(parser: argparse.ArgumentParser) -> None:
         type=optional_path,
         metavar="PATH",
         help="a checkpoint, a v1.5 folder, or a .tar.gz of either (the released Kinetics-400 weights, downloaded once)",
+    )
+
+
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """The --engine and --precision of infer.py."""
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        metavar="NAME",
+        help="auto, openvino, onnxruntime, paddle-inference, tensorrt or paddle (auto: the fastest that is installed)",
+    )
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16", "fp16", "int8"),
+        help="of the arithmetic; int8 needs a deployment folder of export.py (fp32)",
     )
 
 

@@ -1,0 +1,42 @@
+"""TensorRT through Paddle Inference, on NVIDIA GPUs; it needs a Paddle that was built with it."""
+
+from __future__ import annotations
+
+from paddle import inference
+
+from engine.backends import Job
+from engine.backends.paddle_inference import PaddleInference
+from engine.deployment import INPUT
+from utils.errors import InputError
+
+_WORKSPACE_BYTES = 1 << 30
+_SMALLEST_PART = 3  # operators; smaller parts of the network stay with Paddle
+
+
+class TensorRT(PaddleInference):
+    """Builds its kernels when it is loaded, which takes minutes."""
+
+    name = "TensorRT through Paddle"
+
+    def configure(self, job: Job) -> inference.Config:
+        if inference.get_trt_compile_version() == (0, 0, 0):
+            raise InputError(
+                "--engine=tensorrt: this Paddle was built without TensorRT; --engine=paddle-inference computes on the"
+                " GPU too"
+            )
+        config = super().configure(job)
+        half = job.precision == "fp16"
+        config.enable_tensorrt_engine(
+            workspace_size=_WORKSPACE_BYTES,
+            max_batch_size=job.batch_size,
+            min_subgraph_size=_SMALLEST_PART,
+            precision_mode=inference.PrecisionType.Half if half else inference.PrecisionType.Float32,
+            use_static=False,
+            use_calib_mode=False,
+        )
+        one, most = [1, *job.clip_shape], [job.batch_size, *job.clip_shape]
+        config.set_trt_dynamic_shape_info({INPUT: one}, {INPUT: most}, {INPUT: most})
+        return config
+
+
+load = TensorRT

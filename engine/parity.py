@@ -1,0 +1,151 @@
+"""Whether programs compute what the network computes, on real clips."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import nn
+
+from engine.backends import ENGINES, Backend, Job
+from engine.backends.paddle_network import PaddleNetwork
+from engine.deployment import ENGINE_OF
+from engine.interfaces import Batch
+from utils.errors import InputError
+from utils.log import Progress, logger
+
+LARGEST = 1e-4  # difference of a probability, float32
+AGREEMENT, MEAN = 0.98, 0.02  # lower precision: share of the same top-1; mean difference of the top-1's probability
+
+
+@dataclass
+class Parity:
+    """A program's probabilities against the network's.
+
+    Args:
+        clips: compared.
+        same: of them, with the same most probable class.
+        largest: difference of any probability.
+        total: of the differences of the probability of the network's top-1.
+    """
+
+    clips: int = 0
+    same: int = 0
+    largest: float = 0.0
+    total: float = 0.0
+
+    def add(self, expected: np.ndarray, found: np.ndarray) -> None:
+        """Compares probabilities (n, classes)."""
+        top = expected.argmax(1)
+        difference = np.abs(expected.astype(np.float64) - found)
+        if not np.isfinite(found).all():
+            difference[:] = np.inf
+        self.clips += len(top)
+        self.same += int((found.argmax(1) == top).sum())
+        self.largest = max(self.largest, float(difference.max()))
+        self.total += float(difference[np.arange(len(top)), top].sum())
+
+    @property
+    def agreement(self) -> float:
+        """The share of clips with the same top-1, 0 to 1."""
+        return self.same / self.clips
+
+    @property
+    def mean(self) -> float:
+        """The mean difference of the top-1's probability."""
+        return self.total / self.clips
+
+    def holds(self, precision: str) -> bool:
+        """Whether the differences are those of the arithmetic."""
+        if precision == "fp32":
+            return self.largest <= LARGEST
+        return self.agreement >= AGREEMENT and self.mean <= MEAN
+
+    def __str__(self) -> str:
+        return (
+            f"top-1 {self.agreement:.1%} the same of {self.clips} clips, probabilities differ by at most"
+            f" {self.largest:.1e}, the top-1's by {self.mean:.1e} in the mean"
+        )
+
+
+def check_programs(
+    network: nn.Layer,
+    batches: Iterable[Batch],
+    clips: int,
+    programs: Mapping[str, Mapping[str, Path]],
+    job: Job,
+) -> dict[str, dict[str, Any]]:
+    """Runs each program beside the network on up to `clips` clips, and logs how they compare.
+
+    Args:
+        programs: kind -> precision -> file. OpenVINO's float32 is run in bfloat16, too, where the CPU has it.
+        job: threads and clip_shape.
+
+    Returns: "ENGINE PRECISION" -> {clips, top1_agreement, largest_difference, mean_top1_difference}.
+
+    Raises InputError: one differs by more than its precision explains, or there are no clips.
+    """
+    backends = dict(_load(programs, job))
+    reference, found = PaddleNetwork(network), {name: Parity() for name in backends}
+    progress = Progress(clips, "clips")
+    for batch in batches:
+        pixels = batch.clips[: clips - progress.done]
+        expected = reference(pixels)
+        for name, backend in backends.items():
+            found[name].add(expected, backend(pixels))
+        progress.add(len(pixels))
+        logger.info("compared %d clips, %s", progress.done, progress)
+        if progress.done >= clips:
+            break
+    if not progress.done:
+        raise InputError("no clip could be read to compare the programs with: see --input and --filelist")
+    for name, parity in found.items():
+        logger.info("%s: %s", name, parity)
+    for name, parity in found.items():
+        engine, precision = name.split()
+        _check(engine, precision, parity)
+    return {name: _figures(parity) for name, parity in found.items()}
+
+
+def _load(programs: Mapping[str, Mapping[str, Path]], job: Job) -> Iterable[tuple[str, Backend]]:
+    for kind, files in programs.items():
+        engine = ENGINES.get(ENGINE_OF[kind])
+        for precision, file in files.items():
+            yield f"{engine.name} {precision}", engine.load(dataclasses.replace(job, program=file, precision=precision))
+        if kind == "openvino":
+            bf16 = dataclasses.replace(job, program=files["fp32"], precision="bf16")
+            try:
+                yield f"{engine.name} bf16", engine.load(bf16)
+            except InputError as error:  # the CPU has none
+                logger.info("not compared: %s", error)
+
+
+def _check(engine: str, precision: str, parity: Parity) -> None:
+    if parity.holds(precision):
+        return
+    if precision == "fp32":
+        raise InputError(
+            f"{engine} computes something else than the network: {parity}; allowed are {LARGEST:.0e}. Nothing was"
+            " written."
+        )
+    too_far = f"{engine} in {precision} is too far from the network: {parity}; {AGREEMENT:.0%} and {MEAN} are allowed."
+    if precision == "bf16":  # no program of its own, but a way to run fp32's
+        logger.warning("%s Do not run it with --precision=bf16.", too_far)
+        return
+    raise InputError(
+        f"{too_far} Nothing was written. Other clips, or more, in --calibration may help; where few are compared, so do"
+        " more --clips."
+    )
+
+
+def _figures(parity: Parity) -> dict[str, Any]:
+    return {
+        "clips": parity.clips,
+        "top1_agreement": round(parity.agreement, 4),
+        "largest_difference": float(f"{parity.largest:.2g}"),
+        "mean_top1_difference": float(f"{parity.mean:.2g}"),
+    }

@@ -1,0 +1,128 @@
+"""What inference.yaml says, and what is wrong with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine import deployment
+from engine.deployment import FILE, Deployment, is_deployment, missing_converters
+from utils.errors import InputError
+
+NAMES = ["air drumming", "Dreirad fahren", "打太极", 'a "quoted", name']
+
+
+@pytest.fixture
+def written(tmp_path) -> Deployment:
+    programs = {"openvino": {"fp32": "openvino_fp32.xml", "int8": "openvino_int8.xml"}, "onnx": {"fp32": "model.onnx"}}
+    for files in programs.values():
+        for file in files.values():
+            (tmp_path / file).write_text("a program")
+    (tmp_path / "openvino_fp32.bin").write_text("its weights")
+    made = Deployment(tmp_path, "TSM", NAMES, (8, 3, 224, 224), programs, {"scaling": {"shorter_side": 256}})
+    made.write()
+    return made
+
+
+def test_what_is_written_is_read(written):
+    read = Deployment.read(written.folder)
+    assert (read.model, read.names, read.shape, read.programs) == ("TSM", NAMES, (8, 3, 224, 224), written.programs)
+    assert is_deployment(written.folder) and not is_deployment(written.folder / "..") and not is_deployment(None)
+
+
+def test_the_file_tells_a_caller_all(written):
+    said = yaml.safe_load((written.folder / FILE).read_text(encoding="utf-8"))
+    assert said["input"]["shape"] == [-1, 8, 3, 224, 224] and said["input"]["dtype"] == "uint8"
+    assert said["output"]["shape"] == [-1, 4] and said["labels"] == NAMES and said["scaling"]["shorter_side"] == 256
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "file"),
+    [
+        ("openvino", "fp32", "openvino_fp32.xml"),
+        ("openvino", "bf16", "openvino_fp32.xml"),
+        ("openvino", "int8", "openvino_int8.xml"),
+        ("onnx", "fp32", "model.onnx"),
+        ("onnx", "int8", None),
+        ("paddle", "fp32", None),
+    ],
+)
+def test_programs_by_kind_and_precision(written, kind, precision, file):
+    assert written.program(kind, precision) == (file and written.folder / file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said.pop("labels"),
+        lambda said: said.update(version=2),
+        lambda said: said["input"].update(shape=[-1, 8, 3]),
+        lambda said: said["input"].update(shape="none"),
+        lambda said: said.update(labels=[1, 2]),
+        lambda said: said.update(programs={"tflite": {"fp32": "x"}}),
+        lambda said: said.update(programs=["onnx"]),
+        lambda said: said["checksums"].update({"../else": "00"}),
+        lambda said: said.pop("checksums"),
+        lambda said: said.clear(),
+    ],
+)
+def test_a_damaged_file_is_named(written, change):
+    path = written.folder / FILE
+    said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(said)
+    path.write_text(yaml.safe_dump(said))
+    with pytest.raises(InputError, match="inference.yaml is damaged, or of another version; export.py makes"):
+        Deployment.read(written.folder)
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"!!python/object/apply:os.system ['true']"])
+def test_what_is_no_yaml_is_named(written, content):
+    (written.folder / FILE).write_bytes(content)
+    with pytest.raises(InputError, match="inference.yaml is damaged"):
+        Deployment.read(written.folder)
+
+
+def test_a_missing_program_is_named(written):
+    (written.folder / "model.onnx").unlink()
+    with pytest.raises(InputError, match="cannot read .*model.onnx: No such file"):
+        Deployment.read(written.folder).check(written.folder / "model.onnx")
+
+
+@pytest.mark.parametrize("file", ["openvino_fp32.xml", "openvino_fp32.bin"])
+def test_a_damaged_program_is_named(written, file):
+    read = Deployment.read(written.folder)
+    read.check(written.folder / "openvino_fp32.xml")
+    (written.folder / file).write_text("a progran")
+    with pytest.raises(InputError, match=f"{file} is damaged: copy the folder again"):
+        read.check(written.folder / "openvino_fp32.xml")
+    read.check(written.folder / "openvino_int8.xml")  # another one's files do not matter
+
+
+def test_a_program_outside_of_the_folder_is_not_taken(written):
+    path = written.folder / FILE
+    path.write_text(path.read_text(encoding="utf-8").replace("model.onnx", "../model.onnx"))
+    (written.folder.parent / "model.onnx").write_text("another's")
+    with pytest.raises(InputError, match="damaged"):
+        Deployment.read(written.folder)
+
+
+@pytest.mark.parametrize(("paddle_2", "release"), [(True, "1.3.1"), (False, "2.1.0")])
+def test_the_converter_fits_paddle(monkeypatch, paddle_2, release):
+    monkeypatch.setattr(deployment, "is_paddle_2", lambda: paddle_2)
+    monkeypatch.setattr(deployment.importlib.util, "find_spec", lambda name: None)
+    assert missing_converters("onnx") == [f"paddle2onnx=={release}", "packaging", "onnx"]
+    assert missing_converters("int8") == ["openvino", "nncf"] and missing_converters("paddle") == []
+
+
+@pytest.mark.contract
+def test_the_paddle_that_is_installed():
+    import paddle
+
+    assert deployment.is_paddle_2() == paddle.__version__.startswith("2.")
+
+
+def test_the_folder_is_a_path(tmp_path):
+    with pytest.raises(InputError, match="cannot read"):
+        Deployment.read(Path(tmp_path))

@@ -1,0 +1,129 @@
+"""Programs for inference engines compute what the network computes."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from deployed import SHAPE, clips, expected, program_files, settled_network
+from tiny import CLASSES
+
+from engine import export
+from engine.backends import ENGINES, Job
+from engine.backends.open_vino import OpenVINO
+from engine.deployment import ENGINE_OF, INPUT, OUTPUT
+from models.tsm import TSM
+from models.tsn import TSN
+from utils.errors import InputError
+
+KINDS = ("paddle", "onnx", "openvino")
+NETWORKS = {"bi": (TSM, {}), "uni": (TSM, {"shift": "uni"}), "tsn": (TSN, {})}
+
+
+@pytest.fixture(scope="module", params=[pytest.param("bi", marks=pytest.mark.contract), "uni", "tsn"])
+def programs(request, tmp_path_factory):
+    """A network, and its programs by kind."""
+    model, options = NETWORKS[request.param]
+    network, folder = settled_network(model, **options), tmp_path_factory.mktemp("programs")
+    files = program_files(folder, KINDS)
+    assert {kind: export.write_program(kind, network, SHAPE, files[kind]) for kind in KINDS} == files
+    return network, files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_engine_computes_what_the_network_computes(programs, kind):
+    network, files = programs
+    job = Job(files[kind], threads=2, batch_size=3, clip_shape=SHAPE)
+    backend = ENGINES.get(ENGINE_OF[kind]).load(job)
+    given = clips(3)
+    reference = expected(network, given)
+    for part in (slice(0, 1), slice(0, 3), slice(1, 3)):
+        found = backend(given[part])
+        assert found.dtype == np.float32 and found.shape == (part.stop - part.start, CLASSES)
+        assert np.abs(found - reference[part]).max() < 1e-5
+    assert "fp32" in backend.description and "2 threads" in backend.description
+
+
+def test_clips_of_a_batch_do_not_see_each_other(programs):
+    """OpenVINO's program as it is, with several clips at once: the shift stops at a clip's ends."""
+    network, files = programs
+    program = openvino.Core().compile_model(files["openvino"], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    given = clips(4)
+    assert np.abs(program(given)[0] - expected(network, given)).max() < 1e-5
+
+
+def test_programs_name_their_input_and_output(programs):
+    _, files = programs
+    graph = onnx.load(str(files["onnx"])).graph
+    shape = [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    assert [graph.input[0].name, graph.output[0].name] == [INPUT, OUTPUT] and shape == ["clips", *SHAPE]
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    model = openvino.Core().read_model(files["openvino"])
+    assert model.input(0).names == {INPUT} and model.output(0).names == {OUTPUT}
+    assert str(model.input(0).partial_shape) == "[?,2,3,32,32]"
+
+
+def test_nothing_else_is_left(programs):
+    _, files = programs
+    ends = [".onnx", ".pdiparams", ".pdmodel", ".bin", ".xml"]
+    assert sorted(path.suffix for path in files["onnx"].parent.iterdir()) == sorted(ends)
+
+
+def test_exporting_leaves_the_network_as_it_was(programs):
+    network, _ = programs
+    assert not any(getattr(layer, "rolls", False) for layer in network.sublayers())
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", ENGINES.names())
+def test_an_engine_takes_a_network(name, tmp_path):
+    engine = ENGINES.get(name)
+    if not engine.cpu:
+        pytest.skip("it needs a GPU")
+    network = settled_network()
+    backend = export.load_network(engine, network, tmp_path, Job(threads=2, clip_shape=SHAPE))
+    assert np.abs(backend(clips(2)) - expected(network, clips(2))).max() < 1e-5
+
+
+@pytest.mark.parametrize("engine", ["openvino", "paddle-inference"])
+def test_bfloat16_is_near(programs, engine):
+    network, files = programs
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16")
+    kind = {other: kind for kind, other in ENGINE_OF.items()}[engine]
+    found = ENGINES.get(engine).load(Job(files[kind], "bf16", threads=2))(clips(4))
+    difference = np.abs(found - expected(network, clips(4))).max()
+    assert 1e-6 < difference < 0.05  # it is bfloat16, and near
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("nncf"), reason="NNCF is not installed")
+def test_int8_is_near(programs, tmp_path):
+    network, files = programs
+    target = tmp_path / "int8.xml"
+    export.quantize_openvino(files["openvino"], [clip[None] for clip in clips(8, seed=5)], target)
+    found, reference = OpenVINO(Job(target, "int8", threads=2))(clips(8)), expected(network, clips(8))
+    others = np.abs(np.roll(reference, 1, axis=0) - reference).mean()  # an untrained network is sensitive
+    assert 1e-6 < np.abs(found - reference).mean() < others / 2
+    kinds = [op.get_type_name() for op in openvino.Core().read_model(target).get_ops()]
+    assert kinds.count("FakeQuantize") >= 2 * kinds.count("Convolution")  # of inputs, and of weights
+
+
+def test_a_failing_converter_is_one_message(monkeypatch, tmp_path):
+    def run(command, **options):
+        return subprocess.CompletedProcess(command, -11, "[Paddle2ONNX] Start\n", "Paddle model convert failed.\n")
+
+    monkeypatch.setattr(export.subprocess, "run", run)
+    with pytest.raises(InputError, match=r"paddle2onnx failed \(exit code -11\): Paddle model convert failed"):
+        export.write_program("onnx", settled_network(), SHAPE, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(("name", "file"), [("openvino", "x.xml"), ("onnxruntime", "x.onnx")])
+def test_a_program_that_is_none_is_one_message(name, file, tmp_path):
+    """Paddle Inference crashes on it: a deployment folder is checked before (test_deployment.py)."""
+    (tmp_path / file).write_bytes(b"no program")
+    with pytest.raises(InputError, match=f"annot (read|load) .*{file}"):
+        ENGINES.get(name).load(Job(tmp_path / file, threads=1))
