@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,12 +10,13 @@ import numpy as np
 
 class Batch(Protocol):
     """clips: uint8 (n, T, C, H, W). labels: int64 (n,), -1 for none. ids: one a clip. places: clips of the batch in all
-    ranks together, also those that are missing."""
+    ranks together, also those that are missing. spans: seconds, from and to, of each clip; empty: whole videos."""
 
     clips: np.ndarray
     labels: np.ndarray
     ids: list[str]
     places: int
+    spans: Sequence[tuple[float, float]]
 
 
 class Reader(Protocol):

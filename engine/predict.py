@@ -1,45 +1,81 @@
-"""Probabilities of unlabelled clips."""
+"""Clips -> predictions; what is done with them runs beside the reading and the computing."""
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Callable
 
 import numpy as np
-import paddle
-from paddle.nn import functional as F
 
+from engine.backends import Backend
 from engine.interfaces import Batch
+from engine.results import Prediction, top_classes
 from utils.log import Progress, logger, timed
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """The most probable classes of a video: indices and probabilities, descending."""
-
-    video_id: str
-    classes: list[int]
-    probabilities: list[float]
+Write = Callable[[Sequence[Prediction], np.ndarray], None]  # the predictions of a batch, and its clips
+_BEHIND = 2  # batches that writing may lag, at most
 
 
 def predict(
-    network: paddle.nn.Layer, batches: Iterable[Batch], topk: int, progress: Progress, *, log_interval: int
-) -> Iterator[Prediction]:
-    """The `topk` most probable classes of each clip, as they come."""
-    network.eval()
-    for number, (batch, reader_s) in enumerate(timed(batches)):
-        start = time.monotonic()
-        with paddle.no_grad():  # not around the whole: the caller's code runs between two results
-            probabilities = F.softmax(network(paddle.to_tensor(batch.clips))).numpy()  # (n, classes)
-        progress.add(len(batch.ids), reader=reader_s, compute=time.monotonic() - start)
-        if log_interval and number % log_interval == 0:
-            logger.info("[INFER] Processed %d samples, %s", progress.done, progress)
-        yield from (top_classes(video_id, row, topk) for video_id, row in zip(batch.ids, probabilities))
+    backend: Backend, batches: Iterable[Batch], topk: int, progress: Progress, write: Write, *, log_interval: int
+) -> None:
+    """Predicts the `topk` most probable classes of each clip, and hands each batch to `write`, in order, in a thread
+    of its own. What `write` raises ends the pass.
+
+    Args:
+        progress: counts the clips, and where the time goes: waiting for the reader, computing, waiting for `write`.
+        log_interval: batches between log lines; 0: none.
+    """
+    with _Writer(write) as writer:
+        for number, (batch, reader_s) in enumerate(timed(batches)):
+            start = time.monotonic()
+            probabilities = backend(batch.clips)  # (n, classes)
+            computed = time.monotonic()
+            spans = batch.spans or [None] * len(batch.ids)
+            rows = zip(batch.ids, probabilities, spans)
+            writer.put([top_classes(video_id, row, topk, span) for video_id, row, span in rows], batch.clips)
+            seconds = {"compute": computed - start, "write": time.monotonic() - computed}
+            progress.add(len(batch.ids), reader=reader_s, **seconds)
+            if log_interval and number % log_interval == 0:
+                logger.info("[INFER] Processed %d samples, %s", progress.done, progress)
     progress.finish()
 
 
-def top_classes(video_id: str, probabilities: np.ndarray, topk: int) -> Prediction:
-    """The `topk` largest of the probabilities (classes,); of equal ones the lower class comes first."""
-    order = np.argsort(-probabilities, kind="stable")[:topk]
-    return Prediction(video_id, order.tolist(), probabilities[order].tolist())
+class _Writer:
+    """Calls a function with one batch after the other in a thread; leaving the context waits for the last one."""
+
+    def __init__(self, write: Write):
+        self._write = write
+        self._waiting: queue.Queue[tuple | None] = queue.Queue(_BEHIND)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> _Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._waiting.put(None)  # after what waits, which is worth having also when the pass breaks off
+        self._thread.join()
+        if error[0] is None:
+            self._check()
+
+    def put(self, *batch: object) -> None:
+        """Waits while the thread is too far behind. Raises what the function raised."""
+        self._check()
+        self._waiting.put(batch)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (batch := self._waiting.get()) is not None:
+            if self._error is None:
+                try:
+                    self._write(*batch)
+                except BaseException as error:  # it is raised in the main thread
+                    self._error = error

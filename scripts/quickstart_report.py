@@ -18,6 +18,7 @@ from visualdl import LogReader
 
 from datareader.decode import decode_video
 from datareader.sampling import segment_indices
+from engine.page import BAR_STYLE, draw_bar
 from utils import cli
 from utils.errors import InputError
 from utils.files import atomic_file
@@ -33,9 +34,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem aut
 h2 {{ margin-top: 2.5rem }} small, .note {{ color: #4a5568 }}
 .clip {{ display: grid; grid-template-columns: 1fr 15rem 15rem; gap: 1rem; align-items: center; margin: 1rem 0 }}
 .clip img {{ width: 100%; image-rendering: pixelated; border-radius: 4px }}
-.bar {{ display: grid; grid-template-columns: 3.5rem 1fr 3rem; font-size: .85rem; gap: .4rem; align-items: center }}
-.bar i {{ display: block; height: .7rem; border-radius: 2px }} .bar b {{ font-weight: 600 }}
-.bar span {{ text-align: right }}
+.clip {{ --label: 3.5rem }} {bar_style}
 .right::after {{ content: " ✓" }} .wrong::after {{ content: " ✗" }}
 @media (max-width: 48rem) {{ .clip {{ grid-template-columns: 1fr }} }}
 </style>
@@ -67,9 +66,10 @@ def read_curve(folder: Path) -> list[float]:
 
 
 def read_predictions(path: Path) -> dict[str, list[dict]]:
-    """infer.py's JSON: video id -> its classes, the most probable first."""
+    """infer.py's JSON Lines: video id -> its classes, the most probable first."""
     try:
-        return {row["video"]: row["top"] for row in json.loads(path.read_text(encoding="utf-8"))}
+        with open(path, encoding="utf-8") as file:
+            return {row["video"]: row["top"] for row in map(json.loads, file)}
     except FileNotFoundError:
         raise InputError(f"no {path}: run bash scripts/quickstart.sh") from None
 
@@ -120,8 +120,7 @@ def draw_bars(name: str, truth: str, top: list[dict]) -> str:
     for row in top[:5]:
         share, label = row["probability"], escape(row["name"])
         label = f"<b>{label}</b>" if row["name"] == truth else label
-        bar = f'<i style="width:{100 * share:.1f}%;background:{COLORS[name]}"></i>'
-        lines.append(f'<div class="bar">{label}<div>{bar}</div><span>{share:.0%}</span></div>')
+        lines.append(draw_bar(label, share, COLORS[name]))
     return "".join(lines)
 
 
@@ -140,7 +139,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=0, metavar="N", help="what it all took, for the page")
     args = parser.parse_args()
     curves = {name: read_curve(args.out / name) for name in COLORS}
-    predictions = {name: read_predictions(args.out / name / f"{name}_infer_result.json") for name in COLORS}
+    predictions = {name: read_predictions(args.out / name / f"{name}_infer_result.jsonl") for name in COLORS}
     best = {name: max(curve) for name, curve in curves.items()}
     met = all(low <= best[name] <= high for name, (low, high) in EXPECTED.items())
     verdict = "; ".join(
@@ -153,6 +152,7 @@ def main() -> int:
 
     videos = [video for video in predictions["TSM"] if "/" in video]
     page = PAGE.format(
+        bar_style=BAR_STYLE.strip(),
         tsm=COLORS["TSM"],
         tsn=COLORS["TSN"],
         count=len((args.data / "val.list").read_text(encoding="utf-8").split("\n")) - 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -56,3 +57,55 @@ def moving_shapes(tmp_path_factory, run_cli) -> Path:
     result = run_cli("dataset/moving_shapes/make_moving_shapes.py", f"--out={folder}", *sizes)
     assert result.returncode == 0, result.stderr
     return folder
+
+
+PLACE_CONFIG = """
+MODEL: {{num_classes: 4, seg_num: 2, num_layers: 18, base_width: 8, dropout: 0.0, class_names: "{data}/label.txt"}}
+TRAIN: {{filelist: "{data}/train.list"}}
+INFER: {{filelist: "{data}/val.list", short_size: 32, target_size: 32, num_reader_threads: 1}}
+"""
+
+
+@pytest.fixture(scope="session")
+def place(moving_shapes, tmp_path_factory) -> Path:
+    """A folder with tiny.yaml, weights/ of a tiny network, and videos/ with awkward names."""
+    from deployed import settled_network
+    from media import make_video, moving
+    from tiny import values_of
+
+    from utils.fluid_vars import write_folder
+
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "tiny.yaml").write_text(PLACE_CONFIG.format(data=moving_shapes))
+    (folder / "weights").mkdir()
+    write_folder(folder / "weights", values_of(settled_network()))
+    (folder / "videos/deep").mkdir(parents=True)
+    for number, name in enumerate(("a b.mp4", 'it\'s "ok".mp4', "deep/录像.mp4")):
+        make_video(folder / "videos" / name, moving(50, 48, 64, seed=number))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(place, run_cli) -> tuple[Path, str]:
+    """The deployment folder place/exported, and what export.py said."""
+    target = place / "exported"
+    common = (f"--config={place}/tiny.yaml", f"--weights={place}/weights", f"--save_dir={target}")
+    result = run_cli("export.py", *common, "--input", f"{place}/videos")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return target, result.stdout
+
+
+@pytest.fixture
+def infer(place, run_cli, tmp_path):
+    """Runs infer.py into tmp_path; returns the process and the rows of its jsonl."""
+
+    def run(*flags: str, code: int = 0, weights: str = "weights"):
+        common = (f"--config={place}/tiny.yaml", f"--weights={place}/{weights}", f"--save_dir={tmp_path}")
+        result = run_cli("infer.py", *common, *flags)
+        assert result.returncode == code, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        path = tmp_path / "TSM_infer_result.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return result, list(map(json.loads, lines))
+
+    return run

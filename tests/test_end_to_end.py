@@ -174,7 +174,9 @@ def test_infer_writes_both_results(trained, config, run_cli, tmp_path):
     rows = pickle.loads(content)
     assert len(rows) == 9
     names = ["down", "left", "right", "up"]
-    for row, (video, probabilities, classes) in zip(json.loads((tmp_path / "TSM_infer_result.json").read_text()), rows):
+    for row, (video, probabilities, classes) in zip(
+        map(json.loads, (tmp_path / "TSM_infer_result.jsonl").read_text().splitlines()), rows
+    ):
         assert (
             len(classes) == 3 and probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1.0001
         )
@@ -196,9 +198,9 @@ def test_infer_keeps_the_others_when_a_video_is_bad(trained, config, run_cli, mo
     assert result.stderr.startswith("error: 2 of 3 videos of ")
     assert "text.mp4 (line 2): it is no video" in result.stderr
     assert "missing.mp4 (line 3): there is no such file" in result.stderr
-    assert [row["video"] for row in json.loads((tmp_path / "TSM_infer_result.json").read_text())] == [
-        f"{moving_shapes}/backwards.mp4"
-    ]
+    assert [
+        row["video"] for row in map(json.loads, (tmp_path / "TSM_infer_result.jsonl").read_text().splitlines())
+    ] == [f"{moving_shapes}/backwards.mp4"]
 
 
 def test_script_works_from_any_folder(trained, config, moving_shapes, tmp_path):

@@ -1,19 +1,16 @@
-"""The loops of training, evaluation and prediction, and results, on a tiny network and made-up clips."""
+"""The loops of training, evaluation and prediction, on a tiny network and made-up clips."""
 
 from __future__ import annotations
 
 import json
 import math
-import pickle
 import re
+import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import paddle
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from media import logged
 from paddle.nn import functional as F
 from tiny import (
@@ -31,10 +28,11 @@ from tiny import (
     values_of,
 )
 
-from engine import results
+from engine.backends.paddle_network import PaddleNetwork
 from engine.checkpoint import NotFinite, State
 from engine.evaluate import clip_losses, evaluate
-from engine.predict import Prediction, predict, top_classes
+from engine.predict import predict
+from engine.results import Prediction
 from metrics.accuracy import KineticsMetrics, Scores
 from utils.errors import InputError
 from utils.log import Progress
@@ -243,7 +241,7 @@ def test_without_a_log_interval_there_are_no_lines():
         evaluate(
             ByLabel(), [batch_of_logits([[1, 0, 0, 0]], [0])], KineticsMetrics(4), Progress(1), log_interval=0, line=""
         )
-        list(predict(ByLabel(), [batch_of_logits([[1, 0, 0, 0]], [0])], 1, Progress(1), log_interval=0))
+        predictions_of(ByLabel(), [batch_of_logits([[1, 0, 0, 0]], [0])])
     assert lines == []
 
 
@@ -328,9 +326,23 @@ def test_evaluation_lines():
 # --- prediction
 
 
+def predictions_of(network, batches, topk: int = 1, log_interval: int = 0) -> list[Prediction]:
+    rows = []
+    total = sum(len(batch.ids) for batch in batches)
+    predict(
+        PaddleNetwork(network),
+        batches,
+        topk,
+        Progress(total),
+        lambda predictions, clips: rows.extend(predictions),
+        log_interval=log_interval,
+    )
+    return rows
+
+
 def test_predictions_are_softmax_best_first_and_ties_by_class():
     batches = [batch_of_logits([[1, 3, 3, 0], [0, 0, 0, 0]], [-1, -1]), batch_of_logits([[0, 1, 2, 20]], [-1])]
-    first, second, third = predict(ByLabel(), batches, 3, Progress(3), log_interval=0)
+    first, second, third = predictions_of(ByLabel(), batches, 3)
     total = math.e + 2 * math.e**3 + 1
     assert (first.video_id, first.classes) == ("v0", [1, 2, 0])
     assert first.probabilities == pytest.approx([math.e**3 / total, math.e**3 / total, math.e / total])
@@ -340,46 +352,84 @@ def test_predictions_are_softmax_best_first_and_ties_by_class():
     assert all(type(index) is int for index in first.classes)
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.integers(1, 12))
-def test_top_classes_equal_a_sorted_reference(values, topk):
-    row = np.array(values, np.float32)
-    order = sorted(range(len(values)), key=lambda index: (-values[index], index))[:topk]
-    assert top_classes("v", row, topk) == Prediction("v", order, [float(values[index]) for index in order])
+def test_predictions_are_written_beside_the_reading_and_in_order():
+    """Writing may lag by so many batches, and the reader goes on meanwhile."""
+    asked, written, go = [], [], threading.Event()
+
+    def batches():
+        for number in range(8):
+            asked.append(number)
+            if number == 3:
+                go.set()  # three batches were read, and computed, while the first was being written
+            yield batch_of_logits([[number, 0, 0, 0]], [-1])
+
+    def write(predictions, clips):
+        assert go.wait(30)
+        written.append(clips[0, 0, 0, 0, 0])
+
+    predict(PaddleNetwork(ByLabel()), batches(), 1, Progress(8), write, log_interval=0)
+    assert written == asked == list(range(8))
 
 
-def test_predictions_come_as_they_are_made():
+def test_what_writing_raises_ends_the_pass():
     asked = []
 
     def batches():
-        for number in range(3):
+        for number in range(100):
             asked.append(number)
             yield batch_of_logits([[number, 0, 0, 0]], [-1])
 
-    rows = predict(ByLabel(), batches(), 1, Progress(3), log_interval=0)
-    next(rows)
-    assert asked == [0]
+    def write(predictions, clips):
+        raise InputError("the disk is full")
+
+    with pytest.raises(InputError, match="the disk is full"):
+        predict(PaddleNetwork(ByLabel()), batches(), 1, Progress(100), write, log_interval=0)
+    assert len(asked) < 10
+
+
+def test_a_pass_that_breaks_off_leaves_what_was_predicted():
+    written = []
+
+    def batches():
+        yield batch_of_logits([[1, 0, 0, 0]], [-1])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(
+            PaddleNetwork(ByLabel()),
+            batches(),
+            1,
+            Progress(2),
+            lambda rows, clips: written.extend(rows),
+            log_interval=0,
+        )
+    assert [row.video_id for row in written] == ["v0"]
+
+
+def test_windows_keep_their_times():
+    batch = batch_of_logits([[1, 0, 0, 0]] * 2, [-1, -1])._replace(spans=((0.0, 2.0), (1.0, 3.0)))
+    assert [row.span for row in predictions_of(ByLabel(), [batch])] == [(0.0, 2.0), (1.0, 3.0)]
 
 
 def test_a_real_networks_probabilities_sum_to_one():
     network = make_network(dropout=0.5)
     network.train()
     batch = make_batch(3)
-    rows = list(predict(network, [batch], CLASSES, Progress(3), log_interval=0))
+    rows = predictions_of(network, [batch], CLASSES)
     assert not network.training
     assert [row.video_id for row in rows] == batch.ids
     assert [sum(row.probabilities) for row in rows] == pytest.approx([1, 1, 1], abs=1e-6)
-    assert rows == list(predict(network, [batch], CLASSES, Progress(3), log_interval=0))
+    assert rows == predictions_of(network, [batch], CLASSES)
 
 
 @pytest.mark.contract
 def test_prediction_lines():
     batches = [batch_of_logits([[0, 0, 0, 0]] * 2, [-1, -1]) for _ in range(2)]
     with logged() as lines:
-        list(predict(ByLabel(), batches, 1, Progress(4), log_interval=1))
+        predictions_of(ByLabel(), batches, log_interval=1)
     assert len(lines) == 2
     for line, done in zip(lines, (2, 4)):
-        assert re.fullmatch(rf"\[INFER\] Processed {done} samples{SPEED}", line), line
+        assert re.fullmatch(rf"\[INFER\] Processed {done} samples{SPEED} write \d+%", line), line
 
 
 def test_neither_evaluation_nor_prediction_keeps_gradients():
@@ -387,79 +437,6 @@ def test_neither_evaluation_nor_prediction_keeps_gradients():
     network.register_forward_pre_hook(lambda *_: modes.append(paddle.is_grad_enabled()))
     batch = batch_of_logits([[1, 0, 0, 0]], [0])
     score(network, [batch])
-    for _ in predict(network, [batch, batch], 1, Progress(2), log_interval=0):
-        assert paddle.is_grad_enabled()  # outside of it, everything is as it was
+    predictions_of(network, [batch, batch])
     assert modes == [False] * 3
     assert paddle.is_grad_enabled()
-
-
-# --- results
-
-PREDICTIONS = [
-    Prediction("clips/ü 漢.mp4", [2, 0], [0.75, 0.2]),
-    Prediction("b", [1, 2], [1.0, 1e-9]),
-]
-NAMES = ["zero", 'eins "1"', "zwölf"]
-
-
-@pytest.mark.contract
-def test_the_pickle_is_v15s(tmp_path):
-    path = tmp_path / "deep" / "TSM_infer_result.pkl"
-    results.write_pickle(path, PREDICTIONS)
-    data = path.read_bytes()
-    assert data == pickle.dumps(pickle.loads(data), protocol=0) and not data.startswith(b"\x80")
-    assert pickle.loads(data) == [("clips/ü 漢.mp4", [0.75, 0.2], [2, 0]), ("b", [1.0, 1e-9], [1, 2])]
-    assert [type(part) for part in pickle.loads(data)[0]] == [str, list, list]
-
-
-def test_the_json_has_the_names(tmp_path):
-    path = tmp_path / "result.json"
-    results.write_json(path, PREDICTIONS, NAMES)
-    text = path.read_text(encoding="utf-8")
-    assert "zwölf" in text and "漢" in text
-    assert json.loads(text) == [
-        {
-            "video": "clips/ü 漢.mp4",
-            "top": [
-                {"class": 2, "name": "zwölf", "probability": 0.75},
-                {"class": 0, "name": "zero", "probability": 0.2},
-            ],
-        },
-        {
-            "video": "b",
-            "top": [
-                {"class": 1, "name": 'eins "1"', "probability": 1.0},
-                {"class": 2, "name": "zwölf", "probability": 1e-9},
-            ],
-        },
-    ]
-
-
-def test_the_table():
-    assert results.format_table(PREDICTIONS, NAMES) == (
-        'clips/ü 漢.mp4\n   75.00%  zwölf\n   20.00%  zero\nb\n  100.00%  eins "1"\n    0.00%  zwölf'
-    )
-    assert results.format_table(PREDICTIONS, NAMES, topk=1).count("\n") == 3
-    assert results.format_table([], NAMES) == ""
-
-
-@pytest.mark.parametrize("kind", ["pickle", "json"])
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, kind):
-    path = tmp_path / "result"
-    path.write_text("old")
-    bad = [Prediction("v", [0], [SimpleNamespace])]  # neither JSON ...
-    if kind == "pickle":
-        bad = [Prediction("v", [0], [lambda: None])]  # ... nor pickles
-        with pytest.raises((pickle.PicklingError, AttributeError)):
-            results.write_pickle(path, PREDICTIONS + bad)
-    else:
-        with pytest.raises(TypeError):
-            results.write_json(path, PREDICTIONS + bad, NAMES)
-    assert path.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["result"]
-
-
-def test_a_place_that_cannot_be_written_is_an_input_error(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot write"):
-        results.write_pickle(tmp_path / "file" / "result.pkl", PREDICTIONS)

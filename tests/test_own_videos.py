@@ -91,7 +91,7 @@ def test_test_and_infer_take_its_config_and_say_its_names(videos, tuned, run_cli
     filelist = make_list(tmp_path / "my.list", [str(video) for video in videos.glob("*/*.mp4")])
     result = run_cli("infer.py", *common, *sizes, f"--filelist={filelist}", f"--save_dir={tmp_path}")
     assert result.returncode == 0, result.stderr
-    rows = json.loads((tmp_path / "TSM_infer_result.json").read_text())
+    rows = [json.loads(line) for line in (tmp_path / "TSM_infer_result.jsonl").read_text().splitlines()]
     assert {top["name"] for row in rows for top in row["top"]} == {"golf", "tennis serve", "黄昏"}
     result = run_cli("infer.py", *common, f"--filelist={filelist}", "--set=MODEL.num_classes=400")
     assert result.returncode == 1 and "MODEL.num_classes = 3, and the config says 400" in result.stderr

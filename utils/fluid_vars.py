@@ -8,6 +8,7 @@ version 0; i32 size of a TensorDesc; the TensorDesc, a protobuf message {1: data
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -126,6 +127,17 @@ class VariableStore:
         if not isinstance(info, dict):
             raise InputError(f"{self.path / INFO_FILE} is damaged; without it, the folder is taken for v1.5's weights")
         return info
+
+
+def fingerprint(path: str | os.PathLike | None) -> str:
+    """Of a folder or an archive: names, sizes and times of its files. Another training's has another; "" for None."""
+    if path is None:
+        return ""
+    place = Path(path)
+    files = sorted(place.iterdir()) if place.is_dir() else [place]
+    stats = [(file.name, file.stat()) for file in files]
+    said = "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
+    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:

@@ -1,0 +1,304 @@
+"""The result files of a pass: rows are on the disk as they come, and a pass that ended early can go on."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import glob
+import json
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from engine.page import Page
+from engine.results import Prediction, from_json, to_json, write_pickle
+from utils.errors import InputError
+from utils.files import atomic_file, remove_leftovers
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+CSV_CLASSES = 5  # of each row, at most
+
+
+class ResultFiles:
+    """Writes FOLDER/STEM.jsonl, .csv and .pkl, and a page, while a pass predicts.
+
+    While it goes on, rows are in STEM.partial.jsonl and STEM.partial.csv, flushed after each batch; `finish` gives
+    the files their names. A pass that ends before leaves them, and the results of an earlier pass, as they are. The
+    first line of STEM.partial.jsonl, {"settings": ...}, says what the rows were made with; the result does not have it.
+
+    The results: a line of JSON a prediction (`results.to_json`); CSV in UTF-8 with the columns video, start_s, end_s,
+    class_1, name_1, probability_1, ... for up to five classes; and v1.5's pickle (`results.write_pickle`), if all
+    predictions are of whole videos.
+
+    Args:
+        names: of the classes.
+        settings: what a resumed pass must have in common with this one; anything JSON has.
+        resume: goes on with the rows of a pass that ended early, if there are any; otherwise they are replaced.
+        page: gets the same rows.
+
+    Raises on entering:
+        InputError: the rows were made with other settings, or are damaged; another process is writing them; the
+            folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stem: str,
+        names: Sequence[str],
+        *,
+        settings: Mapping[str, Any],
+        resume: bool,
+        page: Page | None = None,
+    ):
+        self.done: Counter[str] = Counter()  # how often each video is through
+        self.rows = 0
+        self._base = Path(folder) / stem
+        self._names = names
+        self._header = {"settings": json.loads(json.dumps(settings))}
+        self._resume = resume
+        self._page = page
+        self._columns = 0  # classes in a row of the CSV; 0: no row has come yet
+        self._windows = False
+        self._jsonl: IO[bytes] | None = None
+        self._csv: IO[str] | None = None
+
+    def __enter__(self) -> ResultFiles:
+        try:
+            self._open()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise self._cannot_write(error) from error
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def remaining(self, ids: Sequence[str]) -> list[int]:
+        """The places in a list of videos of those that are not through. One that the list has twice, and that is
+        through once, remains once."""
+        done = self.done.copy()
+        places = []
+        for place, video in enumerate(ids):
+            if done[video]:
+                done[video] -= 1
+            else:
+                places.append(place)
+        return places
+
+    def add(self, predictions: Sequence[Prediction], clips: np.ndarray | None = None) -> None:
+        """Writes a batch of rows.
+
+        Args:
+            predictions: the windows of a video come together, and in the order of their time.
+            clips: what the network saw, for the page: uint8 RGB (n, T, 3 * seglen, H, W).
+
+        Raises InputError if a probability is not finite, or the files cannot be written.
+        """
+        predictions = [_checked(prediction) for prediction in predictions]
+        try:
+            if self._page is not None:
+                self._add_to_page(predictions, clips)
+            self._write_csv(predictions)
+            # Last: what this file has, the others have.
+            self._jsonl.write(b"".join(to_json(prediction, self._names) for prediction in predictions))
+            self._jsonl.flush()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        self.rows += len(predictions)
+        self._windows |= any(prediction.span for prediction in predictions)
+
+    def predictions(self) -> Iterator[Prediction]:
+        """The rows so far, those of a resumed pass among them; before `finish`."""
+        return self._stored()
+
+    def finish(self) -> list[Path]:
+        """Gives the files their names; returns their paths. Raises InputError if they cannot be written."""
+        written = [self._final(end) for end in (("jsonl", "csv") if self._windows else ("jsonl", "csv", "pkl"))]
+        try:
+            if not self._columns:
+                self._write_header(min(CSV_CLASSES, len(self._names)))
+            self._csv.flush()
+            os.fsync(self._csv.fileno())
+            self._csv.close()
+            with atomic_file(self._final("jsonl"), "wb") as file, open(self._partial("jsonl"), "rb") as rows:
+                rows.readline()
+                shutil.copyfileobj(rows, file, 1 << 16)
+                if not self._windows:
+                    write_pickle(self._final("pkl"), self._stored())
+            os.replace(self._partial("csv"), self._final("csv"))
+            if self._page is not None:
+                self._page.finish()
+                written.append(self._page.path)
+            if self._windows:
+                self._final("pkl").unlink(missing_ok=True)  # of an earlier pass, over whole videos
+            self._partial("jsonl").unlink()  # last: with it, all the others can be made again
+            self._jsonl.close()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        return written
+
+    def close(self) -> None:
+        """Without `finish` before, the rows wait for a pass that resumes."""
+        for file in (self._jsonl, self._csv, self._page):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()
+
+    def _add_to_page(self, predictions: Sequence[Prediction], clips: np.ndarray | None) -> None:
+        try:
+            self._page.add(predictions, clips)
+        except OSError as error:
+            raise InputError(f"cannot write {self._page.path}: {error.strerror or error}") from error
+
+    def _final(self, end: str) -> Path:
+        return self._base.with_name(f"{self._base.name}.{end}")
+
+    def _partial(self, end: str) -> Path:
+        return self._base.with_name(f"{self._base.name}.partial.{end}")
+
+    def _cannot_write(self, error: OSError) -> InputError:
+        path = error.filename2 or error.filename or self._final("jsonl")
+        return InputError(f"cannot write {path}: {error.strerror or error}")
+
+    def _open(self) -> None:
+        self._base.parent.mkdir(parents=True, exist_ok=True)
+        if self._resume and self._final("jsonl").exists() and not self._partial("jsonl").exists():
+            raise InputError(
+                f"{self._final('jsonl')} is complete, there is nothing to go on with: leave --resume out, which begins"
+                " anew, or choose another folder"
+            )
+        self._jsonl = open(self._partial("jsonl"), "a+b")  # noqa: SIM115
+        self._lock()
+        remove_leftovers(self._base.parent, *(glob.escape(self._final(end).name) for end in ("jsonl", "pkl")))
+        if not (self._resume and self._find_end()):
+            self._jsonl.truncate(0)
+            self._jsonl.write(json.dumps(self._header).encode() + b"\n")
+            self._jsonl.flush()
+        # What is no text in a file's name cannot be in a text file.
+        text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+        self._csv = open(self._partial("csv"), "w", **text)  # noqa: SIM115
+        for prediction in self._stored():
+            self._write_csv([prediction], flush=False)
+        self._csv.flush()
+        if self._page is not None:
+            self._page.begin(self._stored())
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._jsonl, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
+            if not os.path.samestat(os.fstat(self._jsonl.fileno()), os.stat(self._partial("jsonl"))):
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError):  # the latter: the other one has just finished
+            raise InputError(
+                f"{self._partial('jsonl')} is being written by another process; choose another folder"
+            ) from None
+
+    def _find_end(self) -> bool:
+        """Counts the rows that are there, and cuts off what may be incomplete: a last line without an end, and the
+        windows of the last video. False if there is not even a whole header."""
+        path, file = self._partial("jsonl"), self._jsonl
+        file.seek(0)
+        header = file.readline()
+        if not header.endswith(b"\n"):
+            return False
+        self._check_settings(header)
+        last, end, begin = None, file.tell(), (0, 0)  # of the last video: its rows before, and its first byte
+        for number, line in enumerate(iter(file.readline, b""), 2):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = from_json(line)
+                if not all(0 <= index < len(self._names) for index in row.classes):
+                    raise ValueError("no such class")
+            except ValueError:
+                raise InputError(
+                    f"{path}:{number}: damaged, it is no line of results; repair it, or leave out --resume"
+                ) from None
+            if not _goes_on(last, row):
+                self.done[row.video_id] += 1
+                begin = (self.rows, end)
+            last, end = row, end + len(line)
+            self.rows += 1
+        if last is not None and last.span:
+            self.rows, end = begin
+            self.done -= Counter([last.video_id])
+            self._windows = True
+        file.truncate(end)
+        return True
+
+    def _check_settings(self, line: bytes) -> None:
+        path = self._partial("jsonl")
+        try:
+            before, now = _flat(json.loads(line)["settings"]), _flat(self._header["settings"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(f"{path}:1: no settings, so nothing can go on with it; leave out --resume") from None
+        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+        if keys:
+            changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
+            raise InputError(
+                f"{path} was made with other settings: {'; '.join(changed)}. Give the old ones, or leave out --resume,"
+                " which begins anew"
+            )
+
+    def _stored(self) -> Iterator[Prediction]:
+        """The rows that are in the partial file."""
+        with open(self._partial("jsonl"), "rb") as file:
+            file.readline()
+            yield from map(from_json, file)
+
+    def _write_csv(self, predictions: Iterable[Prediction], flush: bool = True) -> None:
+        writer = csv.writer(self._csv)  # lines end as in RFC 4180, so that a lone "\r" is quoted, too
+        for row in predictions:
+            if not self._columns:
+                self._write_header(min(CSV_CLASSES, len(row.classes)))
+            values = [row.video_id, *(row.span or ("", ""))]
+            for index, probability in zip(row.classes[: self._columns], row.probabilities):
+                values += [index, self._names[index], probability]
+            writer.writerow(values)
+        if flush:
+            self._csv.flush()
+
+    def _write_header(self, columns: int) -> None:
+        self._columns = columns
+        numbered = [f"{name}_{n}" for n in range(1, columns + 1) for name in ("class", "name", "probability")]
+        csv.writer(self._csv).writerow(["video", "start_s", "end_s", *numbered])
+
+
+def _checked(prediction: Prediction) -> Prediction:
+    """With a span in whole milliseconds. Raises InputError if a probability is not finite."""
+    if not all(map(math.isfinite, prediction.probabilities)):
+        raise InputError(f"{prediction.video_id}: the probabilities are not finite: the weights are not sound")
+    if prediction.span is None:
+        return prediction
+    start, end = prediction.span
+    return dataclasses.replace(prediction, span=(round(start, 3), round(end, 3)))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings within settings as SECTION.key."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return found
+
+
+def _goes_on(last: Prediction | None, row: Prediction) -> bool:
+    """Whether a row is a further window of the row before's video, and not of the same one listed again."""
+    same = last is not None and last.video_id == row.video_id and last.span and row.span
+    return bool(same and row.span[0] > last.span[0])

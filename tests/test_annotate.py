@@ -1,0 +1,418 @@
+"""Annotated videos: what is drawn when, the frames' times, odd sources, and files that cannot be read or written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from media import make_audio, make_video, moving, remux, zero_packets
+
+from engine import annotate as module
+from engine import overlay
+from engine.annotate import AnnotateError, annotate
+from engine.overlay import CLASSES, Overlay, draw_classes
+from engine.results import Prediction
+from utils.errors import InputError
+
+NAMES = [
+    "surfing water",
+    "playing a very long name of a class that goes on and on for ever and ever",
+    "zwölf 漢字\n",
+    "",
+]
+WHOLE = Prediction("a.mp4", [0, 1, 2, 3], [0.75, 0.125, 0.1, 0.01])
+GREY = np.full((50, 120, 160, 3), 128, np.uint8)
+
+
+def read(path: Path) -> tuple[np.ndarray, list[float]]:
+    """RGB frames (T, H, W, 3), upright, and their times in seconds."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    images = [np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4) for frame in frames]
+    return np.stack(images), [float(frame.pts * frame.time_base) for frame in frames]
+
+
+def box_of(prediction: Prediction, height: int, width: int) -> tuple[slice, slice]:
+    rows, columns, *_ = Overlay.of(prediction, NAMES, height, width).parts[0]
+    return rows, columns
+
+
+def make_rotated(path: Path, frames: np.ndarray, degrees: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV cannot mark a rotation")
+        stream.set_display_rotation(degrees)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+# --- when
+
+
+def test_predictions_are_shown_while_their_spans_last(tmp_path):
+    """Of two at once, the one that began last; between them, nothing."""
+    source = make_video(tmp_path / "a.mp4", GREY)  # 2 s
+    spans = [(0.0, 0.4), (0.2, 0.6), (1.2, 1.6)]
+    predictions = [Prediction("a.mp4", [n], [(0.1, 0.5, 0.9)[n]], span) for n, span in enumerate(spans)]
+    assert annotate(source, tmp_path / "out/b.mp4", predictions[::-1], NAMES) is None
+    frames, times = read(tmp_path / "out/b.mp4")
+    assert times == pytest.approx([n / 25 for n in range(50)])
+    expected = [0] * 5 + [1] * 10 + [None] * 15 + [2] * 10 + [None] * 10
+    shown = []
+    for frame in frames.astype(int):
+        grey = np.full(frame.shape, 128)
+        choices = {None: grey}
+        for number, prediction in enumerate(predictions):
+            image = draw_classes(prediction, NAMES, 120, 160)
+            drawn, (rows, columns) = grey.copy(), box_of(prediction, 120, 160)
+            rgba = np.asarray(image).astype(float)
+            drawn[rows, columns] += ((rgba[..., :3] - 128) * rgba[..., 3:] / 255).astype(int)
+            choices[number] = drawn
+        distances = {number: np.abs(frame - drawn).mean() for number, drawn in choices.items()}
+        shown.append(min(distances, key=distances.__getitem__))
+        assert distances[shown[-1]] < 3
+    assert shown == expected
+
+
+times = st.integers(0, 40).map(lambda value: value / 4)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(times, times) | st.none(), max_size=6), st.lists(times, max_size=20))
+def test_the_one_that_began_last_is_shown(spans, moments):
+    predictions = [Prediction(str(n), [0], [1.0], span) for n, span in enumerate(spans)]
+    schedule = module._Schedule(predictions)
+    for moment in sorted(moments):
+        there = [each for each in predictions if each.span is None or each.span[0] <= moment < each.span[1]]
+        shown = schedule.at(moment)
+        assert (shown is None) == (not there)
+        if there:
+            begins = [each.span[0] if each.span else -1 for each in there]
+            assert shown in there and (shown.span[0] if shown.span else -1) == max(begins)
+
+
+@pytest.mark.parametrize("frame", range(1, 30))
+def test_spans_in_whole_milliseconds_meet_their_frames(frame):
+    """A window that begins at frame 2 of 29.97 a second, 0.066733 s, is written as 0.067 s."""
+    times = [n * 1001 / 30000 for n in range(32)]
+    span = (round(times[frame], 3), round(times[frame + 1], 3))
+    schedule = module._Schedule([Prediction("a", [0], [1.0], span)])
+    assert [bool(schedule.at(time)) for time in times] == [n == frame for n in range(32)]
+
+
+# --- the pictures
+
+
+@pytest.mark.parametrize(("height", "width"), [(120, 160), (121, 161), (64, 97), (16, 20), (2, 2), (3, 64)])
+def test_any_size_is_drawn_into_a_corner(tmp_path, height, width):
+    frames = moving(6, 136, 176)[:, :height, :width]
+    codec, pix_fmt = ("ffv1", "yuv444p") if height % 2 or width % 2 else ("libx264", "yuv420p")
+    source = make_video(tmp_path / "a.mkv", frames, codec, pix_fmt=pix_fmt)
+    assert annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES) is None
+    before, (after, _) = read(source)[0], read(tmp_path / "b.mp4")
+    assert after.shape == (6, height // 2 * 2, width // 2 * 2, 3)
+    rows, columns = box_of(WHOLE, *after.shape[1:3])
+    assert 0 <= rows.start < rows.stop <= after.shape[1] and 0 <= columns.start < columns.stop <= after.shape[2]
+    difference = np.abs(before[:, : after.shape[1], : after.shape[2]].astype(int) - after).mean(axis=(0, 3))
+    assert difference[rows, columns].mean() > 20
+    difference[max(rows.start - 4, 0) : rows.stop + 4, max(columns.start - 4, 0) : columns.stop + 4] = 0
+    if not (height % 2 or width % 2):  # else it was scaled
+        assert difference.mean() < 4
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turned_video_is_upright_and_the_text_too(tmp_path, degrees):
+    corner = np.full((4, 128, 192, 3), 40, np.uint8)
+    corner[:, 64:, 96:] = (220, 60, 60)
+    source = make_rotated(tmp_path / "a.mp4", corner, degrees)
+    annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
+    before, (after, _) = read(source)[0], read(tmp_path / "b.mp4")
+    assert after.shape == before.shape == (4, *((128, 192) if degrees == 180 else (192, 128)), 3)
+    rows, columns = box_of(WHOLE, *after.shape[1:3])
+    assert rows.start < 10 and columns.start < 10
+    difference = np.abs(before.astype(int) - after).mean(axis=(0, 3))
+    assert difference[rows.stop + 4 :].mean() < 3 and difference[rows, columns].mean() > 10
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert next(container.decode(video=0)).rotation == 0
+
+
+def test_the_box_is_blended_as_it_was_drawn():
+    """In all three planes, to two levels, for any picture behind it."""
+    rng = np.random.default_rng(0)
+    image = draw_classes(WHOLE, NAMES, 240, 320)
+    overlay_, before = Overlay.of(WHOLE, NAMES, 240, 320), rng.integers(0, 256, (360, 320), dtype=np.uint8)
+    after = before.copy()
+    overlay_.blend(after)
+    (rows, columns), alpha = box_of(WHOLE, 240, 320), np.asarray(image)[..., 3] / 255
+    rgb = np.asarray(image)[..., :3].astype(float)
+    luma = 16 + rgb @ (np.array([65.481, 128.553, 24.966]) / 255)
+    expected = before[rows, columns] * (1 - alpha) + luma * alpha
+    np.testing.assert_allclose(after[rows, columns], expected, atol=2)
+    untouched = np.ones((240, 320), bool)
+    untouched[rows, columns] = False
+    assert np.array_equal(after[:240][untouched], before[:240][untouched])
+    assert not np.array_equal(after[240:], before[240:])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 400).map(lambda half: 2 * half),
+    st.integers(1, 400).map(lambda half: 2 * half),
+    st.lists(st.text(max_size=60), min_size=4, max_size=4),
+    st.integers(0, 4),
+)
+def test_a_box_fits_any_picture(height, width, names, count):
+    prediction = Prediction("a", list(range(count)), [1.0, 0.5, 0.001, 0.0][:count])
+    pixels = np.full((height * 3 // 2, width), 90, np.uint8)
+    Overlay.of(prediction, names, height, width).blend(pixels)
+    assert pixels.shape == (height * 3 // 2, width)
+
+
+def test_bars_are_as_long_as_the_probabilities():
+    image = np.asarray(draw_classes(WHOLE, NAMES, 480, 640))
+    track = (image == overlay._TRACK).all(axis=2).sum(axis=1)
+    filled = [(image == color).all(axis=2).sum(axis=1) for color in overlay._BARS]
+    full = (track + filled[0] + filled[1]).max()
+    assert filled[0].max() / full == pytest.approx(0.75, abs=0.01)
+    assert filled[1].max() / full == pytest.approx(0.125, abs=0.01)
+    assert len(np.flatnonzero(np.diff((track > full / 20).astype(int)) == 1)) == CLASSES
+
+
+def test_without_fonts_there_is_text_all_the_same(monkeypatch):
+    monkeypatch.setattr(overlay, "FONTS", ())
+    monkeypatch.setattr(overlay, "EAST_ASIAN_FONTS", ())
+    overlay._find_font.cache_clear()
+    try:
+        image = np.asarray(draw_classes(Prediction("a", [2, 0], [0.0, 0.0]), NAMES, 480, 640))
+    finally:
+        overlay._find_font.cache_clear()
+    assert (image == overlay._FIRST).all(axis=2).sum() > 50
+
+
+def test_east_asian_names_take_a_font_that_has_them(monkeypatch):
+    asked = []
+
+    def truetype(font, *others, **keys):
+        if not isinstance(font, str):
+            return real(font, *others, **keys)  # Pillow's own
+        asked.append(font)
+        raise OSError("no such font")
+
+    real = overlay.ImageFont.truetype
+    monkeypatch.setattr(overlay.ImageFont, "truetype", truetype)
+    overlay._find_font.cache_clear()
+    try:
+        overlay._font("surfing", 20)
+        assert asked == list(overlay.FONTS)
+        overlay._font("滑雪", 20)
+    finally:
+        overlay._find_font.cache_clear()
+    assert asked[len(overlay.FONTS)] == overlay.EAST_ASIAN_FONTS[0]
+
+
+# --- the file
+
+
+def test_the_file_is_an_mp4_for_any_player(tmp_path):
+    source = make_video(tmp_path / "a.avi", moving(30), "mpeg4")
+    annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert "mp4" in container.format.name and not container.streams.audio
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        assert (context.name, context.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 25)
+    data = (tmp_path / "b.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # a browser plays it before it has all of it
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.avi", "b.mp4"]
+    assert (tmp_path / "b.mp4").stat().st_mode & 0o777 == source.stat().st_mode & 0o777
+
+
+def test_irregular_times_stay_and_count_from_the_first_frame(tmp_path):
+    milliseconds = [0, 40, 100, 110, 500, 1200, 1233, 2000]
+    source = make_video(tmp_path / "a.mkv", moving(8), times_ms=[1000 + value for value in milliseconds])
+    late = Prediction("a", [0], [1.0], (1.2, 2.0))
+    annotate(source, tmp_path / "b.mp4", [late], NAMES)
+    before, (after, times) = read(source)[0], read(tmp_path / "b.mp4")
+    assert times == pytest.approx([value / 1000 for value in milliseconds], abs=0.0011)
+    rows, columns = box_of(late, 64, 96)
+    difference = np.abs(before.astype(int) - after)[:, rows, columns].mean(axis=(1, 2, 3))
+    assert [value > 15 for value in difference] == [False] * 5 + [True] * 2 + [False]
+
+
+def test_pixels_that_are_not_square_stay_so(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for image in moving(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    annotate(path, tmp_path / "b.mp4", [WHOLE], NAMES)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "ü 漢 %d [x] *.mp4", "file,|concat.mp4"])
+def test_odd_names(tmp_path, name):
+    source = make_video(tmp_path / "plain.mp4", GREY[:3]).rename(tmp_path / name)
+    target = tmp_path / "out" / name
+    target.parent.mkdir()
+    leftover = target.with_name(f".{name}.00001234.tmp")  # of a process that was killed
+    leftover.touch()
+    annotate(source, target, [WHOLE], NAMES)
+    assert len(read(target)[0]) == 3 and not leftover.exists()
+
+
+# --- what goes wrong
+
+
+def test_of_a_damaged_video_the_frames_before_the_damage_are_kept(tmp_path):
+    codec_options = {"g": "10", "bf": "0"}
+    source = make_video(tmp_path / "a.mp4", moving(40, 128, 192), codec_options=codec_options)
+    source.write_bytes(zero_packets(source, [20], 60))
+    damage = annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
+    frames, _ = read(tmp_path / "b.mp4")
+    assert damage and 18 <= len(frames) <= 20
+    clean = read(make_video(tmp_path / "clean.mp4", moving(40, 128, 192), codec_options=codec_options))[0][
+        : len(frames)
+    ]
+    rows, _ = box_of(WHOLE, *clean.shape[1:3])
+    assert np.abs(frames.astype(int) - clean)[:, rows.stop + 4 :].mean() < 6
+
+
+def test_a_video_that_begins_in_the_middle(tmp_path):
+    """Packets before the first keyframe are no damage."""
+    whole = make_video(tmp_path / "whole.ts", moving(40), codec_options={"g": "20", "bf": "0"})
+    source = remux(whole, tmp_path / "a.ts", lambda number, packet: False if number < 5 else None)
+    assert annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES) is None
+    assert len(read(tmp_path / "b.mp4")[0]) == 20
+
+
+def text(path: Path) -> Path:
+    path.write_text("no video")
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def playlist(path: Path) -> Path:
+    make_video(path.with_suffix(".ts"), GREY[:3])
+    path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{path.with_suffix('.ts').name}\n#EXT-X-ENDLIST\n")
+    return path
+
+
+def damaged_at_once(path: Path) -> Path:
+    source = make_video(path, moving(10), codec_options={"g": "10", "bf": "0"})
+    source.write_bytes(zero_packets(source, range(10), 30))
+    return source
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path, "No such file"),
+        (text, "it is no video"),
+        (folder, "Is a directory"),
+        (lambda path: make_audio(path.with_suffix(".m4a")), "there is no video in it"),
+        (lambda path: playlist(path.with_suffix(".m3u8")), "a list of other files|it is no video"),
+        (damaged_at_once, "not one frame can be decoded"),
+    ],
+)
+def test_what_cannot_be_annotated_is_named_and_leaves_nothing(tmp_path, make, message):
+    source = make(tmp_path / "source.mp4")
+    target = tmp_path / "out/b.mp4"
+    target.parent.mkdir()
+    target.write_text("old")
+    with pytest.raises(AnnotateError, match=f"{source}: .*({message})"):
+        annotate(source, target, [WHOLE], NAMES)
+    assert [path.name for path in target.parent.iterdir()] == ["b.mp4"] and target.read_text() == "old"
+
+
+def test_the_video_itself_is_not_overwritten(tmp_path):
+    source = make_video(tmp_path / "a.mp4", GREY[:3])
+    (tmp_path / "link.mp4").symlink_to("a.mp4")
+    before = source.read_bytes()
+    for target in (source, tmp_path / "link.mp4"):
+        with pytest.raises(InputError, match="is the video itself"):
+            annotate(source, target, [WHOLE], NAMES)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_no_room_is_not_the_videos_fault(tmp_path, monkeypatch, code):
+    source = make_video(tmp_path / "a.mp4", GREY[:3])
+
+    def no_room(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "replace", no_room)
+    with pytest.raises(InputError, match=f"cannot write {tmp_path}/b.mp4: {os.strerror(code)}") as caught:
+        annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
+    assert not isinstance(caught.value, AnnotateError)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_an_encoder_that_fails_names_the_video(tmp_path, monkeypatch):
+    source = make_video(tmp_path / "a.mp4", GREY[:3])
+
+    def fail(*_):
+        raise av.error.ExternalError(errno.EIO, "Generic error in an external library")
+
+    monkeypatch.setattr(module._Writer, "add", fail)
+    with pytest.raises(AnnotateError, match=f"{source}: cannot be annotated: Generic error"):
+        annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
+    source = make_video(tmp_path / "a.mp4", GREY[:3])
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Overlay, "blend", interrupt)
+    with contextlib.suppress(KeyboardInterrupt):
+        annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("room", [0, 3000])
+def test_a_full_disk_is_one_message_and_no_crash(tmp_path, room):
+    """In a process of its own: FFmpeg's muxer crashes if it is used after its head could not be written."""
+    source = make_video(tmp_path / "a.mp4", moving(40))
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from engine.annotate import annotate\n"
+        "from engine.results import Prediction\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
+        "try:\n"
+        "    annotate(Path(sys.argv[1]), Path(sys.argv[2]), [Prediction('a', [0], [1.0])], ['left'])\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    command = [sys.executable, "-c", script, str(source), str(tmp_path / "out/a.mp4")]
+    done = subprocess.run(command, cwd=Path(__file__).resolve().parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("InputError cannot write ") and "File too large" in done.stdout
+    assert not list((tmp_path / "out").iterdir())
