@@ -1,0 +1,61 @@
+"""Writes a Triton Inference Server model repository from a deployment folder, with nothing of this project.
+
+    pip install pyyaml
+    python triton.py DEPLOYMENT_FOLDER REPOSITORY            (a third word, openvino, takes OpenVINO's program)
+    tritonserver --model-repository=REPOSITORY               (in Triton's container)
+
+A request holds uint8 clips, sampled and scaled as inference.yaml says (deploy/predict.py does it); the answer holds
+probabilities, or with Triton's classification extension the names of the most probable classes. Requests that come
+together are computed together. Source of the fields: Triton's user guide, "Model Configuration".
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import yaml
+
+BACKENDS = {"onnx": ("onnxruntime", (".onnx",)), "openvino": ("openvino", (".xml", ".bin"))}
+CONFIG = """name: "{name}"
+backend: "{backend}"
+max_batch_size: {most}
+input [ {{ name: "{input}" data_type: TYPE_UINT8 dims: [ {shape} ] }} ]
+output [ {{ name: "{output}" data_type: TYPE_FP32 dims: [ {classes} ] label_filename: "labels.txt" }} ]
+dynamic_batching {{ max_queue_delay_microseconds: 2000 }}
+"""
+MOST_CLIPS = 16  # of a batch
+
+
+def main(folder: Path, repository: Path, kind: str) -> None:
+    description = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
+    if kind not in description["programs"] or kind not in BACKENDS:
+        there = ", ".join(description["programs"])
+        raise SystemExit(
+            f"error: {folder} has no {kind} program for Triton; it has {there}, and onnx or openvino will do"
+        )
+    backend, suffixes = BACKENDS[kind]
+    name = description["model"].lower()
+    program = folder / description["programs"][kind]["fp32"]
+    version = repository / name / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    for suffix in suffixes:
+        shutil.copyfile(program.with_suffix(suffix), version / f"model{suffix}")
+    labels = description["labels"]
+    (repository / name / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    config = CONFIG.format(
+        name=name,
+        backend=backend,
+        most=MOST_CLIPS,
+        input=description["input"]["name"],
+        output=description["output"]["name"],
+        shape=", ".join(map(str, description["input"]["shape"][1:])),
+        classes=len(labels),
+    )
+    (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
+    print(f"{repository / name} is ready")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        raise SystemExit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) == 4 else "onnx")
