@@ -22,6 +22,7 @@ LAYOUTS = {  # depth -> (blocks a stage, bottleneck?)
     152: ((3, 8, 36, 3), True),
 }
 FOLDS = ("ours", "torch")  # where the first eighth of the channels comes from: frame t-1, or t+1 as in PyTorch's TSM
+FORMS = ("copied", "published", "joined", "rolled")  # of the shift: the same result, in other operations
 
 
 class TorchTSN(nn.Module):
@@ -32,6 +33,7 @@ class TorchTSN(nn.Module):
         dropout: probability, before the last layer.
         v15_dropout: as ours: training does not rescale, inference multiplies by 1 - p. False: PyTorch's way.
         channels_last: the memory format of the convolutions.
+        form: of the shift, one of FORMS.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TorchTSN(nn.Module):
         *,
         v15_dropout: bool = True,
         channels_last: bool = False,
+        form: str = "copied",
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
     ):
@@ -63,7 +66,8 @@ class TorchTSN(nn.Module):
         for stage, depth in enumerate(depths):
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                block = Block(channels, base_width * 2**stage, stride, bottleneck, TemporalShift(seg_num, shift))
+                moved = TemporalShift(seg_num, shift, form)
+                block = Block(channels, base_width * 2**stage, stride, bottleneck, moved)
                 self.blocks[block_name(num_layers, stage, index)] = block
                 channels = block.out_channels
         self.fc = nn.Linear(channels, num_classes)
@@ -144,17 +148,25 @@ class TemporalShift(nn.Module):
     Args:
         seg_num: frames a clip.
         folds: which of FOLDS; None: nothing is shifted.
+        form: "copied", for training: slices copied into a tensor that was not filled before. The others are for
+            inference: "published", as the code of PyTorch's TSM has it, slices copied into zeros; "joined", slices put
+            together; "rolled", the same in four dimensions, which inference engines like best.
     """
 
-    def __init__(self, seg_num: int, folds: str | None = "ours"):
+    def __init__(self, seg_num: int, folds: str | None = "ours", form: str = "copied"):
         super().__init__()
-        if folds not in (*FOLDS, None):
-            raise ValueError(f"{folds!r} is none of {', '.join(FOLDS)}")
+        for given, known in ((folds, (*FOLDS, None)), (form, FORMS)):
+            if given not in known:
+                raise ValueError(f"{given!r} is none of {', '.join(map(str, known))}")
         self.seg_num = seg_num
         self.folds = folds
+        self.form = form
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self.folds is None else _Shift.apply(x, self.seg_num, self.folds == "ours")
+        if self.folds is None:
+            return x
+        move = {"copied": _Shift.apply, "published": _published, "joined": _joined, "rolled": _rolled}[self.form]
+        return move(x, self.seg_num, self.folds == "ours")
 
 
 class _Shift(torch.autograd.Function):
@@ -183,6 +195,43 @@ def _shifted(x: torch.Tensor, seg_num: int, past_first: bool) -> torch.Tensor:
     shifted[:, :-1, future] = frames[:, 1:, future]
     shifted[:, :, rest] = frames[:, :, rest]
     return shifted.flatten(0, 1)
+
+
+def _published(x: torch.Tensor, seg_num: int, past_first: bool) -> torch.Tensor:
+    frames = x.unflatten(0, (-1, seg_num))  # (N * T, C, H, W) -> (N, T, C, H, W)
+    eighth = x.shape[1] // 8
+    first, second, rest = slice(eighth), slice(eighth, 2 * eighth), slice(2 * eighth, None)
+    past, future = (first, second) if past_first else (second, first)
+    shifted = torch.zeros_like(frames)
+    shifted[:, 1:, past] = frames[:, :-1, past]
+    shifted[:, :-1, future] = frames[:, 1:, future]
+    shifted[:, :, rest] = frames[:, :, rest]
+    return shifted.flatten(0, 1)
+
+
+def _joined(x: torch.Tensor, seg_num: int, past_first: bool) -> torch.Tensor:
+    frames = x.unflatten(0, (-1, seg_num))  # (N * T, C, H, W) -> (N, T, C, H, W)
+    eighth = x.shape[1] // 8
+    first, second, rest = frames[:, :, :eighth], frames[:, :, eighth : 2 * eighth], frames[:, :, 2 * eighth :]
+    moved = (_later(first, 1), _earlier(second, 1)) if past_first else (_earlier(first, 1), _later(second, 1))
+    return torch.cat((*moved, rest), 2).flatten(0, 1)
+
+
+def _rolled(x: torch.Tensor, seg_num: int, past_first: bool) -> torch.Tensor:
+    eighth = x.shape[1] // 8
+    first, second, rest = x[:, :eighth], x[:, eighth : 2 * eighth], x[:, 2 * eighth :]
+    moves = (_later, _earlier) if past_first else (_earlier, _later)
+    moved = (torch.cat([move(clip, 0) for clip in each.split(seg_num)]) for move, each in zip(moves, (first, second)))
+    return torch.cat((*moved, rest), 1)
+
+
+def _later(fold: torch.Tensor, axis: int) -> torch.Tensor:
+    """Along the axis of the frames."""
+    return torch.cat((torch.zeros_like(fold.narrow(axis, 0, 1)), fold.narrow(axis, 0, fold.shape[axis] - 1)), axis)
+
+
+def _earlier(fold: torch.Tensor, axis: int) -> torch.Tensor:
+    return torch.cat((fold.narrow(axis, 1, fold.shape[axis] - 1), torch.zeros_like(fold.narrow(axis, 0, 1))), axis)
 
 
 def block_name(num_layers: int, stage: int, index: int) -> str:

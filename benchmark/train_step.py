@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmark.reader_clips import KINDS
 from benchmark.tables import machine, print_table
-from benchmark.train_step_rounds import Found, Method, Peer, check, compare, describe, reader_rate
+from benchmark.train_step_rounds import Found, Method, check, compare, describe, reader_rate, start_side
 from benchmark.train_step_sides import PARTS, Cell
 from utils import cli
 from utils.errors import InputError
@@ -113,7 +113,7 @@ def cells(args: argparse.Namespace, shapes: tuple) -> list[Cell]:
 def meet(args: argparse.Namespace) -> tuple[bool, str]:
     """Prints who takes part, and whether their networks are equal. Returns whether Paddle has a GPU, and why PyTorch is
     missing ("": it is not)."""
-    with contextlib.closing(Peer("paddle", sys.executable)) as ours, tempfile.TemporaryDirectory() as folder:
+    with contextlib.closing(start_side("paddle", sys.executable)) as ours, tempfile.TemporaryDirectory() as folder:
         if "error" in ours.hello:
             raise InputError(f"Paddle does not start: {ours.hello['error']}")
         on_gpu = ours.hello["gpu"]
@@ -121,7 +121,7 @@ def meet(args: argparse.Namespace) -> tuple[bool, str]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # then PyTorch has none either
             print(f"{machine()}\n")
         print(f"- {ours.hello['versions']}, {ours.hello['device']}")
-        with contextlib.closing(Peer("torch", args.torch_python)) as peer:
+        with contextlib.closing(start_side("torch", args.torch_python)) as peer:
             missing = f"{peer.hello['error']} ({INSTALL})" if "error" in peer.hello else ""
             if not missing and on_gpu and not peer.hello["gpu"]:
                 missing = f"{peer.hello['versions']} sees no GPU ({INSTALL})"

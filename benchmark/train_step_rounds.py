@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmark import train_step_sides
+from benchmark.processes import Peer
 from benchmark.reader_clips import KINDS, clip_file
 from benchmark.train_step_sides import Cell, reader_config
 from datareader import get_reader
@@ -56,36 +54,7 @@ class Figures:
 Found = dict[Method, Figures]
 
 
-class Peer:
-    """A running process of a side. Attributes: hello: what it is; {"error"} if it cannot."""
-
-    def __init__(self, side: str, python: str):
-        self._process = subprocess.Popen(
-            [python, train_step_sides.__file__, side],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(usable_cores())},
-        )
-        self.hello = self._receive()
-
-    def do(self, job: str, **values: Any) -> dict[str, Any]:
-        """What that method of the side returns, or {"error"}."""
-        cell = {"cell": asdict(values.pop("cell"))} if "cell" in values else {}
-        with contextlib.suppress(BrokenPipeError):  # then `_receive` tells how it ended
-            self._process.stdin.write(json.dumps({"do": job, **cell, **values}) + "\n")
-            self._process.stdin.flush()
-        return self._receive()
-
-    def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.wait()
-
-    def _receive(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
-        return json.loads(line) if line else {"error": f"it ended with exit code {self._process.wait()}"}
+start_side = partial(Peer, train_step_sides.__file__)  # the side, its interpreter
 
 
 def check(cell: Cell, ours: Peer, peer: Peer, folder: Path) -> str:
@@ -143,11 +112,11 @@ def start(method: Method, cell: Cell, args: argparse.Namespace, figures: Figures
     """A process that is ready for its turns: of PyTorch, in the memory format whose steps were quicker."""
     own = replace(cell, model=method.model, static=method.static)
     if method.side == "paddle":
-        candidates = [(Peer("paddle", sys.executable), own, "")]
+        candidates = [(start_side("paddle", sys.executable), own, "")]
     else:
         formats = ((False, "channels first"), (True, "channels-last"))
         candidates = [
-            (Peer("torch", args.torch_python), replace(own, channels_last=last), name) for last, name in formats
+            (start_side("torch", args.torch_python), replace(own, channels_last=last), name) for last, name in formats
         ]
     built = [(peer.do("build", cell=each, warmup=args.warmup), peer, name) for peer, each, name in candidates]
     answer, ready, figures.note = min(built, key=lambda each: each[0].get("ms", float("inf")))

@@ -1,13 +1,8 @@
-"""The sides that train_step.py compares: networks and their training steps, each in a process of its own.
-
-A process gets a line of JSON a job, {"do": a method of Side, ...}, and answers with one; its first line says what it
-is, or why it cannot.
-"""
+"""The sides that train_step.py compares: networks and their training steps, each in a process of its own."""
 
 from __future__ import annotations
 
 import abc
-import json
 import os
 import sys
 import time
@@ -20,6 +15,8 @@ from typing import Any, Callable
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+
+from benchmark.processes import peak_mb, serve
 
 CLASSES, PARTS = 400, ("forward", "backward", "optimizer")
 LEARNING_RATE, MOMENTUM, DECAY = 1e-3, 0.9, 1e-4
@@ -117,10 +114,7 @@ class Side(abc.ABC):
 
     def peak(self) -> dict[str, float]:
         """{"mb"}: of the GPU's memory in use, or of the process."""
-        if self.on_gpu:
-            return {"mb": self.gpu_mb()}
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return {"mb": int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024 / 1e6}
+        return {"mb": self.gpu_mb() if self.on_gpu else peak_mb()}
 
     def _time(self, steps: int, mark: Mark) -> float:
         self.wait()
@@ -315,30 +309,5 @@ def _nothing(part: str) -> None:
     pass
 
 
-def _reason(error: Exception) -> str:
-    """The line of an error that says most: of Paddle's own, the one below its summary's head."""
-    lines = [line.strip() for line in str(error).split("Error Message Summary:")[-1].splitlines()]
-    said = next((line for line in lines if line.strip("-")), "")
-    return f"{type(error).__name__}: {said}"[:160].replace("|", "/")
-
-
-def _serve(name: str) -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print
-    try:
-        side = {"paddle": PaddleSide, "torch": TorchSide}[name]()
-        hello = side.hello
-    except Exception as error:  # whatever a package raises when a library of its own is missing
-        side, hello = None, {"error": _reason(error)}
-    print(json.dumps(hello), file=answers, flush=True)
-    for line in sys.stdin if side else ():
-        job = json.loads(line)
-        try:
-            answer = getattr(side, job.pop("do"))(**job)
-        except Exception as error:
-            answer = {"error": _reason(error)}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    serve({"paddle": PaddleSide, "torch": TorchSide})
