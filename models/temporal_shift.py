@@ -60,9 +60,12 @@ class TemporalShift(nn.Layer):
         """
         eighth, quarter = x.shape[1] // 8, x.shape[1] // 4
         past, future, still = x[:, :eighth], x[:, eighth:quarter], x[:, quarter:]
-        past = paddle.concat([past[:1], past[:-1]], axis=0) * self._all_but(0, x)
+        if self.seg_num > 1:  # otherwise the masks clear all
+            past = paddle.concat([past[:1], past[:-1]], axis=0)
+            future = paddle.concat([future[1:], future[-1:]], axis=0) if self.direction == "bi" else future
+        past = past * self._all_but(0, x)
         if self.direction == "bi":
-            future = paddle.concat([future[1:], future[-1:]], axis=0) * self._all_but(self.seg_num - 1, x)
+            future = future * self._all_but(self.seg_num - 1, x)
         return paddle.concat([past, future, still], axis=1)
 
     def _all_but(self, frame: int, x: paddle.Tensor) -> paddle.Tensor:
