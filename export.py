@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from configs.schema import Config
-from datareader import get_reader
-from datareader.inputs import find_inputs
-from datareader.labels import names_of, write_class_names
-from datareader.video_list import Video
-from engine.backends import ENGINES, Job
-from engine.deployment import CONFIG, ENGINE_OF, FILE, LABELS, PROGRAMS, Deployment, missing_converters
-from utils import cli, config
-from utils.errors import InputError
-from utils.files import atomic_folder, remove_leftovers
-from utils.log import logger, set_up_logging
-from utils.runtime import compute_threads, start_paddle
+from video_zoo.configs.schema import Config
+from video_zoo.datareader import get_reader
+from video_zoo.datareader.inputs import find_inputs
+from video_zoo.datareader.labels import names_of, write_class_names
+from video_zoo.datareader.video_list import Video
+from video_zoo.engine.backends import ENGINES, Job
+from video_zoo.engine.deployment import CONFIG, ENGINE_OF, FILE, LABELS, PROGRAMS, Deployment, missing_converters
+from video_zoo.utils import cli, config
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_folder, remove_leftovers
+from video_zoo.utils.log import logger, set_up_logging
+from video_zoo.utils.runtime import compute_threads, start_paddle
 
 _BATCH = 2  # clips at once, when programs are compared
 
@@ -76,9 +76,9 @@ def main() -> None:
     remove_leftovers(target.parent, target.name)
     start_paddle(args.use_gpu)
 
-    from engine.export import quantize_openvino, write_program
-    from engine.parity import check_programs
-    from models import get_trained
+    from video_zoo.engine.export import quantize_openvino, write_program
+    from video_zoo.engine.parity import check_programs
+    from video_zoo.models import get_trained
 
     name = settings.MODEL.name.upper()
     several = replace(settings, INFER=replace(settings.INFER, batch_size=_BATCH))

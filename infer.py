@@ -17,26 +17,26 @@ from typing import Any
 
 import numpy as np
 
-from configs.schema import Config
-from datareader import get_reader
-from datareader.batches import BatchReader
-from datareader.inputs import find_inputs
-from datareader.labels import names_of
-from datareader.stream import StreamReader
-from datareader.video_list import listed_videos, resolve
-from datareader.windows import WindowedReader
-from engine.backends import Backend, Engine, Job, choose_engine
-from engine.deployment import CONFIG, FILE, Deployment, is_deployment, missing_converters
-from engine.page import Page
-from engine.predict import predict
-from engine.result_files import ResultFiles
-from engine.results import Prediction, format_table
-from utils import cli, config
-from utils.errors import InputError
-from utils.files import make_folder
-from utils.fluid_vars import fingerprint
-from utils.log import Progress, logger, set_up_logging
-from utils.runtime import compute_threads, has_nvidia_driver, start_paddle
+from video_zoo.configs.schema import Config
+from video_zoo.datareader import get_reader
+from video_zoo.datareader.batches import BatchReader
+from video_zoo.datareader.inputs import find_inputs
+from video_zoo.datareader.labels import names_of
+from video_zoo.datareader.stream import StreamReader
+from video_zoo.datareader.video_list import listed_videos, resolve
+from video_zoo.datareader.windows import WindowedReader
+from video_zoo.engine.backends import Backend, Engine, Job, choose_engine
+from video_zoo.engine.deployment import CONFIG, FILE, Deployment, is_deployment, missing_converters
+from video_zoo.engine.page import Page
+from video_zoo.engine.predict import predict
+from video_zoo.engine.result_files import ResultFiles
+from video_zoo.engine.results import Prediction, format_table
+from video_zoo.utils import cli, config
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import make_folder
+from video_zoo.utils.fluid_vars import fingerprint
+from video_zoo.utils.log import Progress, logger, set_up_logging
+from video_zoo.utils.runtime import compute_threads, has_nvidia_driver, start_paddle
 
 _TABLES = 20  # predictions printed; the files have all
 
@@ -204,7 +204,7 @@ def plan_annotation(
         raise InputError("--save_video is for video files: a stream, pickles or folders of images cannot be annotated")
     if importlib.util.find_spec("av") is None:
         raise InputError("--save_video needs PyAV: pip install av")
-    from engine.annotate import plan
+    from video_zoo.engine.annotate import plan
 
     folder = Path(reader.list_path).resolve().parent if reader.list_path else Path()
     sources = {video.path: resolve(video.path, folder) for video in reader.videos}
@@ -218,7 +218,7 @@ def annotate_videos(
     """Annotates what is planned; returns what went wrong."""
     if not targets:
         return []
-    from engine.annotate import annotate_all  # needs PyAV, which the rest does without
+    from video_zoo.engine.annotate import annotate_all  # needs PyAV, which the rest does without
 
     return annotate_all(files.predictions(), sources, targets, names)
 
@@ -246,8 +246,8 @@ def open_backend(
         deployment.check(program)
         backend, info = choice.engine.load(replace(job, program=program)), {}
     else:
-        from engine.export import load_network
-        from models import get_trained
+        from video_zoo.engine.export import load_network
+        from video_zoo.models import get_trained
 
         network, info = get_trained(settings.MODEL.name, settings, "infer", args.weights)
         with tempfile.TemporaryDirectory(prefix="zoo_program_") as folder:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from configs.schema import Config
-from utils import cli
-from utils.log import Progress, logger, set_up_logging
-from utils.runtime import start_paddle
+from video_zoo.configs.schema import Config
+from video_zoo.utils import cli
+from video_zoo.utils.log import Progress, logger, set_up_logging
+from video_zoo.utils.runtime import start_paddle
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,10 +33,10 @@ def main() -> None:
     settings = cli.load_config(args, Config, {"TEST": {"batch_size": args.batch_size}})
     start_paddle(args.use_gpu)
 
-    from datareader import get_reader
-    from engine.evaluate import evaluate
-    from metrics import get_metrics
-    from models import get_trained
+    from video_zoo.datareader import get_reader
+    from video_zoo.engine.evaluate import evaluate
+    from video_zoo.metrics import get_metrics
+    from video_zoo.models import get_trained
 
     name = settings.MODEL.name.upper()
     with get_reader(name, "test", settings) as reader:

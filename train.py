@@ -14,12 +14,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from configs.schema import Config, Train
-from utils import cli, config
-from utils.errors import InputError
-from utils.files import lock_folder, make_folder, remove_leftovers
-from utils.log import log_to_file, logger, set_up_logging
-from utils.runtime import Launch, start_paddle
+from video_zoo.configs.schema import Config, Train
+from video_zoo.utils import cli, config
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import lock_folder, make_folder, remove_leftovers
+from video_zoo.utils.log import log_to_file, logger, set_up_logging
+from video_zoo.utils.runtime import Launch, start_paddle
 
 # What may differ from the checkpoint that a training goes on from, as it changes no step; when that is so of
 # `epoch`, check_changes says.
@@ -148,14 +148,14 @@ def save_folder(path: str, name: str, launch: Launch) -> Iterator[Path]:
 
 def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Launch) -> None:
     """Assembles what the config describes, and trains it."""
-    from datareader import get_reader
-    from datareader.labels import names_of
-    from engine.board import Board
-    from engine.checkpoint import Checkpoints
-    from engine.ranks import Ranks
-    from engine.step import Stepper
-    from engine.training import Training
-    from metrics import get_metrics
+    from video_zoo.datareader import get_reader
+    from video_zoo.datareader.labels import names_of
+    from video_zoo.engine.board import Board
+    from video_zoo.engine.checkpoint import Checkpoints
+    from video_zoo.engine.ranks import Ranks
+    from video_zoo.engine.step import Stepper
+    from video_zoo.engine.training import Training
+    from video_zoo.metrics import get_metrics
 
     ranks = Ranks(launch)
     if ranks.size > 1:
@@ -226,7 +226,7 @@ def use_own_videos(data: str, settings: Config, folder: Path, ranks, *, going_on
 
     A training that goes on must have the same videos: InputError.
     """
-    from datareader.class_folders import split_class_folders
+    from video_zoo.datareader.class_folders import split_class_folders
 
     section = settings.TRAIN
     if settings.MODEL.format != "mp4":
@@ -264,7 +264,7 @@ def make_network(name: str, settings: Config, ranks):
     """The network, with fresh weights."""
     import paddle
 
-    from models import get_model
+    from video_zoo.models import get_model
 
     section = settings.TRAIN
     paddle.seed(section.seed)
@@ -282,7 +282,7 @@ def make_network(name: str, settings: Config, ranks):
 
 def make_optimizer(section: Train, network, reader):
     """The optimizer and the learning rate of every step."""
-    from engine.optimizer import cosine_decay, momentum, piecewise_decay
+    from video_zoo.engine.optimizer import cosine_decay, momentum, piecewise_decay
 
     rate = section.learning_rate
     if section.base_batch_size:
@@ -335,7 +335,7 @@ def choose_amp(section: Train) -> str:
 
 def find_checkpoint(flag: str | None, checkpoints) -> Path | None:
     """What --resume means; None: begin."""
-    from engine.board import CURVES, training_of
+    from video_zoo.engine.board import CURVES, training_of
 
     if flag != "auto":
         return flag and Path(flag)
@@ -346,9 +346,9 @@ def find_checkpoint(flag: str | None, checkpoints) -> Path | None:
 
 def resume(path: Path, args: argparse.Namespace, settings: Config, info: dict, network, optimizer, schedule):
     """All that a checkpoint holds; returns how far the training has come, and the loss scale. `info` gets its id."""
-    from datareader.labels import names_of
-    from engine import checkpoint
-    from models import pretrained
+    from video_zoo.datareader.labels import names_of
+    from video_zoo.engine import checkpoint
+    from video_zoo.models import pretrained
 
     section = settings.TRAIN
     store = pretrained.load_weights(network, path, config=settings.MODEL)
@@ -373,7 +373,7 @@ def resume(path: Path, args: argparse.Namespace, settings: Config, info: dict, n
 def check_changes(path: Path, before: dict, now: dict, state, allowed: bool) -> None:
     """Raises InputError, or logs, if the config or the list is not the one that the checkpoint was trained with. What
     was validated otherwise is no best score any more."""
-    from engine.checkpoint import changes
+    from video_zoo.engine.checkpoint import changes
 
     moves = now["TRAIN"]["lr_schedule"] == "cosine" or now["TRAIN"]["decay_epochs"] is None
     free = FREE_KEYS - {"epoch"} if moves else FREE_KEYS
@@ -402,8 +402,8 @@ def check_changes(path: Path, before: dict, now: dict, state, allowed: bool) -> 
 
 def load_weights(args: argparse.Namespace, settings: Config, network):
     """Weights as --pretrain says; returns the state of a beginning."""
-    from engine.checkpoint import State
-    from models import pretrained
+    from video_zoo.engine.checkpoint import State
+    from video_zoo.models import pretrained
 
     choice = settings.TRAIN.pretrain or "imagenet"
     if choice.lower() == "none":

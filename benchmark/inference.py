@@ -59,10 +59,10 @@ from benchmark.inference_whole import WHOLE_KINDS, measure_start, measure_whole
 from benchmark.processes import Peer
 from benchmark.reader_clips import clip_file
 from benchmark.tables import machine, print_table
-from configs.schema import Config
-from utils import cli, config
-from utils.errors import InputError
-from utils.log import logger, set_up_logging
+from video_zoo.configs.schema import Config
+from video_zoo.utils import cli, config
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger, set_up_logging
 
 PARTS = ("network", "end_to_end", "start")
 EAGER_BAR, OPENVINO_BAR, INT8_BAR, START_BAR_S = 1.5, 0.97, 1.5, 6

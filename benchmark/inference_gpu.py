@@ -23,10 +23,10 @@ import torch
 
 from benchmark.tables import print_table
 from benchmark.torch_tsm import TorchTSN
-from engine.backends import Job
-from engine.backends.onnx_runtime import OnnxRuntime
-from engine.deployment import INPUT, Deployment
-from utils import cli
+from video_zoo.engine.backends import Job
+from video_zoo.engine.backends.onnx_runtime import OnnxRuntime
+from video_zoo.engine.deployment import INPUT, Deployment
+from video_zoo.utils import cli
 
 SIZES = (1, 8, 16)
 RUNS, WARM_UP = 20, 6

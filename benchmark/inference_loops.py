@@ -42,9 +42,9 @@ def plain(
     """One video after the other."""
     from decord import VideoReader, cpu
 
-    from engine.backends import Job
-    from engine.backends.open_vino import OpenVINO
-    from utils.runtime import compute_threads
+    from video_zoo.engine.backends import Job
+    from video_zoo.engine.backends.open_vino import OpenVINO
+    from video_zoo.utils.runtime import compute_threads
 
     backend = OpenVINO(Job(Path(program), precision, threads=compute_threads()))
     names = [line.rsplit(" ", 1)[0] for line in Path(labels).read_text(encoding="utf-8").splitlines()]

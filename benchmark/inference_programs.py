@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.inference_sides import CONFIG, DEPLOYMENT, EXPECTED, TORCH_WEIGHTS, WEIGHTS, Network, need, torch_network
 from benchmark.processes import reason, serve
-from utils.runtime import compute_threads
+from video_zoo.utils.runtime import compute_threads
 
 _SPREAD = {"scale": (0.5, 1.0), "variance": (0.5, 1.5), "offset": (-0.1, 0.1), "mean": (-0.1, 0.1)}
 _LOGITS = 3.0  # deviation of random weights' logits: probabilities that differ
@@ -25,7 +25,7 @@ class Maker:
     """Makes our checkpoint, our deployment folder, and PyTorch's weights."""
 
     def __init__(self) -> None:
-        from utils.runtime import start_paddle
+        from video_zoo.utils.runtime import start_paddle
 
         self._on_gpu = start_paddle(None)
         import paddle
@@ -42,11 +42,11 @@ class Maker:
 
         Returns: {"missing": {kind of program or "int8": why it was not made}}.
         """
-        from configs.schema import Config
-        from engine.backends.paddle_network import PaddleNetwork
-        from models import get_model, get_trained
-        from utils.config import load
-        from utils.fluid_vars import write_folder
+        from video_zoo.configs.schema import Config
+        from video_zoo.engine.backends.paddle_network import PaddleNetwork
+        from video_zoo.models import get_model, get_trained
+        from video_zoo.utils.config import load
+        from video_zoo.utils.fluid_vars import write_folder
 
         base, clips = Path(folder), Network(**network).clips()
         settings = load(str(base / CONFIG), Config)
@@ -64,10 +64,10 @@ class Maker:
 
     def _deploy(self, layers: Any, settings: Any, folder: Path, videos: list[str]) -> dict[str, str]:
         """Writes the deployment folder as export.py does, but for its comparison of real clips."""
-        from datareader.labels import names_of, write_class_names
-        from engine import deployment
-        from engine.export import quantize_openvino, write_program
-        from utils.config import write
+        from video_zoo.datareader.labels import names_of, write_class_names
+        from video_zoo.engine import deployment
+        from video_zoo.engine.export import quantize_openvino, write_program
+        from video_zoo.utils.config import write
 
         folder.mkdir()
         programs: dict[str, dict[str, str]] = {}
@@ -113,9 +113,9 @@ def _draw_weights(layers: Any, clip: np.ndarray) -> None:
 
 def _torch_direction(variables: dict[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
     """The same network's weights, for a shift that takes the first eighth of the channels from frame t+1."""
-    from models.torch_weights import exchange_folds
-    from models.weight_layouts import LAYOUTS, tensors_of
-    from models.weight_layouts import Network as Layers
+    from video_zoo.models.torch_weights import exchange_folds
+    from video_zoo.models.weight_layouts import LAYOUTS, tensors_of
+    from video_zoo.models.weight_layouts import Network as Layers
 
     sizes = (network.num_layers, network.classes, network.base_width)
     exchanged = dict(variables)
@@ -127,8 +127,8 @@ def _torch_direction(variables: dict[str, np.ndarray], network: Network) -> dict
 
 def _calibration_clips(settings: Any, videos: list[str]) -> list[np.ndarray]:
     """uint8 (1, T, C, H, W) each: the videos' clips, and the same twice as dark."""
-    from datareader import get_reader
-    from datareader.video_list import Video
+    from video_zoo.datareader import get_reader
+    from video_zoo.datareader.video_list import Video
 
     with get_reader("TSM", "infer", settings, videos=[Video(path, None, 1) for path in videos]) as reader:
         clips = [batch.clips[:1] for batch in reader]

@@ -14,10 +14,10 @@ import numpy as np
 from benchmark import inference_programs, inference_sides
 from benchmark.inference_sides import DEPLOYMENT, EXPECTED, Network
 from benchmark.processes import Peer
-from engine.backends import ENGINES, choose_engine
-from engine.deployment import Deployment
-from utils.errors import InputError
-from utils.log import logger
+from video_zoo.engine.backends import ENGINES, choose_engine
+from video_zoo.engine.deployment import Deployment
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 EAGER_FORMS, CONVERTED_FORMS = ("rolled", "published"), ("rolled", "joined")  # of PyTorch's shift: the quicker ones
 EAGER = "PyTorch eager"

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmark.processes import peak_mb, serve
-from utils.runtime import compute_threads
+from video_zoo.utils.runtime import compute_threads
 
 CONFIG, WEIGHTS, TORCH_WEIGHTS, DEPLOYMENT = "config.yaml", "weights", "torch.npz", "deployment"  # in the folder
 EXPECTED = "expected.npy"  # what our dynamic network says of the clips
@@ -94,12 +94,12 @@ class EngineRunner(Runner):
         self, network: Network, engine: str, precision: str, program: str | None, folder: str, on_gpu: bool
     ) -> str:
         """`program`: None for our network, whose checkpoint lies in the folder."""
-        from engine.backends import ENGINES, Job
+        from video_zoo.engine.backends import ENGINES, Job
 
         self.on_gpu, self._paddle, chosen = on_gpu, None, ENGINES.get(engine)
         need(chosen.missing())
         if chosen.needs_paddle():
-            from utils.runtime import start_paddle
+            from video_zoo.utils.runtime import start_paddle
 
             start_paddle(on_gpu)
             import paddle
@@ -121,10 +121,10 @@ class EngineRunner(Runner):
 
 
 def _our_network(folder: Path) -> Any:
-    from configs.schema import Config
-    from engine.backends.paddle_network import PaddleNetwork
-    from models import get_trained
-    from utils.config import load
+    from video_zoo.configs.schema import Config
+    from video_zoo.engine.backends.paddle_network import PaddleNetwork
+    from video_zoo.models import get_trained
+    from video_zoo.utils.config import load
 
     settings = load(str(folder / CONFIG), Config)
     return PaddleNetwork(get_trained("TSM", settings, "infer", folder / WEIGHTS)[0], compute_threads())

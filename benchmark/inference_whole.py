@@ -17,10 +17,10 @@ from typing import Any
 from benchmark import inference_loops
 from benchmark.inference_sides import CONFIG, DEPLOYMENT, WEIGHTS
 from benchmark.reader_clips import KINDS, Kind, clip_file
-from configs.schema import Config
-from engine.deployment import LABELS, Deployment
-from utils.errors import InputError
-from utils.log import logger
+from video_zoo.configs.schema import Config
+from video_zoo.engine.deployment import LABELS, Deployment
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 WHOLE_KINDS = {KINDS[0]: 1.1, KINDS[2]: 1.5}  # -> times the plain loop's speed, the bar
 _ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable
 
-from utils.runtime import compute_threads
+from video_zoo.utils.runtime import compute_threads
 
 
 class Peer:

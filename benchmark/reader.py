@@ -33,10 +33,10 @@ from benchmark.reader_peers import ELSEWHERE, METHODS, Peer
 from benchmark.reader_split import SEG_NUM, STEPS, crop_figures, split_ms, transfer_ms
 from benchmark.reader_whole import part_list, part_long, part_memory, part_workers
 from benchmark.tables import machine, print_table
-from datareader.sampling import segment_indices
-from utils import cli
-from utils.log import set_up_logging
-from utils.runtime import usable_cores
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.utils import cli
+from video_zoo.utils.log import set_up_logging
+from video_zoo.utils.runtime import usable_cores
 
 
 @dataclass

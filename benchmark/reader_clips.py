@@ -11,8 +11,8 @@ import av
 import cv2
 import numpy as np
 
-from utils.files import atomic_file
-from utils.log import logger
+from video_zoo.utils.files import atomic_file
+from video_zoo.utils.log import logger
 
 NUM_FRAMES, FPS = 300, 30
 HOURS_S = 2 * 3600

@@ -21,9 +21,9 @@ Read = Callable[[str, list[int]], Any]
 
 
 def ours() -> Read:
-    """datareader.decode."""
+    """video_zoo.datareader.decode."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from datareader.decode import decode_video
+    from video_zoo.datareader.decode import decode_video
 
     return lambda path, numbers: decode_video(Path(path), lambda num_frames: numbers).frames
 

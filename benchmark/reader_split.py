@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 
 from benchmark.reader_clips import Kind
-from datareader import decode
-from datareader.kinetics_reader import BatchBuilder, Clip
-from datareader.rgb import ToRGB
-from datareader.sampling import segment_indices
-from datareader.selective import PacketVideo
-from datareader.transforms import EvalTransform, Size, scale_and_crop
-from datareader.workers import WorkerPool
+from video_zoo.datareader import decode
+from video_zoo.datareader.kinetics_reader import BatchBuilder, Clip
+from video_zoo.datareader.rgb import ToRGB
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.selective import PacketVideo
+from video_zoo.datareader.transforms import EvalTransform, Size, scale_and_crop
+from video_zoo.datareader.workers import WorkerPool
 
 SEG_NUM, SHORT_SIZE, TARGET_SIZE = 8, 256, 224
 STEPS = ("demux", "decode", "convert", "resize")

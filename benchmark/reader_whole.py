@@ -17,10 +17,10 @@ from benchmark.reader_clips import KINDS, Kind, clip_file, long_file
 from benchmark.reader_peers import memory_mb
 from benchmark.reader_split import TARGET_SIZE
 from benchmark.tables import print_table
-from configs.schema import Config, Test
-from datareader import get_reader, kinetics_reader
-from datareader.kinetics_reader import KineticsReader
-from utils.runtime import usable_cores
+from video_zoo.configs.schema import Config, Test
+from video_zoo.datareader import get_reader, kinetics_reader
+from video_zoo.datareader.kinetics_reader import KineticsReader
+from video_zoo.utils.runtime import usable_cores
 
 TINY, TINY_FRAMES = Kind(96, 64, 12), 30
 LIST_LINES = 240_000

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
-from utils.runtime import usable_cores
+from video_zoo.utils.runtime import usable_cores
 
 
 def machine() -> str:

@@ -39,9 +39,9 @@ from benchmark.reader_clips import KINDS
 from benchmark.tables import machine, print_table
 from benchmark.train_step_rounds import Found, Method, check, compare, describe, reader_rate, start_side
 from benchmark.train_step_sides import PARTS, Cell
-from utils import cli
-from utils.errors import InputError
-from utils.log import logger, set_up_logging
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger, set_up_logging
 
 TORCH_BAR, SHIFT_BAR = 0.95, 1.05
 DESIGN_NOTE = "about 9 to 1, of a ResNet-18 on 32 images of 56 px"

@@ -17,10 +17,10 @@ from benchmark import train_step_sides
 from benchmark.processes import Peer
 from benchmark.reader_clips import KINDS, clip_file
 from benchmark.train_step_sides import Cell, reader_config
-from datareader import get_reader
-from utils.errors import InputError
-from utils.log import logger
-from utils.runtime import usable_cores
+from video_zoo.datareader import get_reader
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
+from video_zoo.utils.runtime import usable_cores
 
 ALLOWED = 1e-4  # between the logits of the two frameworks
 

@@ -130,7 +130,7 @@ class PaddleSide(Side):
     """Ours: engine.step.Stepper."""
 
     def __init__(self) -> None:
-        from utils.runtime import start_paddle
+        from video_zoo.utils.runtime import start_paddle
 
         start_paddle(None)
         import paddle
@@ -143,10 +143,10 @@ class PaddleSide(Side):
         self.hello = {"versions": f"Paddle {paddle.__version__}", "device": device, "gpu": self.on_gpu}
 
     def make(self, cell: Cell) -> None:
-        from engine.optimizer import momentum, piecewise_decay
-        from engine.ranks import Ranks
-        from engine.step import Stepper
-        from utils.runtime import Launch
+        from video_zoo.engine.optimizer import momentum, piecewise_decay
+        from video_zoo.engine.ranks import Ranks
+        from video_zoo.engine.step import Stepper
+        from video_zoo.utils.runtime import Launch
 
         class MarkedRanks(Ranks):
             """This process alone, which marks the end of each backward pass."""
@@ -166,7 +166,7 @@ class PaddleSide(Side):
         self._stepper = Stepper(network, optimizer, schedule, self._ranks, amp=cell.amp)
 
     def _network(self, cell: Cell) -> Any:
-        from models import MODELS
+        from video_zoo.models import MODELS
 
         more = {"channels_last": True} if cell.channels_last and self.on_gpu else {}
         sizes = {"num_layers": cell.num_layers, "base_width": cell.base_width, "seg_num": cell.segments}
@@ -194,7 +194,7 @@ class PaddleSide(Side):
 
     def feed(self, filelist: str, steps: int, warmup: int) -> dict[str, float]:
         """Steps on the batches of our reader: mean milliseconds of a step, and those of waiting for its batch."""
-        from datareader import get_reader
+        from video_zoo.datareader import get_reader
 
         waits = []
         with get_reader(self._cell.model, "train", reader_config(self._cell, filelist)) as reader:
@@ -297,7 +297,7 @@ class TorchSide(Side):
 
 def reader_config(cell: Cell, filelist: str) -> Any:
     """A config whose training reader gives batches of the cell's kind."""
-    from configs.schema import Config, Model, Train
+    from video_zoo.configs.schema import Config, Model, Train
 
     train = Train(
         filelist=filelist, batch_size=cell.batch, target_size=cell.size, short_size=round(cell.size * 256 / 224)

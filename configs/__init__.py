@@ -1,1 +1,1 @@
-"""The config files, and in schema.py the keys they may hold."""
+"""The schema of config files, and the configs themselves."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
-from utils.config import key
+from video_zoo.utils.config import key
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")  # a file cannot name an address
 
-from configs.schema import Config
-from datareader.kinetics_reader import KineticsReader
-from datareader.video_list import Video
-from utils.registry import Registry
-from utils.runtime import ALONE, Launch
+from video_zoo.configs.schema import Config
+from video_zoo.datareader.kinetics_reader import KineticsReader
+from video_zoo.datareader.video_list import Video
+from video_zoo.utils.registry import Registry
+from video_zoo.utils.runtime import ALONE, Launch
 
 READERS: Registry[Callable[..., KineticsReader]] = Registry("reader")
 READERS.add("TSM", partial(KineticsReader, multi_scale=True))

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.schema import Config, Reader
-from datareader import decode
-from datareader.video_list import Video
-from utils.errors import InputError
-from utils.log import logger
+from video_zoo.configs.schema import Config, Reader
+from video_zoo.datareader import decode
+from video_zoo.datareader.video_list import Video
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 
 class Batch(NamedTuple):

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from datareader.labels import read_lines, write_class_names
-from utils.errors import InputError
-from utils.files import atomic_file
+from video_zoo.datareader.labels import read_lines, write_class_names
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
 
 _CONTAINERS = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 VIDEO_EXTENSIONS = frozenset(f".{name}" for name in _CONTAINERS.split())

@@ -14,9 +14,9 @@ try:
 except ImportError:  # OpenCV reads alone then
     av = None
 else:
-    from datareader.codecs import Unclear
-    from datareader.rgb import ToRGB
-    from datareader.selective import PacketVideo
+    from video_zoo.datareader.codecs import Unclear
+    from video_zoo.datareader.rgb import ToRGB
+    from video_zoo.datareader.selective import PacketVideo
 
     av.logging.set_level(av.logging.PANIC)  # a damaged file is reported by us, once, by name
 

@@ -9,7 +9,7 @@ from typing import Callable, TypeVar
 import cv2
 import numpy as np
 
-from datareader.decode import Choose, VideoError
+from video_zoo.datareader.decode import Choose, VideoError
 
 Kept = TypeVar("Kept")
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from datareader.class_folders import VIDEO_EXTENSIONS, find_videos
-from datareader.video_list import Video
-from utils.errors import InputError
+from video_zoo.datareader.class_folders import VIDEO_EXTENSIONS, find_videos
+from video_zoo.datareader.video_list import Video
+from video_zoo.utils.errors import InputError
 
 _ADDRESS = re.compile(r"(rtsp|rtmp|https?|udp)://.", re.IGNORECASE)
 _CAMERA = re.compile(r"[0-9]{1,3}")

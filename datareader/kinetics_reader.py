@@ -13,18 +13,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from configs.schema import Config, Model, Reader, Train
-from datareader.batches import Batch, BatchBuilder, BatchReader, Clip, check_decoder, check_sizes
-from datareader.batches import TooManyBadVideos as TooManyBadVideos
-from datareader.decode import VideoError, decode_video
-from datareader.images import decode_images, read_frame_folder
-from datareader.pickles import read_pickle
-from datareader.sampling import segment_indices
-from datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform
-from datareader.video_list import Video, check_label, read_video_list, resolve
-from datareader.workers import WorkerPool
-from utils.errors import InputError
-from utils.runtime import ALONE, Launch, usable_cores
+from video_zoo.configs.schema import Config, Model, Reader, Train
+from video_zoo.datareader.batches import Batch, BatchBuilder, BatchReader, Clip, check_decoder, check_sizes
+from video_zoo.datareader.batches import TooManyBadVideos as TooManyBadVideos
+from video_zoo.datareader.decode import VideoError, decode_video
+from video_zoo.datareader.images import decode_images, read_frame_folder
+from video_zoo.datareader.pickles import read_pickle
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform
+from video_zoo.datareader.video_list import Video, check_label, read_video_list, resolve
+from video_zoo.datareader.workers import WorkerPool
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import ALONE, Launch, usable_cores
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from configs.schema import Model
-from utils.errors import InputError
-from utils.files import atomic_file
+from video_zoo.configs.schema import Model
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
 
 KINETICS_400 = Path(__file__).parents[1] / "dataset/kinetics/kinetics400_label.txt"
 

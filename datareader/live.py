@@ -10,11 +10,11 @@ from typing import Any, Callable, NamedTuple
 import cv2
 import numpy as np
 
-from datareader.decode import av
-from datareader.window_reader import Window
+from video_zoo.datareader.decode import av
+from video_zoo.datareader.window_reader import Window
 
 if av is not None:
-    from datareader.rgb import ToRGB
+    from video_zoo.datareader.rgb import ToRGB
 
 # What an address may lead to; never a file of this machine.
 _PROTOCOLS = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import av
 
-from datareader.codecs import Describe, Malformed, Picture, Unclear
+from video_zoo.datareader.codecs import Describe, Malformed, Picture, Unclear
 
 # Compressed video kept between finding the packets and decoding them; the packets of a larger file are read twice.
 KEPT_BYTES = 64 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from datareader.decode import VideoError
-from utils.pickles import DataUnpickler
+from video_zoo.datareader.decode import VideoError
+from video_zoo.utils.pickles import DataUnpickler
 
 
 def read_pickle(path: Path) -> tuple[str, int, list[bytes]]:

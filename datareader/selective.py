@@ -17,9 +17,9 @@ from typing import Any
 
 import av
 
-from datareader.codecs import Unclear, describer
-from datareader.containers import cut_off
-from datareader.packets import PacketTable, Run, doubt, plan
+from video_zoo.datareader.codecs import Unclear, describer
+from video_zoo.datareader.containers import cut_off
+from video_zoo.datareader.packets import PacketTable, Run, doubt, plan
 
 
 class PacketVideo:

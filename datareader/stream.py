@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.schema import Config
-from datareader import decode
-from datareader.batches import Batch, Failure, check_sizes, check_windows
-from datareader.live import Clock, LiveWindows, SourceError, is_camera, open_source, without_password
-from datareader.transforms import EvalTransform, Size
-from datareader.video_list import Video
-from datareader.window_reader import Window
-from utils.errors import InputError
-from utils.log import logger
+from video_zoo.configs.schema import Config
+from video_zoo.datareader import decode
+from video_zoo.datareader.batches import Batch, Failure, check_sizes, check_windows
+from video_zoo.datareader.live import Clock, LiveWindows, SourceError, is_camera, open_source, without_password
+from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.datareader.video_list import Video
+from video_zoo.datareader.window_reader import Window
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 _QUEUED = 2  # complete windows that wait for the network
 _LOOK_S = 0.2  # after which a wait looks around

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datareader.decode import VideoError
+from video_zoo.datareader.decode import VideoError
 
 _CROP_SCALES = (1, 0.875, 0.75, 0.66)
 # Corners, centre, edge middles and quarter points, in quarters of the room that the crop leaves (TSN's 13 fixed crops).

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.errors import InputError
+from video_zoo.utils.errors import InputError
 
 
 class Video(NamedTuple):

@@ -12,16 +12,16 @@ from typing import Any, Callable, NamedTuple
 import cv2
 import numpy as np
 
-from configs.schema import Reader
-from datareader.decode import VideoError, av, check_file, open_with_opencv
-from datareader.sampling import segment_indices
-from datareader.transforms import EvalTransform, Size
-from datareader.video_list import Video
+from video_zoo.configs.schema import Reader
+from video_zoo.datareader.decode import VideoError, av, check_file, open_with_opencv
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.datareader.video_list import Video
 
 if av is not None:
-    from datareader.codecs import Unclear
-    from datareader.rgb import ToRGB
-    from datareader.selective import PacketVideo
+    from video_zoo.datareader.codecs import Unclear
+    from video_zoo.datareader.rgb import ToRGB
+    from video_zoo.datareader.selective import PacketVideo
 
 _LONGEST_TASK_S = 5.0  # that a task goes on with a file which is decoded from its start to its end
 _USUAL_STEP_S = 0.04  # between two frames, where a file does not say

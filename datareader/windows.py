@@ -8,14 +8,22 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from configs.schema import Config
-from datareader.batches import Batch, BatchBuilder, BatchReader, Clip, check_decoder, check_sizes, check_windows
-from datareader.decode import VideoError
-from datareader.video_list import Video
-from datareader.window_reader import Chunk, Window, WindowReader, window_frames
-from datareader.workers import Done, WorkerPool
-from utils.errors import InputError
-from utils.runtime import usable_cores
+from video_zoo.configs.schema import Config
+from video_zoo.datareader.batches import (
+    Batch,
+    BatchBuilder,
+    BatchReader,
+    Clip,
+    check_decoder,
+    check_sizes,
+    check_windows,
+)
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.video_list import Video
+from video_zoo.datareader.window_reader import Chunk, Window, WindowReader, window_frames
+from video_zoo.datareader.workers import Done, WorkerPool
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import usable_cores
 
 __all__ = ["Window", "WindowReader", "WindowedReader", "window_frames"]
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, NamedTuple
 import cv2
 import numpy as np
 
-from datareader.decode import VideoError
+from video_zoo.datareader.decode import VideoError
 
 ALARM = getattr(signal, "SIGALRM", None)  # Windows has none, and no timeout
 _LONGEST_S = 1e8  # an alarm can be set for

@@ -19,10 +19,10 @@ from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-from datareader.decode import VideoError
-from datareader.worker_process import ALARM, Raised, call, serve, slots_of
-from utils.errors import InputError
-from utils.log import logger
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.worker_process import ALARM, Raised, call, serve, slots_of
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 # Bytes of tasks in one process's pipe, at most: less than any pipe holds, so that sending one never waits.
 _QUEUED_BYTES = 12 << 10
@@ -182,7 +182,7 @@ class _Crew:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)
         if method == "forkserver":
-            context.set_forkserver_preload(["datareader.kinetics_reader"])
+            context.set_forkserver_preload(["video_zoo.datareader.kinetics_reader"])
         memory = None
         if shape is not None:
             memory = context.RawArray("B", ahead * int(np.prod(shape)))  # a file that has no name: nothing is left over

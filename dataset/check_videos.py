@@ -12,24 +12,20 @@ import collections
 import csv
 import os
 import statistics
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from video_lists import Entry, add_work_flags, read_any_list, work
-from video_probe import Facts, examine
-from video_statistics import COLOURS, statistics_table, table, write_picture
-
-from datareader.decode import VideoError
-from datareader.labels import read_class_names
-from datareader.video_list import check_label, resolve
-from utils import cli
-from utils.errors import InputError
-from utils.files import atomic_file, make_folder
-from utils.log import logger, set_up_logging
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.labels import read_class_names
+from video_zoo.datareader.video_list import check_label, resolve
+from video_zoo.dataset.video_lists import Entry, add_work_flags, read_any_list, work
+from video_zoo.dataset.video_probe import Facts, examine
+from video_zoo.dataset.video_statistics import COLOURS, statistics_table, table, write_picture
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file, make_folder
+from video_zoo.utils.log import logger, set_up_logging
 
 HELP = """
 A line is `path label`; a relative path starts at the current folder or at the list's. Status of a line, the first that

@@ -12,25 +12,22 @@ import collections
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from filelock import FileLock, Timeout
-from video_encode import Form, Outcome, prepare
-from video_lists import Entry, add_work_flags, read_any_list, same_file, work
 
-from datareader.decode import VideoError, decode_video
-from datareader.sampling import segment_indices
-from utils import cli
-from utils.errors import InputError
-from utils.files import atomic_file, make_folder
-from utils.log import logger, set_up_logging
+from video_zoo.datareader.decode import VideoError, decode_video
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.dataset.video_encode import Form, Outcome, prepare
+from video_zoo.dataset.video_lists import Entry, add_work_flags, read_any_list, same_file, work
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file, make_folder
+from video_zoo.utils.log import logger, set_up_logging
 
 HELP = """
 H.264, yuv420p, constant quality, in mp4 with the header in front; frames upright, at their times, none left out or

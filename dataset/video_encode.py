@@ -13,12 +13,12 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
-from video_probe import decode_everything
 
-from datareader.containers import cut_off
-from datareader.decode import VideoError
-from datareader.selective import PacketVideo
-from utils.errors import InputError
+from video_zoo.datareader.containers import cut_off
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.selective import PacketVideo
+from video_zoo.dataset.video_probe import decode_everything
+from video_zoo.utils.errors import InputError
 
 TOOL = "prepare_videos"
 PRESET = "fast"

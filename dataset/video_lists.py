@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from datareader.video_list import resolve
-from datareader.workers import Settings, WorkerPool
-from utils import cli
-from utils.errors import InputError
-from utils.log import Progress, logger
-from utils.runtime import usable_cores
+from video_zoo.datareader.video_list import resolve
+from video_zoo.datareader.workers import Settings, WorkerPool
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import Progress, logger
+from video_zoo.utils.runtime import usable_cores
 
 PROGRESS_EVERY_S = 5.0
 AHEAD = 8  # tasks under way, a process

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import av
 
-from datareader.decode import VideoError, decode_video
-from datareader.sampling import segment_indices
-from datareader.selective import PacketVideo
+from video_zoo.datareader.decode import VideoError, decode_video
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.selective import PacketVideo
 
 
 class Facts(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from utils.files import atomic_file
+from video_zoo.utils.files import atomic_file
 
 WIDTH, HEIGHT = 1000, 400
 MARGIN, GAP = 40, 44

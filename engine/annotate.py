@@ -18,11 +18,11 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from engine.overlay import Overlay, planes_of
-from engine.results import Prediction
-from utils.errors import InputError
-from utils.files import remove_leftovers
-from utils.log import heartbeat, logger
+from video_zoo.engine.overlay import Overlay, planes_of
+from video_zoo.engine.results import Prediction
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import remove_leftovers
+from video_zoo.utils.log import heartbeat, logger
 
 _OPTIONS = {"crf": "20", "preset": "veryfast"}  # x264's
 _COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")

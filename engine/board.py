@@ -10,11 +10,11 @@ from typing import Any
 
 from visualdl import LogWriter
 
-from engine.checkpoint import State
-from engine.interfaces import Scores
-from utils.errors import InputError
-from utils.files import atomic_file
-from utils.log import logger
+from video_zoo.engine.checkpoint import State
+from video_zoo.engine.interfaces import Scores
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
+from video_zoo.utils.log import logger
 
 CURVES = "curves.jsonl"
 _VISUALDL = "visualdl"

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from utils.errors import InputError
-from utils.files import atomic_file, atomic_folder, remove_folder
-from utils.fluid_vars import INFO_FILE, VariableStore, format_info, write_folder
-from utils.log import logger
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file, atomic_folder, remove_folder
+from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, format_info, write_folder
+from video_zoo.utils.log import logger
 
 
 class NotFinite(InputError):

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utils.errors import InputError
-from utils.files import atomic_file
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
 
 FILE, CONFIG, LABELS = "inference.yaml", "config.yaml", "label.txt"
 INPUT, OUTPUT = "clips", "probabilities"

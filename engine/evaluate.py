@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import paddle
 
-from engine.interfaces import Batch, Metrics, Scores
-from engine.ranks import Ranks
-from engine.step import clip_losses
-from utils.errors import InputError
-from utils.log import Progress, logger, timed
+from video_zoo.engine.interfaces import Batch, Metrics, Scores
+from video_zoo.engine.ranks import Ranks
+from video_zoo.engine.step import clip_losses
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import Progress, logger, timed
 
 
 @paddle.no_grad()

@@ -17,12 +17,12 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from engine.backends import Backend, Engine, Job
-from engine.backends.paddle_network import PaddleNetwork
-from engine.deployment import INPUT, OUTPUT, is_paddle_2
-from utils.errors import InputError
-from utils.log import heartbeat
-from utils.runtime import captured_output
+from video_zoo.engine.backends import Backend, Engine, Job
+from video_zoo.engine.backends.paddle_network import PaddleNetwork
+from video_zoo.engine.deployment import INPUT, OUTPUT, is_paddle_2
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import heartbeat
+from video_zoo.utils.runtime import captured_output
 
 _OPSET = 17
 _CONVERT = (

@@ -14,8 +14,8 @@ from typing import IO
 import cv2
 import numpy as np
 
-from engine.results import Prediction, span_text
-from utils.files import atomic_file, remove_leftovers
+from video_zoo.engine.results import Prediction, span_text
+from video_zoo.utils.files import atomic_file, remove_leftovers
 
 HEIGHT = 112  # of a frame in a strip, px
 QUALITY = 82  # of its JPEG, 1 to 100

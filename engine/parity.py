@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from engine.backends import ENGINES, Backend, Job
-from engine.backends.paddle_network import PaddleNetwork
-from engine.deployment import ENGINE_OF
-from engine.interfaces import Batch
-from utils.errors import InputError
-from utils.log import Progress, logger
+from video_zoo.engine.backends import ENGINES, Backend, Job
+from video_zoo.engine.backends.paddle_network import PaddleNetwork
+from video_zoo.engine.deployment import ENGINE_OF
+from video_zoo.engine.interfaces import Batch
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import Progress, logger
 
 LARGEST = 1e-4  # difference of a probability, float32
 AGREEMENT, MEAN = 0.98, 0.02  # lower precision: share of the same top-1; mean difference of the top-1's probability

@@ -10,10 +10,10 @@ from typing import Callable
 
 import numpy as np
 
-from engine.backends import Backend
-from engine.interfaces import Batch
-from engine.results import Prediction, top_classes
-from utils.log import Progress, logger, timed
+from video_zoo.engine.backends import Backend
+from video_zoo.engine.interfaces import Batch
+from video_zoo.engine.results import Prediction, top_classes
+from video_zoo.utils.log import Progress, logger, timed
 
 Write = Callable[[Sequence[Prediction], np.ndarray], None]  # the predictions of a batch, and its clips
 _BEHIND = 2  # batches that writing may lag, at most

@@ -12,8 +12,8 @@ import numpy as np
 import paddle
 from paddle import distributed
 
-from utils.errors import InputError
-from utils.runtime import Launch
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import Launch
 
 _LAUNCHER_S = 15  # until the launcher has noticed which rank ended first, and ends this one
 _EXCHANGE = ("gloo", "nccl", "tcp", "socket", "connect", "peer")  # words in the errors of an exchange

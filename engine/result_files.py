@@ -17,10 +17,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.page import Page
-from engine.results import Prediction, from_json, to_json, write_pickle
-from utils.errors import InputError
-from utils.files import atomic_file, remove_leftovers
+from video_zoo.engine.page import Page
+from video_zoo.engine.results import Prediction, from_json, to_json, write_pickle
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file, remove_leftovers
 
 try:
     import fcntl

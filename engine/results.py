@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.files import atomic_file
+from video_zoo.utils.files import atomic_file
 
 
 @dataclass(frozen=True)

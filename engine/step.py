@@ -10,8 +10,8 @@ import numpy as np
 import paddle
 from paddle.nn import functional as F
 
-from engine.ranks import Ranks
-from utils.errors import InputError
+from video_zoo.engine.ranks import Ranks
+from video_zoo.utils.errors import InputError
 
 _DTYPES = {"off": None, "fp16": "float16", "bf16": "bfloat16"}
 

@@ -12,14 +12,14 @@ from typing import Callable
 import numpy as np
 import paddle
 
-from engine.board import Board
-from engine.checkpoint import NotFinite, State
-from engine.interfaces import Batch, Metrics, Scores
-from engine.ranks import Ranks
-from engine.step import Stepper
-from utils.log import Progress, heartbeat, logger, timed
-from utils.runtime import gpu_memory
-from utils.stop import Stop
+from video_zoo.engine.board import Board
+from video_zoo.engine.checkpoint import NotFinite, State
+from video_zoo.engine.interfaces import Batch, Metrics, Scores
+from video_zoo.engine.ranks import Ranks
+from video_zoo.engine.step import Stepper
+from video_zoo.utils.log import Progress, heartbeat, logger, timed
+from video_zoo.utils.runtime import gpu_memory
+from video_zoo.utils.stop import Stop
 
 _SLOW_READER = 0.3  # of the time of this many steps, after the first ones, in which the readers start
 _SLOW_READER_STEPS = range(5, 25)

@@ -8,17 +8,17 @@ from typing import Any, NoReturn
 
 from paddle.nn.layer.norm import _BatchNormBase
 
-from engine.board import Board
-from engine.checkpoint import Checkpoints, NotFinite, State, save, save_state
-from engine.evaluate import evaluate
-from engine.interfaces import Metrics, TrainReader
-from engine.ranks import Ranks
-from engine.step import Stepper
-from engine.train import EpochSummary, ReaderWatch, train_one_epoch
-from utils.errors import InputError
-from utils.log import Progress, logger
-from utils.runtime import peak_memory
-from utils.stop import Stop, Stopped
+from video_zoo.engine.board import Board
+from video_zoo.engine.checkpoint import Checkpoints, NotFinite, State, save, save_state
+from video_zoo.engine.evaluate import evaluate
+from video_zoo.engine.interfaces import Metrics, TrainReader
+from video_zoo.engine.ranks import Ranks
+from video_zoo.engine.step import Stepper
+from video_zoo.engine.train import EpochSummary, ReaderWatch, train_one_epoch
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import Progress, logger
+from video_zoo.utils.runtime import peak_memory
+from video_zoo.utils.stop import Stop, Stopped
 
 
 @dataclass

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from configs.schema import Config
-from metrics.accuracy import KineticsMetrics
-from utils.registry import Registry
+from video_zoo.configs.schema import Config
+from video_zoo.metrics.accuracy import KineticsMetrics
+from video_zoo.utils.registry import Registry
 
 METRICS: Registry[type[KineticsMetrics]] = Registry("metric")
 METRICS.add("TSM", KineticsMetrics)

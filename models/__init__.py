@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from configs.schema import Config
-from models.pretrained import load_weights
-from models.tsm import TSM
-from models.tsn import TSN
-from utils.registry import Registry
+from video_zoo.configs.schema import Config
+from video_zoo.models.pretrained import load_weights
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.utils.registry import Registry
 
 MODELS: Registry[type[TSN]] = Registry("model")
 MODELS.add("TSM", TSM)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.schema import Model
-from utils.download import fetch_folder
-from utils.errors import InputError
-from utils.fluid_vars import VariableStore
-from utils.log import logger
+from video_zoo.configs.schema import Model
+from video_zoo.utils.download import fetch_folder
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.fluid_vars import VariableStore
+from video_zoo.utils.log import logger
 
 HOST = "https://paddlemodels.bj.bcebos.com"
 LAST_LAYER = ("fc_0.w_0", "fc_0.b_0")

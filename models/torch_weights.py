@@ -18,11 +18,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.resnet import LAYOUTS as DEPTHS
-from models.tsm import TSM
-from models.tsn import TSN
-from models.weight_layouts import FC_WEIGHT, LAYOUTS, Layout, Network, Tensor, tensors_of
-from utils.errors import InputError
+from video_zoo.models.resnet import LAYOUTS as DEPTHS
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.models.weight_layouts import FC_WEIGHT, LAYOUTS, Layout, Network, Tensor, tensors_of
+from video_zoo.utils.errors import InputError
 
 DROPOUT = {"TSM": TSM.default_dropout, "TSN": TSN.default_dropout}
 

@@ -6,11 +6,11 @@ from functools import partial
 
 import paddle
 
-from configs.schema import Model
-from models.pretrained import Weights
-from models.resnet import MakeShift
-from models.temporal_shift import TemporalShift
-from models.tsn import LAYOUTS, TSN
+from video_zoo.configs.schema import Model
+from video_zoo.models.pretrained import Weights
+from video_zoo.models.resnet import MakeShift
+from video_zoo.models.temporal_shift import TemporalShift
+from video_zoo.models.tsn import LAYOUTS, TSN
 
 
 class TSM(TSN):

@@ -9,9 +9,9 @@ import paddle
 from paddle import nn
 from paddle.nn.layer.norm import _BatchNormBase
 
-from configs.schema import Model
-from models.pretrained import Weights
-from models.resnet import MakeShift, ResNet
+from video_zoo.configs.schema import Model
+from video_zoo.models.pretrained import Weights
+from video_zoo.models.resnet import MakeShift, ResNet
 
 LAYOUTS = {False: "NCHW", True: "NHWC"}
 

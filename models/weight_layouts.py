@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from models.resnet import LAYOUTS as DEPTHS
-from models.resnet import block_name
+from video_zoo.models.resnet import LAYOUTS as DEPTHS
+from video_zoo.models.resnet import block_name
 
 FC_WEIGHT, FC_BIAS = "fc_0.w_0", "fc_0.b_0"
 

@@ -13,27 +13,24 @@ import argparse
 import os
 import re
 import shlex
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 
-from configs.schema import Model
-from utils import cli
-from utils.errors import InputError
-from utils.files import atomic_file, atomic_folder
-from utils.fluid_vars import INFO_FILE, VariableStore, write_folder
-from utils.pickles import read_arrays
-from utils.runtime import start_paddle
+from video_zoo.configs.schema import Model
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file, atomic_folder
+from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, write_folder
+from video_zoo.utils.pickles import read_arrays
+from video_zoo.utils.runtime import start_paddle
 
 if TYPE_CHECKING:
     import torch
 
-    from models.weight_layouts import Network
+    from video_zoo.models.weight_layouts import Network
 
 HELP = """
 What is done: names change; the first and the second eighth of the channels change places, because PyTorch's TSM takes
@@ -50,8 +47,8 @@ PYTORCH = ("mit", "mmaction2", "torchvision")
 
 def to_folder(flags: argparse.Namespace) -> None:
     """CHECKPOINT -> OUT_FOLDER, and says what it found and did."""
-    from models.torch_weights import to_ours
-    from models.weight_layouts import LAYOUTS
+    from video_zoo.models.torch_weights import to_ours
+    from video_zoo.models.weight_layouts import LAYOUTS
 
     _check_folder(flags.source, flags.target)
     state = read_arrays(flags.source) if flags.source.endswith(".pdparams") else read_pth(flags.source)
@@ -71,8 +68,8 @@ def to_folder(flags: argparse.Namespace) -> None:
 
 def to_pth(flags: argparse.Namespace) -> None:
     """OUR_FOLDER -> OUT.pth, and says what it found and did."""
-    from models.torch_weights import from_ours, is_weight
-    from models.weight_layouts import LAYOUTS
+    from video_zoo.models.torch_weights import from_ours, is_weight
+    from video_zoo.models.weight_layouts import LAYOUTS
 
     if flags.layout is None:
         raise InputError(f"{flags.source} is a folder of ours: say with --layout how to name its weights in the .pth")
@@ -125,7 +122,7 @@ def info_of(network: Network) -> dict[str, Any]:
 
     With it, --resume begins at epoch 0, with the last layer too, as from a v1.5 folder.
     """
-    from models.torch_weights import DROPOUT
+    from video_zoo.models.torch_weights import DROPOUT
 
     model = {name: getattr(network, name) for name in ("num_classes", "num_layers", "base_width")}
     model |= {name: getattr(Model(), name) for name in ("seglen", "image_mean", "image_std")}

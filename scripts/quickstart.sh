@@ -23,7 +23,7 @@ python dataset/moving_shapes/make_moving_shapes.py
 echo "== 2 of 5: train TSM, and beside it TSN (its lines go to $out/TSN/train.log)"
 rm -rf "${out:?}/TSM" "$out/TSN"
 mkdir -p "$out/TSN"
-cores=$(python -c 'from utils.runtime import usable_cores; print(usable_cores())')
+cores=$(python -c 'from video_zoo.utils.runtime import usable_cores; print(usable_cores())')
 export OMP_NUM_THREADS=$(((cores + 1) / 2))  # half of the cores each: two small networks side by side finish sooner
 train TSN > "$out/TSN/train.log" 2>&1 &
 tsn=$!

@@ -10,18 +10,16 @@ import sys
 from html import escape
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import cv2
 import numpy as np
 from visualdl import LogReader
 
-from datareader.decode import decode_video
-from datareader.sampling import segment_indices
-from engine.page import BAR_STYLE, draw_bar
-from utils import cli
-from utils.errors import InputError
-from utils.files import atomic_file
+from video_zoo.datareader.decode import decode_video
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.engine.page import BAR_STYLE, draw_bar
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
 
 COLORS = {"TSM": "#0b6e99", "TSN": "#c05621"}
 EXPECTED = {"TSM": (0.95, 1.0), "TSN": (0.0, 0.40)}  # top-1, from and to

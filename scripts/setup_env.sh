@@ -32,7 +32,7 @@ fi
 if grep -qx dev "$venv/ready" 2>/dev/null; then dev=dev; fi  # what was asked for once stays
 
 # Up to date? The marker holds what was asked for and the requirements it was made from.
-stamp=$(echo "kind $kind"; echo "$dev"; cat requirements/*.txt | cksum)
+stamp=$(echo "kind $kind"; echo "$dev"; cat requirements/*.txt pyproject.toml | cksum)
 [ "$(cat "$venv/ready" 2>/dev/null)" != "$stamp" ] || exit 0
 
 # One installation at a time; the others wait, and find it done.
@@ -80,6 +80,7 @@ if [ "$kind" = cpu ]; then export=export.txt; fi
 "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
   -r "$wanted/$kind.txt" ${dev:+-r "$wanted/dev.txt" -r "$wanted/$export"} 2>&1 |
   awk '/^(Collecting|Downloading|Installing|Successfully|ERROR|error)/ { print substr($0, 1, 110); fflush() }'
+"$venv/bin/python" -m pip install --disable-pip-version-check -q --no-deps -e .  # scripts of any folder find the package
 if [ "$kind" = gpu ]; then
   # The CUDA libraries lie in the environment. Paddle asks for them without their version (libcudnn.so), and the loader
   # must look there.

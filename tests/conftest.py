@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "2"  # the golden values' bits depend on it
 os.environ["PADDLE_WEIGHTS_MIRROR"] = "http://127.0.0.1:9"  # nothing listens there: no test reaches the network
 
-from utils.log import logger
-from utils.runtime import start_paddle
+from video_zoo.utils.log import logger
+from video_zoo.utils.runtime import start_paddle
 
 start_paddle(use_gpu=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
@@ -73,7 +73,7 @@ def place(moving_shapes, tmp_path_factory) -> Path:
     from media import make_video, moving
     from tiny import values_of
 
-    from utils.fluid_vars import write_folder
+    from video_zoo.utils.fluid_vars import write_folder
 
     folder = tmp_path_factory.mktemp("place")
     (folder / "tiny.yaml").write_text(PLACE_CONFIG.format(data=moving_shapes))

@@ -8,9 +8,9 @@ import numpy as np
 import paddle
 from tiny import CLASSES, make_network
 
-from engine.backends.paddle_network import PaddleNetwork
-from models.tsm import TSM
-from models.tsn import TSN
+from video_zoo.engine.backends.paddle_network import PaddleNetwork
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
 
 SHAPE = (2, 3, 32, 32)
 

@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from configs.schema import Config, Infer, Model, Test, Train, Valid
+from video_zoo.configs.schema import Config, Infer, Model, Test, Train, Valid
 
 SECTIONS = {"train": Train, "valid": Valid, "test": Test, "infer": Infer}
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.schema import Config, Model
-from metrics import get_metrics
-from metrics.accuracy import KineticsMetrics, Scores, label_ranks
-from utils.errors import InputError
+from video_zoo.configs.schema import Config, Model
+from video_zoo.metrics import get_metrics
+from video_zoo.metrics.accuracy import KineticsMetrics, Scores, label_ranks
+from video_zoo.utils.errors import InputError
 
 STEP = 2**-26  # nats; losses count in these
 # Few values, so that there are ties.

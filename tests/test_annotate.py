@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import make_audio, make_video, moving, remux, zero_packets
 
-from engine import annotate as module
-from engine import overlay
-from engine.annotate import AnnotateError, annotate
-from engine.overlay import CLASSES, Overlay, draw_classes
-from engine.results import Prediction
-from utils.errors import InputError
+from video_zoo.engine import annotate as module
+from video_zoo.engine import overlay
+from video_zoo.engine.annotate import AnnotateError, annotate
+from video_zoo.engine.overlay import CLASSES, Overlay, draw_classes
+from video_zoo.engine.results import Prediction
+from video_zoo.utils.errors import InputError
 
 NAMES = [
     "surfing water",
@@ -402,8 +402,8 @@ def test_a_full_disk_is_one_message_and_no_crash(tmp_path, room):
     script = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from engine.annotate import annotate\n"
-        "from engine.results import Prediction\n"
+        "from video_zoo.engine.annotate import annotate\n"
+        "from video_zoo.engine.results import Prediction\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
         "try:\n"

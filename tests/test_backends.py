@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine import backends
-from engine.backends import ENGINES, Job, choose_engine
-from utils.errors import InputError
+from video_zoo.engine import backends
+from video_zoo.engine.backends import ENGINES, Job, choose_engine
+from video_zoo.utils.errors import InputError
 
 
 @pytest.fixture

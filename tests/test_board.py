@@ -13,10 +13,10 @@ import pytest
 from tiny import Training, make_batches, make_network
 from visualdl import LogReader
 
-from engine.board import Board, curves_of, training_of
-from engine.checkpoint import State
-from metrics.accuracy import Scores
-from utils.errors import InputError
+from video_zoo.engine.board import Board, curves_of, training_of
+from video_zoo.engine.checkpoint import State
+from video_zoo.metrics.accuracy import Scores
+from video_zoo.utils.errors import InputError
 
 
 def points(folder: Path, name: str = "curves.jsonl") -> list[dict]:

@@ -16,16 +16,10 @@ import pytest
 from media import make_audio, make_video, noise, zero_packets
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "dataset")]
-
-import check_videos
-import video_lists
-import video_probe
-import video_statistics
-
-from utils import cli
-from utils.errors import InputError
-from utils.log import logger
+from video_zoo.dataset import check_videos, video_lists, video_probe, video_statistics
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 FRAMES = 24
 NAME = 'yoga/it\'s "naïve" 跳舞 & <b>.mp4'

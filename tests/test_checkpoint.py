@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import Training, learned, make_batches, make_network, same
 
-from configs.schema import Model, Train
-from engine import checkpoint
-from engine.checkpoint import Checkpoints, State, changes
-from models import pretrained
-from models.tsm import TSM
-from models.tsn import TSN
-from utils.errors import InputError
-from utils.fluid_vars import VariableStore, write_folder
+from video_zoo.configs.schema import Model, Train
+from video_zoo.engine import checkpoint
+from video_zoo.engine.checkpoint import Checkpoints, State, changes
+from video_zoo.models import pretrained
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.fluid_vars import VariableStore, write_folder
 
 INFO = {"model": "TSM", "classes": ["a", "ü 漢"], "loss_scale": {}}
 STATE = State(1, 0, 2, 0.5)
@@ -431,7 +431,7 @@ def test_a_checkpoint_goes_whole(tmp_path, monkeypatch):
     fake(tmp_path, "TSM_epoch0"), fake(tmp_path, "TSM_epoch1")
     places = Checkpoints(tmp_path, "TSM", keep=1)
     places.last = tmp_path / "TSM_epoch1"
-    monkeypatch.setattr("utils.files.shutil.rmtree", killed)
+    monkeypatch.setattr("video_zoo.utils.files.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         places.prune()
     assert places.newest() == places.last and {path.name for path in tmp_path.glob("[!.]*")} == {"TSM_epoch1"}

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datareader.class_folders import VIDEO_EXTENSIONS, ClassFolders, split_class_folders
-from datareader.labels import read_class_names
-from datareader.video_list import read_video_list
-from utils.errors import InputError
+from video_zoo.datareader.class_folders import VIDEO_EXTENSIONS, ClassFolders, split_class_folders
+from video_zoo.datareader.labels import read_class_names
+from video_zoo.datareader.video_list import read_video_list
+from video_zoo.utils.errors import InputError
 
 
 def make(root: Path, paths: Iterable[str]) -> Path:

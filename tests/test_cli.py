@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.schema import Config
-from utils import cli, config
-from utils.errors import InputError
+from video_zoo.configs.schema import Config
+from video_zoo.utils import cli, config
+from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 TSM = str(ROOT / "configs/tsm.txt")
@@ -228,8 +228,8 @@ ENDINGS = {
 }
 BODY = """
 import signal, sys
-from utils import cli
-from utils.errors import InputError
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
 def main():
     try:
         {}

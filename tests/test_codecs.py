@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import make_video, moving
 
-from datareader.codecs import Picture, Unclear, describer
+from video_zoo.datareader.codecs import Picture, Unclear, describer
 
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
 OPTIONS = {

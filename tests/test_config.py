@@ -11,9 +11,9 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from configs.schema import Config
-from utils import config
-from utils.errors import InputError
+from video_zoo.configs.schema import Config
+from video_zoo.utils import config
+from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,15 +13,15 @@ import pytest
 import v15_recipe
 from paddle.nn import functional as F
 
-from datareader.decode import decode_video
-from datareader.sampling import segment_indices
-from datareader.transforms import EvalTransform, Size
-from engine.evaluate import clip_losses
-from engine.optimizer import momentum
-from models.pretrained import load_weights
-from models.tsm import TSM
-from models.tsn import TSN
-from utils.fluid_vars import write_folder
+from video_zoo.datareader.decode import decode_video
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.engine.evaluate import clip_losses
+from video_zoo.engine.optimizer import momentum
+from video_zoo.models.pretrained import load_weights
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.utils.fluid_vars import write_folder
 
 pytestmark = pytest.mark.contract
 

@@ -20,20 +20,17 @@ from hypothesis import strategies as st
 from test_torch_weights import CLASSES, FRAMES, MODELS, logits_of, make_clips, make_state, same
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-
-import convert_weights
-
-from configs.schema import Config, Model
-from engine.checkpoint import State
-from models.pretrained import LAST_LAYER, load_weights
-from models.torch_weights import from_ours, to_ours
-from models.tsm import TSM
-from models.tsn import TSN
-from utils import cli
-from utils.errors import InputError
-from utils.fluid_vars import VariableStore, encode, write_folder
-from utils.pickles import read_arrays
+from video_zoo.configs.schema import Config, Model
+from video_zoo.engine.checkpoint import State
+from video_zoo.models.pretrained import LAST_LAYER, load_weights
+from video_zoo.models.torch_weights import from_ours, to_ours
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.scripts import convert_weights
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.fluid_vars import VariableStore, encode, write_folder
+from video_zoo.utils.pickles import read_arrays
 
 SMALL = {"num_layers": 18, "base_width": 8, "num_classes": CLASSES}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from media import make_audio, make_config, make_list, make_video, moving, zero_packets
 
-from datareader import get_reader
+from video_zoo.datareader import get_reader
 
 FASTSTART = {"movflags": "faststart"}
 

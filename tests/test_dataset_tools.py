@@ -17,14 +17,9 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "dataset" / "kinetics"
-sys.path[:0] = [str(ROOT), str(TOOLS)]
-
-import kinetics_csv
-import make_list
-import video2pkl
-
-from datareader import labels, pickles
-from utils.errors import InputError
+from video_zoo.datareader import labels, pickles
+from video_zoo.dataset.kinetics import kinetics_csv, make_list, video2pkl
+from video_zoo.utils.errors import InputError
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
 FRAMES, WIDTH, HEIGHT = 6, 64, 48

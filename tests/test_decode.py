@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import decode_all, make_audio, make_video, moving, noise, zero_packets
 
-from datareader.decode import VideoError, decode_video
-from datareader.sampling import segment_indices
+from video_zoo.datareader.decode import VideoError, decode_video
+from video_zoo.datareader.sampling import segment_indices
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 24
@@ -260,7 +260,8 @@ def test_nothing_but_our_own_message_is_printed(tmp_path, cut):
     paths = [damaged(tmp_path, kind) for kind in REASONS if "zero byte" not in kind] + [cut]
     script = (
         "import sys\nfrom pathlib import Path\n"
-        "from datareader.decode import VideoError, decode_video\nfrom datareader.images import decode_images\n"
+        "from video_zoo.datareader.decode import VideoError, decode_video\n"
+        "from video_zoo.datareader.images import decode_images\n"
         "for name in sys.argv[1:]:\n"
         "    try:\n        decode_video(Path(name), lambda count: [0, count - 1])\n"
         "    except VideoError:\n        print('bad')\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine import deployment
-from engine.deployment import FILE, Deployment, is_deployment, missing_converters
-from utils.errors import InputError
+from video_zoo.engine import deployment
+from video_zoo.engine.deployment import FILE, Deployment, is_deployment, missing_converters
+from video_zoo.utils.errors import InputError
 
 NAMES = ["air drumming", "Dreirad fahren", "打太极", 'a "quoted", name']
 

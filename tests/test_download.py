@@ -19,9 +19,9 @@ from typing import Callable
 
 import pytest
 
-from utils import download
-from utils.download import DownloadError, NotFound, fetch_folder
-from utils.errors import InputError
+from video_zoo.utils import download
+from video_zoo.utils.download import DownloadError, NotFound, fetch_folder
+from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = {"weights": random.Random(0).randbytes(60_000), "bias": b"bias"}
@@ -460,8 +460,8 @@ def test_an_archive_that_wants_to_write_elsewhere(from_file, folder, tmp_path, c
 FETCH = """
 import sys
 from pathlib import Path
-from utils.download import fetch_folder
-from utils.log import set_up_logging
+from video_zoo.utils.download import fetch_folder
+from video_zoo.utils.log import set_up_logging
 set_up_logging()
 print(sorted(path.name for path in fetch_folder([sys.argv[1]], Path(sys.argv[2]), lambda made: None).iterdir()))
 """

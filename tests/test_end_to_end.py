@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from visualdl import LogReader
 
-from configs.schema import Config
-from utils.config import load
-from utils.fluid_vars import VariableStore
+from video_zoo.configs.schema import Config
+from video_zoo.utils.config import load
+from video_zoo.utils.fluid_vars import VariableStore
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = {

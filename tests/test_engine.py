@@ -28,15 +28,15 @@ from tiny import (
     values_of,
 )
 
-from engine.backends.paddle_network import PaddleNetwork
-from engine.checkpoint import NotFinite, State
-from engine.evaluate import clip_losses, evaluate
-from engine.predict import predict
-from engine.results import Prediction
-from metrics.accuracy import KineticsMetrics, Scores
-from utils.errors import InputError
-from utils.log import Progress
-from utils.stop import Stopped
+from video_zoo.engine.backends.paddle_network import PaddleNetwork
+from video_zoo.engine.checkpoint import NotFinite, State
+from video_zoo.engine.evaluate import clip_losses, evaluate
+from video_zoo.engine.predict import predict
+from video_zoo.engine.results import Prediction
+from video_zoo.metrics.accuracy import KineticsMetrics, Scores
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import Progress
+from video_zoo.utils.stop import Stopped
 
 # --- training
 

@@ -12,13 +12,13 @@ import pytest
 from deployed import SHAPE, clips, expected, program_files, settled_network
 from tiny import CLASSES
 
-from engine import export
-from engine.backends import ENGINES, Job
-from engine.backends.open_vino import OpenVINO
-from engine.deployment import ENGINE_OF, INPUT, OUTPUT
-from models.tsm import TSM
-from models.tsn import TSN
-from utils.errors import InputError
+from video_zoo.engine import export
+from video_zoo.engine.backends import ENGINES, Job
+from video_zoo.engine.backends.open_vino import OpenVINO
+from video_zoo.engine.deployment import ENGINE_OF, INPUT, OUTPUT
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.utils.errors import InputError
 
 KINDS = ("paddle", "onnx", "openvino")
 NETWORKS = {"bi": (TSM, {}), "uni": (TSM, {"shift": "uni"}), "tsn": (TSN, {})}

@@ -16,9 +16,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from utils import files
-from utils.errors import InputError
-from utils.files import atomic_file, atomic_folder, make_folder, read_to_end
+from video_zoo.utils import files
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file, atomic_folder, make_folder, read_to_end
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -296,7 +296,7 @@ def test_a_killed_process_leaves_what_is_swept_up(tmp_path, whole):
     if whole:
         with atomic_folder(path) as target:
             (target / "old").touch()
-    script = "import os, sys; from utils.files import atomic_folder\n"
+    script = "import os, sys; from video_zoo.utils.files import atomic_folder\n"
     script += "with atomic_folder(sys.argv[1]) as target: (target / 'half').touch(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=False)
     assert len([name for name in names(tmp_path) if name.endswith(".tmp")]) == 1
@@ -314,7 +314,7 @@ def test_a_kill_while_the_old_folder_is_aside(tmp_path, renames, left):
     script = f"""
 import os, sys
 from pathlib import Path
-from utils import files
+from video_zoo.utils import files
 files._exchange = lambda *_: False
 rename, left = Path.rename, {renames}
 def then_killed(source, target):
@@ -350,7 +350,7 @@ def test_a_folder_is_locked_for_one_alone(tmp_path):
 
 def test_a_lock_ends_with_its_process(tmp_path):
     """Also with one that was killed."""
-    script = "import sys, time; from utils.files import lock_folder\n"
+    script = "import sys, time; from video_zoo.utils.files import lock_folder\n"
     script += "with lock_folder(sys.argv[1], ''): print('locked', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", script, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:

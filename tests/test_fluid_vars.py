@@ -15,8 +15,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from utils.errors import InputError
-from utils.fluid_vars import VariableStore, decode, encode, format_info, write_folder
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.fluid_vars import VariableStore, decode, encode, format_info, write_folder
 
 SHAPES = st.lists(st.integers(0, 5), max_size=5).map(tuple) | st.sampled_from([(128,), (3, 300), (20_000,), (1,) * 9])
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import encode_images, levels, noise
 
-from datareader.decode import VideoError
-from datareader.images import decode_images, read_frame_folder
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.images import decode_images, read_frame_folder
 
 
 def test_images_decode_as_chosen():

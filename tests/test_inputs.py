@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import make_config, make_list, make_video, noise
 
-from datareader.inputs import find_inputs
-from datareader.kinetics_reader import KineticsReader
-from datareader.video_list import Video
-from utils.errors import InputError
+from video_zoo.datareader.inputs import find_inputs
+from video_zoo.datareader.kinetics_reader import KineticsReader
+from video_zoo.datareader.video_list import Video
+from video_zoo.utils.errors import InputError
 
 
 def make(root: Path, paths: Iterable[str]) -> Path:

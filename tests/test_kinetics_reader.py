@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from media import decode_all, encode_images, levels, logged, make_config, make_list, make_pickle, make_video, noise
 
-from datareader import decode, get_reader, kinetics_reader
-from datareader.decode import decode_video
-from datareader.kinetics_reader import Batch, KineticsReader, TooManyBadVideos
-from datareader.sampling import segment_indices
-from datareader.transforms import EvalTransform, Size
-from datareader.workers import WorkerPool
-from utils.errors import InputError
-from utils.runtime import Launch
+from video_zoo.datareader import decode, get_reader, kinetics_reader
+from video_zoo.datareader.decode import decode_video
+from video_zoo.datareader.kinetics_reader import Batch, KineticsReader, TooManyBadVideos
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.datareader.workers import WorkerPool
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import Launch
 
 VIDEOS = 7
 MODES = ["train", "valid", "test", "infer"]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from media import logged
 
-from utils import log as log_module
-from utils.errors import InputError
-from utils.log import Progress, format_seconds, heartbeat, log_to_file, logger, set_up_logging, timed
+from video_zoo.utils import log as log_module
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import Progress, format_seconds, heartbeat, log_to_file, logger, set_up_logging, timed
 
 
 class Terminal:

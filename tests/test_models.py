@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddle.nn import functional as F
 
-from configs import schema
-from configs.schema import Config, Model
-from datareader import READERS
-from engine.optimizer import momentum, piecewise_decay
-from metrics import METRICS
-from models import MODELS, get_model
-from models.resnet import LAYOUTS, ResNet, block_name
-from models.temporal_shift import TemporalShift
-from models.tsm import TSM
-from models.tsn import TSN
+from video_zoo.configs import schema
+from video_zoo.configs.schema import Config, Model
+from video_zoo.datareader import READERS
+from video_zoo.engine.optimizer import momentum, piecewise_decay
+from video_zoo.metrics import METRICS
+from video_zoo.models import MODELS, get_model
+from video_zoo.models.resnet import LAYOUTS, ResNet, block_name
+from video_zoo.models.temporal_shift import TemporalShift
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
 
 pytestmark = pytest.mark.contract
 

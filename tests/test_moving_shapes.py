@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dataset/moving_shapes"))
-
-from make_moving_shapes import draw_clip, write_mp4
+from video_zoo.dataset.moving_shapes.make_moving_shapes import draw_clip, write_mp4
 
 
 @pytest.mark.parametrize(("one", "other"), [("left", "right"), ("up", "down")])

@@ -13,11 +13,11 @@ from paddle.nn import functional as F
 from tiny import CLASSES, Training, learned, make_batch, make_network
 
 import train
-from configs.schema import Train
-from engine.optimizer import cosine_decay, momentum, piecewise_decay
-from models.tsm import TSM
-from models.tsn import TSN
-from utils.errors import InputError
+from video_zoo.configs.schema import Train
+from video_zoo.engine.optimizer import cosine_decay, momentum, piecewise_decay
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.utils.errors import InputError
 
 
 @pytest.mark.contract

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from media import make_list
 
-from utils.fluid_vars import VariableStore
+from video_zoo.utils.fluid_vars import VariableStore
 
 SMALL = [f"--set=MODEL.{key}" for key in ("num_layers=18", "base_width=8", "seg_num=2")]
 SMALL += [f"--set={section}.{key}" for section in ("TRAIN", "VALID") for key in ("short_size=32", "target_size=32")]

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.page import HEIGHT, Page, draw_bar, film_strip
-from engine.results import Prediction
-from utils.errors import InputError
+from video_zoo.engine.page import HEIGHT, Page, draw_bar, film_strip
+from video_zoo.engine.results import Prediction
+from video_zoo.utils.errors import InputError
 
 NAMES = ["zero", "<b>eins</b> & 'co'", "zwölf\nzeilen", "漢字", "four", "five"]
 VOID = {"meta", "input", "img"}

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import Batch
 
-from engine import parity
-from engine.backends import Job
-from engine.parity import Parity, check_programs
-from utils.errors import InputError
+from video_zoo.engine import parity
+from video_zoo.engine.backends import Job
+from video_zoo.engine.parity import Parity, check_programs
+from video_zoo.utils.errors import InputError
 
 FILES = {"openvino": {"fp32": "fp32.xml", "int8": "int8.xml"}}
 

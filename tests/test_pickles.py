@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datareader.decode import VideoError
-from datareader.pickles import read_pickle
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.pickles import read_pickle
 
 
 @pytest.fixture(scope="module")

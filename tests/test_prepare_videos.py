@@ -16,16 +16,11 @@ import pytest
 from media import levels, make_audio, make_video, noise
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "dataset")]
-
-import prepare_videos
-import video_encode
-import video_lists
-
-from datareader.decode import VideoError, decode_video
-from datareader.selective import PacketVideo
-from utils.errors import InputError
-from utils.log import logger
+from video_zoo.datareader.decode import VideoError, decode_video
+from video_zoo.datareader.selective import PacketVideo
+from video_zoo.dataset import prepare_videos, video_encode, video_lists
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 FORM = video_encode.Form(short_size=32, gop=6, crf=10)
 FRAMES = 20

@@ -16,14 +16,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from configs.schema import Model
-from models import pretrained
-from models.pretrained import IMAGENET_RESNET50, LAST_LAYER, load_weights
-from models.tsm import TSM
-from models.tsn import TSN
-from utils import download
-from utils.errors import InputError
-from utils.fluid_vars import encode, write_folder
+from video_zoo.configs.schema import Model
+from video_zoo.models import pretrained
+from video_zoo.models.pretrained import IMAGENET_RESNET50, LAST_LAYER, load_weights
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.utils import download
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.fluid_vars import encode, write_folder
 
 MADE_FOR = {"num_layers": 18, "base_width": 8, "num_classes": 4}
 SMALL = {**MADE_FOR, "seg_num": 2}

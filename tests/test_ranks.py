@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.fluid_vars import VariableStore
+from video_zoo.utils.fluid_vars import VariableStore
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = """

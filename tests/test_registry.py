@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.errors import InputError
-from utils.registry import Registry, did_you_mean
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.registry import Registry, did_you_mean
 
 
 @pytest.fixture

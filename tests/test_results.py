@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.page import Page
-from engine.result_files import ResultFiles
-from engine.results import Prediction, format_table, from_json, to_json, top_classes, write_pickle
-from utils.errors import InputError
+from video_zoo.engine.page import Page
+from video_zoo.engine.result_files import ResultFiles
+from video_zoo.engine.results import Prediction, format_table, from_json, to_json, top_classes, write_pickle
+from video_zoo.utils.errors import InputError
 
 NAMES = ["zero", 'eins, "1"', "zwölf\nzeilen", "漢\r字"]
 WHOLE = [

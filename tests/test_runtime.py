@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import runtime
-from utils.errors import InputError
+from video_zoo.utils import runtime
+from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 FRACTION, ALLOCATOR = "FLAGS_fraction_of_gpu_memory_to_use", "FLAGS_allocator_strategy"
@@ -292,8 +292,8 @@ def test_the_message_without_a_gpu_says_what_to_do(monkeypatch, cuda, visible, p
 
 
 BODY = """
-from utils import cli, runtime
-from utils.log import set_up_logging
+from video_zoo.utils import cli, runtime
+from video_zoo.utils.log import set_up_logging
 def main():
     set_up_logging()
     runtime.start_paddle(False)

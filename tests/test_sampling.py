@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datareader.sampling import segment_indices
+from video_zoo.datareader.sampling import segment_indices
 
 lengths = st.integers(1, 2000)
 segments = st.integers(1, 32)

@@ -17,12 +17,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from media import decode_all, levels, make_audio, make_video, moving, remux
 
-from datareader import packets
-from datareader.codecs import Picture
-from datareader.decode import decode_video
-from datareader.packets import PacketTable, plan
-from datareader.rgb import ToRGB
-from datareader.selective import PacketVideo
+from video_zoo.datareader import packets
+from video_zoo.datareader.codecs import Picture
+from video_zoo.datareader.decode import decode_video
+from video_zoo.datareader.packets import PacketTable, plan
+from video_zoo.datareader.rgb import ToRGB
+from video_zoo.datareader.selective import PacketVideo
 
 FRAMES = 48
 

@@ -9,11 +9,11 @@ import paddle
 import pytest
 from tiny import Training, as_on_a_gpu, gradients_of, learned, make_batch, make_network, part_of, same, values_of
 
-from datareader.kinetics_reader import Batch
-from engine.ranks import Ranks
-from engine.step import Outcome, Stepper
-from utils.errors import InputError
-from utils.runtime import ALONE
+from video_zoo.datareader.kinetics_reader import Batch
+from video_zoo.engine.ranks import Ranks
+from video_zoo.engine.step import Outcome, Stepper
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import ALONE
 
 
 class Kept(Ranks):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from utils.stop import Stop, Stopped
+from video_zoo.utils.stop import Stop, Stopped
 
 
 def send(number: int) -> None:

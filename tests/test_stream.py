@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import decode_all, make_config, make_video, moving
 
-from datareader import live, stream
-from datareader.batches import Batch
-from datareader.live import Clock, LiveWindows, without_password
-from datareader.stream import StreamReader, Timing
-from datareader.transforms import EvalTransform, Size
-from utils.errors import InputError
+from video_zoo.datareader import live, stream
+from video_zoo.datareader.batches import Batch
+from video_zoo.datareader.live import Clock, LiveWindows, without_password
+from video_zoo.datareader.stream import StreamReader, Timing
+from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.utils.errors import InputError
 
 FRAMES = 100  # 4 seconds
 FAST = Timing(open_s=0.5, read_s=0.5, waits_s=(0.02, 0.04))

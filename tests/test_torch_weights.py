@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.resnet import LAYOUTS as DEPTHS
-from models.torch_weights import exchange_folds, from_ours, is_weight, to_ours
-from models.tsm import TSM
-from models.tsn import TSN
-from models.weight_layouts import FC_WEIGHT, LAYOUTS, Network, tensors_of
-from utils.errors import InputError
+from video_zoo.models.resnet import LAYOUTS as DEPTHS
+from video_zoo.models.torch_weights import exchange_folds, from_ours, is_weight, to_ours
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.models.weight_layouts import FC_WEIGHT, LAYOUTS, Network, tensors_of
+from video_zoo.utils.errors import InputError
 
 MODELS = {"TSM": TSM, "TSN": TSN}
 PYTORCH = ("mit", "mmaction2", "torchvision")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.train import ReaderWatch
-from utils.fluid_vars import VariableStore
+from video_zoo.engine.train import ReaderWatch
+from video_zoo.utils.fluid_vars import VariableStore
 
 CONFIG = """
 MODEL: {{name: TSM, num_classes: 4, seg_num: 2, num_layers: 18, base_width: 8, class_names: "{data}/label.txt"}}

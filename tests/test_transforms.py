@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from media import noise
 from PIL import Image
 
-from datareader.decode import VideoError
-from datareader.transforms import (
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.transforms import (
     Box,
     ClipTransform,
     EvalTransform,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datareader.video_list import Video, check_label, read_video_list, resolve
-from utils.errors import InputError
+from video_zoo.datareader.video_list import Video, check_label, read_video_list, resolve
+from video_zoo.utils.errors import InputError
 
 
 @pytest.fixture(scope="module")

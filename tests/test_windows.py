@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import decode_all, make_config, make_video, moving, zero_packets
 
-from datareader import window_reader
-from datareader.batches import Batch, TooManyBadVideos
-from datareader.sampling import segment_indices
-from datareader.selective import PacketVideo
-from datareader.transforms import EvalTransform, Size
-from datareader.video_list import Video
-from datareader.windows import WindowedReader, window_frames
-from utils.errors import InputError
+from video_zoo.datareader import window_reader
+from video_zoo.datareader.batches import Batch, TooManyBadVideos
+from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.selective import PacketVideo
+from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.datareader.video_list import Video
+from video_zoo.datareader.windows import WindowedReader, window_frames
+from video_zoo.utils.errors import InputError
 
 FRAMES = 120  # 4.8 seconds
 GOP = {"x264-params": "scenecut=0:keyint=20:min-keyint=20"}
@@ -237,7 +237,7 @@ def test_a_file_shorter_than_a_window_and_of_fewer_frames_than_segments(folder):
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("buf_size", [1, 20])
 def test_batches_hold_the_windows_of_all_videos_in_order(folder, monkeypatch, workers, buf_size):
-    monkeypatch.setattr("datareader.windows.usable_cores", lambda: 2)
+    monkeypatch.setattr("video_zoo.datareader.windows.usable_cores", lambda: 2)
     names = ["short.mp4", "pictures.avi", "text.mp4", "plain.mp4", "short.mp4", "late.ts", "one_frame.mp4"]
     paths = [folder / name for name in names]
     keys = {"batch_size": 4, "num_reader_threads": workers, "buf_size": buf_size}
@@ -260,7 +260,7 @@ def test_batches_hold_the_windows_of_all_videos_in_order(folder, monkeypatch, wo
 
 
 def test_a_pass_that_is_left_early_leaves_no_processes(folder, monkeypatch):
-    monkeypatch.setattr("datareader.windows.usable_cores", lambda: 2)
+    monkeypatch.setattr("video_zoo.datareader.windows.usable_cores", lambda: 2)
     before = set(multiprocessing.active_children())
     with reader_of([folder / "plain.mp4", folder / "pictures.avi"], 0.1, num_reader_threads=2) as reader:
         batches = iter(reader)

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import SECTIONS, logged
 
-from configs.schema import Model
-from datareader.decode import VideoError
-from datareader.kinetics_reader import ClipReader
-from datareader.transforms import EvalTransform, TrainTransform
-from datareader.video_list import Video
-from datareader.workers import WorkerPool
-from utils.errors import InputError
+from video_zoo.configs.schema import Model
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.kinetics_reader import ClipReader
+from video_zoo.datareader.transforms import EvalTransform, TrainTransform
+from video_zoo.datareader.video_list import Video
+from video_zoo.datareader.workers import WorkerPool
+from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 60  # of a test that would otherwise wait for ever
@@ -375,7 +375,7 @@ def stops_at_three(number: int, mark: Path) -> int:
 
 
 def test_a_process_that_is_stopped_is_ended_from_outside(pools, tmp_path, monkeypatch):
-    monkeypatch.setattr("datareader.workers._GRACE_S", 0.5)
+    monkeypatch.setattr("video_zoo.datareader.workers._GRACE_S", 0.5)
     pools.append(pool := WorkerPool(stops_at_three, 2, ahead=4, timeout_s=0.5))
     results = results_of(pool, tasks(8, tmp_path / "mark"))
     assert "longer than decode_timeout_s" in str(results[3])
@@ -572,21 +572,21 @@ def test_reader_processes_do_not_import_paddle(pools):
 def test_nothing_that_a_process_imports_imports_paddle():
     """A process imports the main script too."""
     script = (
-        "import runpy, sys\nimport datareader\n"
+        "import runpy, sys\nimport video_zoo.datareader\n"
         "for name in ('train.py', 'test.py', 'infer.py'):\n    runpy.run_path(name, run_name='__mp_main__')\n"
-        "print(sorted(name for name in sys.modules if name in ('paddle', 'datareader.kinetics_reader')))"
+        "print(sorted(name for name in sys.modules if name in ('paddle', 'video_zoo.datareader.kinetics_reader')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.strip() == "['datareader.kinetics_reader']"
+    assert done.stdout.strip() == "['video_zoo.datareader.kinetics_reader']"
 
 
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from datareader.workers import WorkerPool
+from video_zoo.datareader.workers import WorkerPool
 
 def hang(folder, array):
     (folder / str(os.getpid())).touch()

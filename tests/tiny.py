@@ -7,18 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 
-from datareader.kinetics_reader import Batch
-from engine.checkpoint import State
-from engine.optimizer import momentum, piecewise_decay
-from engine.ranks import Ranks
-from engine.step import Stepper
-from engine.train import EpochSummary, ReaderWatch, train_one_epoch
-from metrics.accuracy import KineticsMetrics
-from models.tsm import TSM
-from models.tsn import TSN
-from utils.log import Progress
-from utils.runtime import ALONE
-from utils.stop import Stop
+from video_zoo.datareader.kinetics_reader import Batch
+from video_zoo.engine.checkpoint import State
+from video_zoo.engine.optimizer import momentum, piecewise_decay
+from video_zoo.engine.ranks import Ranks
+from video_zoo.engine.step import Stepper
+from video_zoo.engine.train import EpochSummary, ReaderWatch, train_one_epoch
+from video_zoo.metrics.accuracy import KineticsMetrics
+from video_zoo.models.tsm import TSM
+from video_zoo.models.tsn import TSN
+from video_zoo.utils.log import Progress
+from video_zoo.utils.runtime import ALONE
+from video_zoo.utils.stop import Stop
 
 CLASSES = 4
 SPEED = r", \d+\.\d videos/s, \d+:\d\d:\d\d (left|in all), reader \d+% compute \d+%"

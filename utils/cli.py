@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, NoReturn, TypeVar
 
-from utils import config
-from utils.errors import InputError
-from utils.log import logger
-from utils.registry import did_you_mean
+from video_zoo.utils import config
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
+from video_zoo.utils.registry import did_you_mean
 
 Schema = TypeVar("Schema")
 

@@ -10,9 +10,9 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from utils.errors import InputError
-from utils.files import atomic_file
-from utils.registry import did_you_mean
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
+from video_zoo.utils.registry import did_you_mean
 
 Schema = TypeVar("Schema")
 Values = dict[str, dict[str, Any]]  # section -> key -> value

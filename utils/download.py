@@ -18,9 +18,9 @@ from typing import Callable
 
 import filelock
 
-from utils.errors import InputError
-from utils.files import atomic_folder, make_folder, read_to_end
-from utils.log import Progress, logger
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_folder, make_folder, read_to_end
+from video_zoo.utils.log import Progress, logger
 
 TIMEOUT_S = 30
 TRIES = 4  # in a row, without a byte more

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from utils.errors import InputError
+from video_zoo.utils.errors import InputError
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import InputError
-from utils.files import read_to_end
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import read_to_end
 
 INFO_FILE = "checkpoint.json"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Callable, TypeVar
 
-from utils.errors import InputError
+from video_zoo.utils.errors import InputError
 
 Item = TypeVar("Item")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from utils.errors import InputError
+from video_zoo.utils.errors import InputError
 
 
 class DataUnpickler(pickle.Unpickler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Generic, TypeVar
 
-from utils.errors import InputError
+from video_zoo.utils.errors import InputError
 
 Entry = TypeVar("Entry")
 

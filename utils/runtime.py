@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from utils.errors import InputError
-from utils.log import logger
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 try:
     import resource

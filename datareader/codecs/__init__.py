@@ -5,12 +5,12 @@ Only headers are read. A packet that is not plainly one shown picture raises `Un
 
 from __future__ import annotations
 
-from datareader.codecs.av1 import Av1
-from datareader.codecs.h264 import H264
-from datareader.codecs.hevc import Hevc
-from datareader.codecs.mpeg4 import Mpeg4
-from datareader.codecs.picture import Describe, Malformed, Picture, Unclear
-from datareader.codecs.vp9 import Vp9
+from video_zoo.datareader.codecs.av1 import Av1
+from video_zoo.datareader.codecs.h264 import H264
+from video_zoo.datareader.codecs.hevc import Hevc
+from video_zoo.datareader.codecs.mpeg4 import Mpeg4
+from video_zoo.datareader.codecs.picture import Describe, Malformed, Picture, Unclear
+from video_zoo.datareader.codecs.vp9 import Vp9
 
 __all__ = ["Describe", "Malformed", "Picture", "Unclear", "describer"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datareader.codecs.bits import byte_at
-from datareader.codecs.picture import Picture, Unclear
+from video_zoo.datareader.codecs.bits import byte_at
+from video_zoo.datareader.codecs.picture import Picture, Unclear
 
 
 class Av1:

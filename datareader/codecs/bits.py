@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from datareader.codecs.picture import Malformed
+from video_zoo.datareader.codecs.picture import Malformed
 
 
 class Bits:

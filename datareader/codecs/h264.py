@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from datareader.codecs.bits import Bits, PictureOrder, byte_at, starts_with_code, units
-from datareader.codecs.picture import Malformed, Picture, Unclear
+from video_zoo.datareader.codecs.bits import Bits, PictureOrder, byte_at, starts_with_code, units
+from video_zoo.datareader.codecs.picture import Malformed, Picture, Unclear
 
 _SEQUENCE, _PICTURE = 1, 2  # kinds of parameter sets
 _HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)

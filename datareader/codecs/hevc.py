@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from datareader.codecs.bits import Bits, PictureOrder, byte_at, starts_with_code, units
-from datareader.codecs.picture import Malformed, Picture, Unclear
+from video_zoo.datareader.codecs.bits import Bits, PictureOrder, byte_at, starts_with_code, units
+from video_zoo.datareader.codecs.picture import Malformed, Picture, Unclear
 
 _IDR, _CRA = (19, 20), 21  # kinds of units that decoding can begin at
 _LEADING = range(6, 10)  # RADL and RASL

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datareader.codecs.bits import Bits
-from datareader.codecs.picture import Picture, Unclear
+from video_zoo.datareader.codecs.bits import Bits
+from video_zoo.datareader.codecs.picture import Picture, Unclear
 
 _PICTURE_START = b"\0\0\1\xb6"  # vop_start_code
 

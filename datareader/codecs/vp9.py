@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from datareader.codecs.bits import byte_at
-from datareader.codecs.picture import Malformed, Picture, Unclear
+from video_zoo.datareader.codecs.bits import byte_at
+from video_zoo.datareader.codecs.picture import Malformed, Picture, Unclear
 
 
 class Vp9:

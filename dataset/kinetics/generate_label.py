@@ -6,15 +6,11 @@ python generate_label.py kinetics-400_train.csv kinetics400_label.txt
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from kinetics_csv import csv_rows
-
-from datareader.labels import write_class_names
-from utils import cli
-from utils.errors import InputError
+from video_zoo.datareader.labels import write_class_names
+from video_zoo.dataset.kinetics.kinetics_csv import csv_rows
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
 
 KINETICS_400_CLASSES = 400
 

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from datareader.labels import read_lines
-from utils.errors import InputError
+from video_zoo.datareader.labels import read_lines
+from video_zoo.utils.errors import InputError
 
 NO_LABEL = -1  # the label of a clip whose class is not published, as in Kinetics' test split
 LABEL_FILE = "kinetics400_label.txt"

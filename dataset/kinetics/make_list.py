@@ -11,15 +11,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from kinetics_csv import NO_LABEL, Clip, find_label_file, read_clips
-
-from datareader.labels import read_class_names
-from utils import cli
-from utils.errors import InputError
-from utils.files import atomic_file
-from utils.registry import did_you_mean
+from video_zoo.datareader.labels import read_class_names
+from video_zoo.dataset.kinetics.kinetics_csv import NO_LABEL, Clip, find_label_file, read_clips
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
+from video_zoo.utils.registry import did_you_mean
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HELP = """

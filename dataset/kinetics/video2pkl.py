@@ -22,15 +22,12 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from kinetics_csv import Clip, find_label_file, read_clips
-from make_list import VideoFolder, class_indices, unique_clips
-
-from utils import cli
-from utils.errors import InputError
-from utils.files import atomic_file, make_folder
-from utils.log import Progress
+from video_zoo.dataset.kinetics.kinetics_csv import Clip, find_label_file, read_clips
+from video_zoo.dataset.kinetics.make_list import VideoFolder, class_indices, unique_clips
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file, make_folder
+from video_zoo.utils.log import Progress
 
 JPEG_QUALITY = 95
 PROGRESS_EVERY_S = 5.0

@@ -8,19 +8,16 @@ random, so a single frame, or any frames without their order, say nothing about 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import av
 import numpy as np
 
-from datareader.labels import write_class_names
-from utils import cli
-from utils.errors import InputError
-from utils.files import atomic_folder
-from utils.log import logger, set_up_logging
+from video_zoo.datareader.labels import write_class_names
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_folder
+from video_zoo.utils.log import logger, set_up_logging
 
 DIRECTIONS = {"down": (0, 1), "left": (-1, 0), "right": (1, 0), "up": (0, -1)}  # name -> (dx, dy), sorted by name
 FPS = 25

@@ -9,8 +9,8 @@ from typing import Any, Callable, Protocol
 
 import numpy as np
 
-from utils.errors import InputError
-from utils.registry import Registry
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.registry import Registry
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
@@ -77,7 +77,7 @@ def _lazy(module: str) -> Callable[[Job], Any]:
     """Imports the engine's file when it is used: the others' packages need not be there."""
 
     def load(job: Job) -> Backend:
-        return importlib.import_module(f"engine.backends.{module}").load(job)
+        return importlib.import_module(f"{__name__}.{module}").load(job)
 
     return load
 

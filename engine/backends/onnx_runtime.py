@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 
-from engine.backends import Job
-from engine.deployment import INPUT
-from utils.errors import InputError
-from utils.runtime import captured_output
+from video_zoo.engine.backends import Job
+from video_zoo.engine.deployment import INPUT
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import captured_output
 
 _ERRORS_ONLY = 3
 _INSTALL = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'

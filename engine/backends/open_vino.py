@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 
-from engine.backends import Job
-from utils.errors import InputError
+from video_zoo.engine.backends import Job
+from video_zoo.utils.errors import InputError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 

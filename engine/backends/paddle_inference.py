@@ -6,9 +6,9 @@ import numpy as np
 import paddle
 from paddle import inference
 
-from engine.backends import Job
-from utils.errors import InputError
-from utils.runtime import captured_output
+from video_zoo.engine.backends import Job
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import captured_output
 
 _GPU_POOL_MB = 256  # at the start; it grows
 

@@ -6,8 +6,8 @@ import numpy as np
 import paddle
 from paddle.nn import functional as F
 
-from engine.backends import Job
-from utils.errors import InputError
+from video_zoo.engine.backends import Job
+from video_zoo.utils.errors import InputError
 
 
 class PaddleNetwork:

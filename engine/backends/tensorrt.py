@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from paddle import inference
 
-from engine.backends import Job
-from engine.backends.paddle_inference import PaddleInference
-from engine.deployment import INPUT
-from utils.errors import InputError
+from video_zoo.engine.backends import Job
+from video_zoo.engine.backends.paddle_inference import PaddleInference
+from video_zoo.engine.deployment import INPUT
+from video_zoo.utils.errors import InputError
 
 _WORKSPACE_BYTES = 1 << 30
 _SMALLEST_PART = 3  # operators; smaller parts of the network stay with Paddle

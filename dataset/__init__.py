@@ -1,0 +1,1 @@
+"""Tools that list, check, prepare and make data sets."""

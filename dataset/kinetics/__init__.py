@@ -1,0 +1,1 @@
+"""Lists and labels of Kinetics-400."""

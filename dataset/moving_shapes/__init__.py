@@ -1,0 +1,1 @@
+"""A small data set in which only motion tells the classes apart."""

@@ -1,0 +1,1 @@
+"""Commands beside train.py, test.py, infer.py and export.py."""
