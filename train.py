@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from video_zoo.configs.schema import Config, Train
+from video_zoo.configs.schema import Config, TrainSection
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import lock_folder, make_folder, remove_leftovers
@@ -280,7 +280,7 @@ def make_network(name: str, settings: Config, ranks):
     return network
 
 
-def make_optimizer(section: Train, network, reader):
+def make_optimizer(section: TrainSection, network, reader):
     """The optimizer and the learning rate of every step."""
     from video_zoo.engine.optimizer import cosine_decay, momentum, piecewise_decay
 
@@ -306,7 +306,7 @@ def make_optimizer(section: Train, network, reader):
     return optimizer, schedule
 
 
-def piecewise_plan(section: Train, videos: int) -> tuple[Sequence[float], int]:
+def piecewise_plan(section: TrainSection, videos: int) -> tuple[Sequence[float], int]:
     """v1.5's: the epochs at whose ends the rate falls, and the steps that it takes an epoch to have."""
     total = section.total_videos or videos
     if abs(total - videos) > 0.1 * videos:
@@ -323,7 +323,7 @@ def piecewise_plan(section: Train, videos: int) -> tuple[Sequence[float], int]:
     return decay_epochs, int(total / section.batch_size + 1)
 
 
-def choose_amp(section: Train) -> str:
+def choose_amp(section: TrainSection) -> str:
     """TRAIN.amp where it has an effect."""
     import paddle
 

@@ -17,7 +17,7 @@ from benchmark.reader_clips import KINDS, Kind, clip_file, long_file
 from benchmark.reader_peers import memory_mb
 from benchmark.reader_split import TARGET_SIZE
 from benchmark.tables import print_table
-from video_zoo.configs.schema import Config, Test
+from video_zoo.configs.schema import Config, TestSection
 from video_zoo.datareader import get_reader, kinetics_reader
 from video_zoo.datareader.kinetics_reader import KineticsReader
 from video_zoo.utils.runtime import usable_cores
@@ -31,7 +31,7 @@ def open_reader(folder: Path, lines: Iterable[str], **keys: Any) -> KineticsRead
     """TSM's reader of a list, in test mode."""
     path = folder / "test.list"
     path.write_text("".join(f"{line}\n" for line in lines))
-    return get_reader("TSM", "test", Config(TEST=Test(filelist=str(path), **keys)))
+    return get_reader("TSM", "test", Config(TEST=TestSection(filelist=str(path), **keys)))
 
 
 def part_workers(args: argparse.Namespace) -> None:
@@ -111,7 +111,7 @@ def list_cost(clip: Path, lines: int, workers: int) -> tuple[float, float, float
         open_reader(Path(folder), [f"{clip} 0"] * 16, **keys)  # what is loaded on first use
         text = [f"{clip} 0"] * 1000 + [f"{name} 17" for name in names]
         (Path(folder) / "test.list").write_text("\n".join(text))
-        config = Config(TEST=Test(filelist=str(Path(folder) / "test.list"), **keys))
+        config = Config(TEST=TestSection(filelist=str(Path(folder) / "test.list"), **keys))
         del text
         before_mb, start = memory_mb("VmRSS"), time.perf_counter()
         reader = get_reader("TSM", "test", config)

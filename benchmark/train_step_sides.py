@@ -297,12 +297,12 @@ class TorchSide(Side):
 
 def reader_config(cell: Cell, filelist: str) -> Any:
     """A config whose training reader gives batches of the cell's kind."""
-    from video_zoo.configs.schema import Config, Model, Train
+    from video_zoo.configs.schema import Config, ModelSection, TrainSection
 
-    train = Train(
+    train = TrainSection(
         filelist=filelist, batch_size=cell.batch, target_size=cell.size, short_size=round(cell.size * 256 / 224)
     )
-    return Config(MODEL=Model(name=cell.model, num_classes=CLASSES, seg_num=cell.segments), TRAIN=train)
+    return Config(MODEL=ModelSection(name=cell.model, num_classes=CLASSES, seg_num=cell.segments), TRAIN=train)
 
 
 def _nothing(part: str) -> None:

@@ -12,7 +12,7 @@ from video_zoo.utils.config import key
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSection:
     """The network, and how a clip is made for it."""
 
     IGNORED: ClassVar[dict[str, str]] = {"topk": "top-1 and top-5 are always reported; infer.py has --infer_topk"}
@@ -40,7 +40,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Reader:
+class ReaderSection:
     """A list of videos, and how their frames are read: the keys that all four modes share."""
 
     IGNORED: ClassVar[dict[str, str]] = {}
@@ -83,7 +83,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Train(Reader):
+class TrainSection(ReaderSection):
     """Training: Momentum SGD."""
 
     IGNORED: ClassVar[dict[str, str]] = {"num_gpus": "CUDA_VISIBLE_DEVICES says which GPUs are used"}
@@ -136,19 +136,19 @@ class Train(Reader):
 
 
 @dataclass(frozen=True)
-class Valid(Reader):
+class ValidSection(ReaderSection):
     """Validation while training."""
 
     batch_size: int = key(128, "clips a step", low=1)
 
 
 @dataclass(frozen=True)
-class Test(Reader):
+class TestSection(ReaderSection):
     """test.py."""
 
 
 @dataclass(frozen=True)
-class Infer(Reader):
+class InferSection(ReaderSection):
     """infer.py."""
 
     IGNORED: ClassVar[dict[str, str]] = {
@@ -163,13 +163,13 @@ class Infer(Reader):
 class Config:
     """A whole config file."""
 
-    MODEL: Model = field(default_factory=Model)
-    TRAIN: Train = field(default_factory=Train)
-    VALID: Valid = field(default_factory=Valid)
-    TEST: Test = field(default_factory=Test)
-    INFER: Infer = field(default_factory=Infer)
+    MODEL: ModelSection = field(default_factory=ModelSection)
+    TRAIN: TrainSection = field(default_factory=TrainSection)
+    VALID: ValidSection = field(default_factory=ValidSection)
+    TEST: TestSection = field(default_factory=TestSection)
+    INFER: InferSection = field(default_factory=InferSection)
 
-    def reader(self, mode: str) -> Reader:
+    def reader(self, mode: str) -> ReaderSection:
         """The section of a mode: "train", "valid", "test" or "infer"."""
         return getattr(self, mode.upper())
 

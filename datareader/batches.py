@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from video_zoo.configs.schema import Config, Reader
+from video_zoo.configs.schema import Config, ReaderSection
 from video_zoo.datareader import decode
 from video_zoo.datareader.video_list import Video
 from video_zoo.utils.errors import InputError
@@ -139,7 +139,7 @@ class BatchReader:
         return f"{failure.video.path}{line}: {failure.reason}"
 
 
-def check_sizes(mode: str, section: Reader) -> None:
+def check_sizes(mode: str, section: ReaderSection) -> None:
     """Raises InputError if the crop is larger than the scaled frame."""
     if section.target_size > section.short_size:
         name = mode.upper()
@@ -149,7 +149,7 @@ def check_sizes(mode: str, section: Reader) -> None:
         )
 
 
-def check_decoder(mode: str, section: Reader) -> None:
+def check_decoder(mode: str, section: ReaderSection) -> None:
     """Raises InputError if the decoder that is asked for is not installed."""
     if decode.av is None and section.decoder != "opencv":
         if section.decoder == "pyav":

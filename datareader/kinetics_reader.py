@@ -13,14 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from video_zoo.configs.schema import Config, Model, Reader, Train
+from video_zoo.configs.schema import Config, ModelSection, ReaderSection, TrainSection
 from video_zoo.datareader.batches import Batch, BatchBuilder, BatchReader, Clip, check_decoder, check_sizes
 from video_zoo.datareader.batches import TooManyBadVideos as TooManyBadVideos
 from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.images import decode_images, read_frame_folder
-from video_zoo.datareader.pickles import read_pickle
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform
+from video_zoo.datareader.v15_pickles import read_pickle
 from video_zoo.datareader.video_list import Video, check_label, read_video_list, resolve
 from video_zoo.datareader.workers import WorkerPool
 from video_zoo.utils.errors import InputError
@@ -39,8 +39,8 @@ class ClipReader:
         seed: of the draws, with the epoch and the video's line.
     """
 
-    model: Model
-    section: Reader
+    model: ModelSection
+    section: ReaderSection
     seg_num: int
     list_folder: Path
     transform: TrainTransform | EvalTransform
@@ -143,7 +143,7 @@ class KineticsReader(BatchReader):
         self.format = model.format
         check_sizes(mode, section)
         sizes, fast = (section.short_size, section.target_size, section.keep_aspect), section.fast_crop
-        training = isinstance(section, Train)
+        training = isinstance(section, TrainSection)
         self._order_seed = config.TRAIN.seed if training else None
         transform = TrainTransform(*sizes, multi_scale, section.flip, fast) if training else EvalTransform(*sizes, fast)
         read = ClipReader(model, section, config.seg_num(mode), list_folder, transform, config.TRAIN.seed)
@@ -242,7 +242,7 @@ def _check_batch_size(mode: str, batch_size: int, launch: Launch) -> None:
         )
 
 
-def _check_template(model: Model) -> None:
+def _check_template(model: ModelSection) -> None:
     try:
         names = {model.frame_template % number for number in (1, 2)}
     except (TypeError, ValueError):

@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from video_zoo.configs.schema import Model
+from video_zoo.configs.schema import ModelSection
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
 
 KINETICS_400 = Path(__file__).parents[1] / "dataset/kinetics/kinetics400_label.txt"
 
 
-def names_of(model: Model, trained: object = None) -> list[str]:
+def names_of(model: ModelSection, trained: object = None) -> list[str]:
     """The names of the classes: of the file that MODEL.class_names says, or else those that a checkpoint tells
     (`trained`), or else Kinetics-400's for 400 classes, or else the numbers.
 

@@ -12,7 +12,7 @@ from typing import Any, Callable, NamedTuple
 import cv2
 import numpy as np
 
-from video_zoo.configs.schema import Reader
+from video_zoo.configs.schema import ReaderSection
 from video_zoo.datareader.decode import VideoError, av, check_file, open_with_opencv
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.transforms import EvalTransform, Size
@@ -109,7 +109,7 @@ class WindowReader:
         shape: of `clips`: (windows a task, seg_num, 3 * seglen, H, W).
     """
 
-    def __init__(self, section: Reader, shape: tuple[int, ...], window_s: float, stride_s: float):
+    def __init__(self, section: ReaderSection, shape: tuple[int, ...], window_s: float, stride_s: float):
         self._section, self._shape = section, shape
         self._window_s, self._stride_s = window_s, stride_s
         sizes = (section.short_size, section.target_size, section.keep_aspect, section.fast_crop)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from video_zoo.configs.schema import Model
+from video_zoo.configs.schema import ModelSection
 from video_zoo.utils.download import fetch_folder
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import VariableStore
@@ -49,7 +49,7 @@ class Weights:
         home = os.environ.get("PADDLE_WEIGHTS_HOME") or "~/.paddle/weights"
         return Path(home).expanduser() / self.name
 
-    def fetch(self, config: Model, flag: str, needed: Collection[str]) -> Path:
+    def fetch(self, config: ModelSection, flag: str, needed: Collection[str]) -> Path:
         """The folder with the weights, downloaded if it is not there.
 
         Args:
@@ -99,7 +99,7 @@ def load_weights(
     network,
     path: str | os.PathLike,
     *,
-    config: Model | None = None,
+    config: ModelSection | None = None,
     skip: Collection[str] = (),
     complete: bool = False,
 ) -> VariableStore:
@@ -154,7 +154,7 @@ def _read_fitting(store: VariableStore, name: str, tensor) -> np.ndarray:
     return array
 
 
-def _check_model(store: VariableStore, config: Model) -> None:
+def _check_model(store: VariableStore, config: ModelSection) -> None:
     """A checkpoint of ours says what it was trained with; weights fit the shapes of other settings too."""
     info = store.info()
     made_for = info.get("model", config.name.upper())

@@ -12,7 +12,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 # depth -> (blocks a stage, bottleneck?)
-LAYOUTS = {
+STAGES = {
     18: ((2, 2, 2, 2), False),
     34: ((3, 4, 6, 3), False),
     50: ((3, 4, 6, 3), True),
@@ -93,7 +93,7 @@ class ResNet(nn.Layer):
     ):
         super().__init__()
         self._layout = layout
-        depths, bottleneck = LAYOUTS[num_layers]
+        depths, bottleneck = STAGES[num_layers]
         block = Bottleneck if bottleneck else BasicBlock
         self.conv1 = ConvBN(in_channels, base_width, 7, 2, layout=layout)
         self.pool = nn.MaxPool2D(3, stride=2, padding=1, data_format=layout)

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from video_zoo.models.resnet import LAYOUTS as DEPTHS
+from video_zoo.models.resnet import STAGES
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.models.weight_layouts import FC_WEIGHT, LAYOUTS, Layout, Network, Tensor, tensors_of
@@ -142,7 +142,7 @@ def _recognize(arrays: Mapping[str, np.ndarray], side: str, layout: Layout, netw
         tensors = tensors_of(replace(network, num_layers=num_layers), layout)
         return {getattr(tensor, side): tensor for tensor in tensors}
 
-    depth = min(DEPTHS, key=lambda num_layers: len(arrays.keys() ^ expected(num_layers).keys()))
+    depth = min(STAGES, key=lambda num_layers: len(arrays.keys() ^ expected(num_layers).keys()))
     network = replace(network, num_layers=depth)
     tensors = expected(depth)
     _check_names(arrays, list(tensors), network, source)

@@ -6,11 +6,11 @@ from functools import partial
 
 import paddle
 
-from video_zoo.configs.schema import Model
+from video_zoo.configs.schema import ModelSection
 from video_zoo.models.pretrained import Weights
 from video_zoo.models.resnet import MakeShift
 from video_zoo.models.temporal_shift import TemporalShift
-from video_zoo.models.tsn import LAYOUTS, TSN
+from video_zoo.models.tsn import DATA_FORMATS, TSN
 
 
 class TSM(TSN):
@@ -26,11 +26,11 @@ class TSM(TSN):
     released = Weights("tsm_kinetics", top1=0.70)
 
     def __init__(self, shift: str = "bi", seg_num: int = 8, channels_last: bool = False, **options):
-        self._make_shift = partial(TemporalShift, seg_num, shift, LAYOUTS[channels_last])
+        self._make_shift = partial(TemporalShift, seg_num, shift, DATA_FORMATS[channels_last])
         super().__init__(seg_num=seg_num, channels_last=channels_last, **options)
 
     @staticmethod
-    def arguments(config: Model) -> dict[str, object]:
+    def arguments(config: ModelSection) -> dict[str, object]:
         """The constructor's arguments that the MODEL section gives."""
         return {**TSN.arguments(config), "shift": config.shift}
 

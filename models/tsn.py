@@ -9,11 +9,11 @@ import paddle
 from paddle import nn
 from paddle.nn.layer.norm import _BatchNormBase
 
-from video_zoo.configs.schema import Model
+from video_zoo.configs.schema import ModelSection
 from video_zoo.models.pretrained import Weights
 from video_zoo.models.resnet import MakeShift, ResNet
 
-LAYOUTS = {False: "NCHW", True: "NHWC"}
+DATA_FORMATS = {False: "NCHW", True: "NHWC"}
 
 
 class TSN(nn.Layer):
@@ -50,7 +50,7 @@ class TSN(nn.Layer):
         self.seglen = seglen
         self.register_buffer("image_mean", _per_channel(image_mean, seglen), persistable=False)
         self.register_buffer("image_std", _per_channel(image_std, seglen), persistable=False)
-        self.backbone = ResNet(num_layers, base_width, 3 * seglen, self.make_shift(), LAYOUTS[channels_last])
+        self.backbone = ResNet(num_layers, base_width, 3 * seglen, self.make_shift(), DATA_FORMATS[channels_last])
         # Paddle 1.x's dropout: training does not rescale, inference multiplies by 1 - p.
         rate = self.default_dropout if dropout is None else dropout
         self.dropout = nn.Dropout(rate, mode="downscale_in_infer")
@@ -59,12 +59,12 @@ class TSN(nn.Layer):
         self.fc = nn.Linear(self.backbone.out_channels, num_classes, weight, self.fc_bias_attr())
 
     @classmethod
-    def from_config(cls, config: Model, seg_num: int, channels_last: bool = False) -> TSN:
+    def from_config(cls, config: ModelSection, seg_num: int, channels_last: bool = False) -> TSN:
         """Builds the network that the MODEL section describes, for clips of `seg_num` segments."""
         return cls(**cls.arguments(config), seg_num=seg_num, channels_last=channels_last)
 
     @staticmethod
-    def arguments(config: Model) -> dict[str, object]:
+    def arguments(config: ModelSection) -> dict[str, object]:
         """The constructor's arguments that the MODEL section gives."""
         names = ("num_classes", "num_layers", "base_width", "seglen", "image_mean", "image_std", "dropout")
         return {name: getattr(config, name) for name in names}

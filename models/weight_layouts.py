@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from video_zoo.models.resnet import LAYOUTS as DEPTHS
-from video_zoo.models.resnet import block_name
+from video_zoo.models.resnet import STAGES, block_name
 
 FC_WEIGHT, FC_BIAS = "fc_0.w_0", "fc_0.b_0"
 
@@ -176,7 +175,7 @@ def tensors_of(network: Network, layout: Layout) -> list[Tensor]:
 
 
 def _conv_bns(network: Network) -> Iterator[_ConvBN]:
-    depths, is_bottleneck = DEPTHS[network.num_layers]
+    depths, is_bottleneck = STAGES[network.num_layers]
     channels, number = network.base_width, 0
     yield _ConvBN(0, 0, 0, 0, 7, 3, channels, reads=False, writes=True, is_stem=True)
     for stage, depth in enumerate(depths):

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from video_zoo.configs.schema import Model
+from video_zoo.configs.schema import ModelSection
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, atomic_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, write_folder
-from video_zoo.utils.pickles import read_arrays
 from video_zoo.utils.runtime import start_paddle
+from video_zoo.utils.safe_pickles import read_arrays
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +125,7 @@ def info_of(network: Network) -> dict[str, Any]:
     from video_zoo.models.torch_weights import DROPOUT
 
     model = {name: getattr(network, name) for name in ("num_classes", "num_layers", "base_width")}
-    model |= {name: getattr(Model(), name) for name in ("seglen", "image_mean", "image_std")}
+    model |= {name: getattr(ModelSection(), name) for name in ("seglen", "image_mean", "image_std")}
     if network.model == "TSM":
         model["shift"] = network.shift
     if network.dropout != DROPOUT[network.model]:
@@ -168,7 +168,7 @@ def _what_it_tells(flags: argparse.Namespace, store: VariableStore) -> dict[str,
     if not isinstance(dropout, (int, float, type(None))):
         raise InputError(f"{flags.source}: its checkpoint.json says dropout {dropout!r}; --dropout replaces it")
     for key in ("image_mean", "image_std"):
-        if trained.get(key) not in (None, list(getattr(Model(), key))):
+        if trained.get(key) not in (None, list(getattr(ModelSection(), key))):
             print(f"  take care: it was trained with {key} {trained[key]}, and so must the other project read frames")
     return {"model": model, "shift": shift or "bi", "dropout": dropout}
 
@@ -192,7 +192,7 @@ def _say_changes(network: Network, factor: float) -> None:
 
 
 def _next_command(flags: argparse.Namespace, network: Network, is_video: bool) -> str:
-    weights, usual = shlex.quote(flags.target), Model()
+    weights, usual = shlex.quote(flags.target), ModelSection()
     left_out = () if is_video else ("num_classes", "dropout")  # of the last layer, which --pretrain does not use
     found = {key: value for key, value in info_of(network)["MODEL"].items() if key not in left_out}
     sets = [f" --set MODEL.{key}={value}" for key, value in found.items() if value != getattr(usual, key)]

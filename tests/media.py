@@ -14,9 +14,9 @@ import av
 import cv2
 import numpy as np
 
-from video_zoo.configs.schema import Config, Infer, Model, Test, Train, Valid
+from video_zoo.configs.schema import Config, InferSection, ModelSection, TestSection, TrainSection, ValidSection
 
-SECTIONS = {"train": Train, "valid": Valid, "test": Test, "infer": Infer}
+SECTIONS = {"train": TrainSection, "valid": ValidSection, "test": TestSection, "infer": InferSection}
 
 
 def noise(num_frames: int, height: int = 16, width: int = 20, seed: int = 0) -> np.ndarray:
@@ -155,11 +155,11 @@ def make_list(path: Path, lines: Sequence[str]) -> str:
 def make_config(mode: str, filelist: str, model: dict | None = None, seed: int = 0, **keys: object) -> Config:
     """A config of small clips (16 px, 2 segments, 4 classes) for one mode, read in this process."""
     keys = {"short_size": 16, "target_size": 16, "batch_size": 2, "num_reader_threads": 0, **keys}
-    sections = {"TRAIN": Train(seed=seed)}
+    sections = {"TRAIN": TrainSection(seed=seed)}
     if mode == "train":
         keys["seed"] = seed
     sections[mode.upper()] = SECTIONS[mode](filelist=filelist, **keys)
-    return Config(MODEL=Model(**{"num_classes": 4, "seg_num": 2, **(model or {})}), **sections)
+    return Config(MODEL=ModelSection(**{"num_classes": 4, "seg_num": 2, **(model or {})}), **sections)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_zoo.configs.schema import Config, Model
+from video_zoo.configs.schema import Config, ModelSection
 from video_zoo.metrics import get_metrics
 from video_zoo.metrics.accuracy import KineticsMetrics, Scores, label_ranks
 from video_zoo.utils.errors import InputError
@@ -212,7 +212,7 @@ def test_scores_are_logged_as_v15_does(scores, line):
 
 
 def test_every_model_has_metrics_and_an_unknown_one_has_not():
-    config = Config(MODEL=Model(num_classes=7))
+    config = Config(MODEL=ModelSection(num_classes=7))
     for name in ("TSM", "TSN", "tsm"):
         assert get_metrics(name, "test", config).num_classes == 7
     with pytest.raises(InputError, match="TSMM"):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import Training, learned, make_batches, make_network, same
 
-from video_zoo.configs.schema import Model, Train
+from video_zoo.configs.schema import ModelSection, TrainSection
 from video_zoo.engine import checkpoint
 from video_zoo.engine.checkpoint import Checkpoints, State, changes
 from video_zoo.models import pretrained
@@ -511,7 +511,7 @@ def test_changes_name_the_section_the_keys_and_both_values():
     assert changes({}, now, none, "X") == changes(before, {}, none, "X") == changes(before, before, none, "X") == []
 
 
-@pytest.mark.parametrize("section", [Model(), Train(decay_epochs=(1, 2), filelist="ü.list")])
+@pytest.mark.parametrize("section", [ModelSection(), TrainSection(decay_epochs=(1, 2), filelist="ü.list")])
 def test_a_section_that_went_through_json_has_not_changed(section):
     values = dataclasses.asdict(section)
     assert changes(json.loads(json.dumps(values)), values, frozenset(), "X") == []

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from test_torch_weights import CLASSES, FRAMES, MODELS, logits_of, make_clips, make_state, same
 
 ROOT = Path(__file__).resolve().parents[1]
-from video_zoo.configs.schema import Config, Model
+from video_zoo.configs.schema import Config, ModelSection
 from video_zoo.engine.checkpoint import State
 from video_zoo.models.pretrained import LAST_LAYER, load_weights
 from video_zoo.models.torch_weights import from_ours, to_ours
@@ -30,7 +30,7 @@ from video_zoo.scripts import convert_weights
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import VariableStore, encode, write_folder
-from video_zoo.utils.pickles import read_arrays
+from video_zoo.utils.safe_pickles import read_arrays
 
 SMALL = {"num_layers": 18, "base_width": 8, "num_classes": CLASSES}
 
@@ -101,7 +101,7 @@ def test_a_network_of_pytorch_runs_here(tmp_path, convert, log, mm, shift):
     assert f"their.pth: {'mmaction2' if mm else 'mit'}, {kind}, 102 tensors\n" in said
     assert ("have changed places" in said) == (shift == "bi")
     assert ("multiplied by 2, for a dropout of 0.5" in said) == bool(shift)
-    made_for = Model(name=model, **SMALL, seg_num=FRAMES, shift=shift or "bi")
+    made_for = ModelSection(name=model, **SMALL, seg_num=FRAMES, shift=shift or "bi")
     ours = MODELS[model].from_config(made_for, FRAMES)
     load_weights(ours, tmp_path / "out", config=made_for, complete=True)
     ours.eval()
@@ -144,9 +144,9 @@ def test_another_network_is_told_apart(tmp_path, convert, changed):
     """checkpoint.json says of what the weights are."""
     convert(save(tmp_path / "x.pth", make_state("mit")), tmp_path / "out")
     with pytest.raises(InputError, match=f"was trained with MODEL.{next(iter(changed))} = "):
-        load_weights(TSM(**SMALL), tmp_path / "out", config=Model(**{**SMALL, **changed}))
+        load_weights(TSM(**SMALL), tmp_path / "out", config=ModelSection(**{**SMALL, **changed}))
     with pytest.raises(InputError, match="is a checkpoint of TSM, not of TSN"):
-        load_weights(TSN(**SMALL), tmp_path / "out", config=Model(name="TSN", **SMALL))
+        load_weights(TSN(**SMALL), tmp_path / "out", config=ModelSection(name="TSN", **SMALL))
 
 
 def test_a_training_can_go_on_from_it(tmp_path, convert):

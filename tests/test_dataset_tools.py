@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "dataset" / "kinetics"
-from video_zoo.datareader import labels, pickles
+from video_zoo.datareader import labels, v15_pickles
 from video_zoo.dataset.kinetics import kinetics_csv, make_list, video2pkl
 from video_zoo.utils.errors import InputError
 
@@ -198,7 +198,7 @@ def test_generate_label_says_what_is_wrong(tmp_path):
 def read_pickle(path: Path) -> tuple:
     with open(path, "rb") as file:
         content = pickle.load(file)
-    assert pickles.read_pickle(path) == content  # what training reads
+    assert v15_pickles.read_pickle(path) == content  # what training reads
     return content
 
 

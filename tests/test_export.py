@@ -9,13 +9,15 @@ import numpy as np
 import onnx
 import openvino
 import pytest
-from deployed import SHAPE, clips, expected, program_files, settled_network
+from deployed import SHAPE, clips, expected, program_files, settled_network, shape_clips, trained_network
 from tiny import CLASSES
 
 from video_zoo.engine import export
 from video_zoo.engine.backends import ENGINES, Job
 from video_zoo.engine.backends.open_vino import OpenVINO
+from video_zoo.engine.backends.paddle_network import PaddleNetwork
 from video_zoo.engine.deployment import ENGINE_OF, INPUT, OUTPUT
+from video_zoo.engine.parity import AGREEMENT, Parity
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.utils.errors import InputError
@@ -100,14 +102,20 @@ def test_bfloat16_is_near(programs, engine):
     assert 1e-6 < difference < 0.05  # it is bfloat16, and near
 
 
+@pytest.mark.contract
 @pytest.mark.skipif(not importlib.util.find_spec("nncf"), reason="NNCF is not installed")
-def test_int8_is_near(programs, tmp_path):
-    network, files = programs
-    target = tmp_path / "int8.xml"
-    export.quantize_openvino(files["openvino"], [clip[None] for clip in clips(8, seed=5)], target)
-    found, reference = OpenVINO(Job(target, "int8", threads=2))(clips(8)), expected(network, clips(8))
-    others = np.abs(np.roll(reference, 1, axis=0) - reference).mean()  # an untrained network is sensitive
-    assert 1e-6 < np.abs(found - reference).mean() < others / 2
+def test_int8_of_a_trained_network_is_near(tmp_path):
+    """An untrained network is no judge: its logits lie so close together that any rounding exchanges them."""
+    network, (given, labels) = trained_network(), shape_clips(tmp_path, 64, seed=1)
+    source = export.write_program("openvino", network, given.shape[1:], tmp_path / "openvino_fp32.xml")
+    target = tmp_path / "openvino_int8.xml"
+    export.quantize_openvino(source, [clip[None] for clip in shape_clips(tmp_path, 64, seed=2)[0]], target)
+    reference, found = PaddleNetwork(network)(given), OpenVINO(Job(target, "int8", threads=2))(given)
+    assert (reference.argmax(1) == labels).mean() > 0.95
+    parity = Parity()
+    parity.add(reference, found)
+    # A network this narrow loses more than a real one: 0.021 in the mean, measured without VNNI.
+    assert parity.agreement >= AGREEMENT and 1e-6 < parity.mean < 0.05, parity
     kinds = [op.get_type_name() for op in openvino.Core().read_model(target).get_ops()]
     assert kinds.count("FakeQuantize") >= 2 * kinds.count("Convolution")  # of inputs, and of weights
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from paddle.nn import functional as F
 
 from video_zoo.configs import schema
-from video_zoo.configs.schema import Config, Model
+from video_zoo.configs.schema import Config, ModelSection
 from video_zoo.datareader import READERS
 from video_zoo.engine.optimizer import momentum, piecewise_decay
 from video_zoo.metrics import METRICS
 from video_zoo.models import MODELS, get_model
-from video_zoo.models.resnet import LAYOUTS, ResNet, block_name
+from video_zoo.models.resnet import STAGES, ResNet, block_name
 from video_zoo.models.temporal_shift import TemporalShift
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
@@ -23,8 +23,8 @@ from video_zoo.models.tsn import TSN
 pytestmark = pytest.mark.contract
 
 
-def small(name: str, **keys) -> Model:
-    return Model(name=name, **{"num_classes": 5, "num_layers": 18, "base_width": 8, "seg_num": 3, **keys})
+def small(name: str, **keys) -> ModelSection:
+    return ModelSection(name=name, **{"num_classes": 5, "num_layers": 18, "base_width": 8, "seg_num": 3, **keys})
 
 
 def clips(seg_num: int = 3, seglen: int = 1) -> paddle.Tensor:
@@ -59,7 +59,7 @@ def gradients(network, batch: paddle.Tensor) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("training", [True, False])
 def test_channels_last_gives_the_same_logits_and_gradients(name, keys, training):
     """To float rounding, from the same weights: a checkpoint of one is a checkpoint of the other."""
-    config = Config(MODEL=small(name, dropout=0.0, **keys), TRAIN=schema.Train(channels_last=True))
+    config = Config(MODEL=small(name, dropout=0.0, **keys), TRAIN=schema.TrainSection(channels_last=True))
     paddle.seed(0)
     first, last = get_model(name, config, "valid"), get_model(name, config, "train")
     assert [network.backbone.conv1.conv._data_format for network in (first, last)] == ["NCHW", "NHWC"]
@@ -82,7 +82,7 @@ def test_channels_last_gives_the_same_logits_and_gradients(name, keys, training)
 
 
 def test_channels_last_is_of_training_alone():
-    config = Config(MODEL=small("TSM"), TRAIN=schema.Train(channels_last=True))
+    config = Config(MODEL=small("TSM"), TRAIN=schema.TrainSection(channels_last=True))
     for mode in ("valid", "test", "infer"):
         assert get_model("TSM", config, mode).backbone.conv1.conv._data_format == "NCHW"
 
@@ -140,7 +140,7 @@ def test_without_freezing_batch_norm_changes():
 
 
 def test_a_section_overrides_seg_num():
-    config = Config(MODEL=small("TSN"), TEST=schema.Test(seg_num=7))
+    config = Config(MODEL=small("TSN"), TEST=schema.TestSection(seg_num=7))
     assert get_model("TSN", config, "train").seg_num == 3
     assert get_model("TSN", config, "test").seg_num == 7
 
@@ -174,7 +174,7 @@ def test_only_tsm_has_a_rule_for_its_bias():
 @pytest.mark.parametrize(("num_layers", "blocks"), [(50, 16), (101, 33), (152, 50)])
 def test_block_names_are_v15s(num_layers, blocks):
     names = [
-        block_name(num_layers, stage, index) for stage in range(4) for index in range(LAYOUTS[num_layers][0][stage])
+        block_name(num_layers, stage, index) for stage in range(4) for index in range(STAGES[num_layers][0][stage])
     ]
     assert len(set(names)) == blocks
     assert names[:4] == ["res2a", "res2b", "res2c", "res3a"] and names[-1] == "res5c"

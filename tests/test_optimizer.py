@@ -13,7 +13,7 @@ from paddle.nn import functional as F
 from tiny import CLASSES, Training, learned, make_batch, make_network
 
 import train
-from video_zoo.configs.schema import Train
+from video_zoo.configs.schema import TrainSection
 from video_zoo.engine.optimizer import cosine_decay, momentum, piecewise_decay
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
@@ -211,14 +211,14 @@ def test_after_the_warm_up_the_rates_are_those_without(decay_epochs, steps_per_e
 # --- what the config says of both
 
 
-def schedule_of(section: Train, videos: int = 20):
+def schedule_of(section: TrainSection, videos: int = 20):
     """As train.py makes it, of a list of so many videos."""
     reader = type("Reader", (), {"batches": math.ceil(videos / section.batch_size), "__len__": lambda self: videos})()
     return train.make_optimizer(section, make_network(), reader)[1]
 
 
 def test_base_batch_size_scales_the_rate(log):
-    plain, scaled = (schedule_of(Train(batch_size=4, base_batch_size=base)) for base in (None, 16))
+    plain, scaled = (schedule_of(TrainSection(batch_size=4, base_batch_size=base)) for base in (None, 16))
     assert (plain(), scaled()) == (0.01, 0.0025)
     assert log.messages == [
         "learning rate: 0.0025, which is 0.01 times 4 clips a step over base_batch_size 16",
@@ -226,7 +226,9 @@ def test_base_batch_size_scales_the_rate(log):
 
 
 def test_cosine_ends_with_the_last_step():
-    schedule = schedule_of(Train(batch_size=3, epoch=2, lr_schedule="cosine", warmup_epochs=0.5, learning_rate=0.1))
+    schedule = schedule_of(
+        TrainSection(batch_size=3, epoch=2, lr_schedule="cosine", warmup_epochs=0.5, learning_rate=0.1)
+    )
     rates = []
     for _ in range(15):  # 7 steps an epoch
         rates.append(schedule())
@@ -238,24 +240,24 @@ def test_cosine_ends_with_the_last_step():
 @pytest.mark.contract
 def test_v15s_steps_an_epoch(log):
     """One more than whole batches, also where the list fits them exactly; the decay counts in these."""
-    assert train.piecewise_plan(Train(batch_size=128, total_videos=239781), 239781) == ((65 / 3, 130 / 3), 1874)
-    assert train.piecewise_plan(Train(batch_size=4, decay_epochs=(2, 3)), 8) == ((2, 3), 3)
+    assert train.piecewise_plan(TrainSection(batch_size=128, total_videos=239781), 239781) == ((65 / 3, 130 / 3), 1874)
+    assert train.piecewise_plan(TrainSection(batch_size=4, decay_epochs=(2, 3)), 8) == ((2, 3), 3)
     assert log.messages == []
 
 
 def test_a_list_of_another_length_than_total_videos_is_said(log):
-    assert train.piecewise_plan(Train(batch_size=4, total_videos=100), 50)[1] == 26
+    assert train.piecewise_plan(TrainSection(batch_size=4, total_videos=100), 50)[1] == 26
     assert "TRAIN.total_videos is 100, and the list has 50" in log.messages[0]
     assert "--set TRAIN.total_videos=50 it does" in log.messages[0]
 
 
 def test_decay_epochs_must_ascend():
     with pytest.raises(InputError, match=r"TRAIN\.decay_epochs = \[3, 2\] must ascend"):
-        train.piecewise_plan(Train(decay_epochs=(3, 2)), 10)
+        train.piecewise_plan(TrainSection(decay_epochs=(3, 2)), 10)
 
 
 def test_the_configs_decays_and_norm_are_heard():
-    section = Train(batch_norm_decay=0.25, clip_grad_norm=2.0, l2_weight_decay=0.5)
+    section = TrainSection(batch_norm_decay=0.25, clip_grad_norm=2.0, l2_weight_decay=0.5)
     network = make_network()
     optimizer, _ = train.make_optimizer(section, network, type("Reader", (), {"batches": 1, "__len__": lambda _: 9})())
     assert optimizer._grad_clip.clip_norm == 2.0

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video_zoo.datareader.decode import VideoError
-from video_zoo.datareader.pickles import read_pickle
+from video_zoo.datareader.v15_pickles import read_pickle
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from video_zoo.configs.schema import Model
+from video_zoo.configs.schema import ModelSection
 from video_zoo.models import pretrained
 from video_zoo.models.pretrained import IMAGENET_RESNET50, LAST_LAYER, load_weights
 from video_zoo.models.tsm import TSM
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_model(tmp_path, log):
     weights = other_values(network)
     path = write(tmp_path / "w", weights, {"model": "TSN", "epoch": 1})
     for options in ({}, {"complete": True}):
-        assert refused(network, path, config=Model(), **options) == f"{path} is a checkpoint of TSN, not of TSM"
+        assert refused(network, path, config=ModelSection(), **options) == f"{path} is a checkpoint of TSN, not of TSM"
     load_weights(network, path, skip=LAST_LAYER)  # to start from, it is as good as any
     assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
 
@@ -194,14 +194,14 @@ def test_a_checkpoint_of_ours_must_be_whole(tmp_path, info):
     weights = other_values(network)
     del weights["bn4a_branch2b_mean"]
     path = write(tmp_path / "w", weights, info)
-    said = refused(network, path, config=Model(**MADE_FOR))
+    said = refused(network, path, config=ModelSection(**MADE_FOR))
     missing = "1 of 102 names are missing, the first is bn4a_branch2b_mean"
     assert said == f"{path} is incomplete, or of another depth: {missing}"
     load_weights(network, path)
     assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
     network = TSM(**SMALL)
     (path / "checkpoint.json").unlink()
-    load_weights(network, path, config=Model(**MADE_FOR))
+    load_weights(network, path, config=ModelSection(**MADE_FOR))
     assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
 
 
@@ -209,7 +209,7 @@ def test_a_checkpoint_of_ours_must_be_whole(tmp_path, info):
 def test_a_checkpoint_of_the_same_model_or_of_nobody_knows_which(tmp_path, info):
     network = TSM(**SMALL)
     weights = other_values(network)
-    load_weights(network, write(tmp_path / "w", weights, info), config=Model(), complete=True)
+    load_weights(network, write(tmp_path / "w", weights, info), config=ModelSection(), complete=True)
     assert equal(values_of(network), weights)
 
 
@@ -229,7 +229,7 @@ def test_a_checkpoint_that_saw_something_else(tmp_path, trained, said):
     network = TSM(**SMALL)
     path = write(tmp_path / "w", other_values(network), {"model": "TSM", "MODEL": {**MADE_FOR, **trained}})
     hint = "The config.yaml beside a checkpoint is the one it was trained with."
-    assert refused(network, path, config=Model(**MADE_FOR)) == f"{path} was trained with {said}. {hint}"
+    assert refused(network, path, config=ModelSection(**MADE_FOR)) == f"{path} was trained with {said}. {hint}"
     load_weights(network, path)  # to start from, it is as good as any that fits
 
 
@@ -238,7 +238,9 @@ def test_a_checkpoint_that_saw_the_same(tmp_path):
     network = TSM(**SMALL)
     told = {"seg_num": 99, "class_names": "other.txt", "image_mean": [0.485, 0.456, 0.406], "num_layers": 18}
     weights = other_values(network)
-    load_weights(network, write(tmp_path / "w", weights, {"model": "TSM", "MODEL": told}), config=Model(**MADE_FOR))
+    load_weights(
+        network, write(tmp_path / "w", weights, {"model": "TSM", "MODEL": told}), config=ModelSection(**MADE_FOR)
+    )
     assert equal(values_of(network), weights)
 
 
@@ -253,7 +255,7 @@ def test_the_folder_above(tmp_path):
 def test_damaged_information(network, tmp_path):
     path = write(tmp_path / "w", other_values(network))
     (path / "checkpoint.json").write_text("{")
-    said = refused(network, path, config=Model(name=type(network).__name__))
+    said = refused(network, path, config=ModelSection(name=type(network).__name__))
     assert said.startswith(f"{path}/checkpoint.json is damaged")
 
 
@@ -340,7 +342,7 @@ def mirror(request, tmp_path, monkeypatch, home) -> Path:
 @pytest.mark.parametrize("top", ["tsm_kinetics", "."])
 def test_a_mirror_has_either_layout(mirror, home, place, top, log):
     pack(mirror / place, CONV1, top)
-    folder = TSM.released.fetch(Model(), "--weights", NEEDED)
+    folder = TSM.released.fetch(ModelSection(), "--weights", NEEDED)
     assert folder == home / "tsm_kinetics"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         name: encode(array) for name, array in CONV1.items()
@@ -350,7 +352,7 @@ def test_a_mirror_has_either_layout(mirror, home, place, top, log):
 def test_a_mirror_without_the_weights(mirror, home):
     pack(mirror / "tsn_kinetics.tar.gz", CONV1, ".")
     with pytest.raises(InputError, match=r"cannot (download|read) .*/tsm_kinetics\.tar\.gz: "):
-        TSM.released.fetch(Model(), "--weights", NEEDED)
+        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
     assert not (home / "tsm_kinetics").exists()
 
 
@@ -367,7 +369,7 @@ def test_a_mirror_without_the_weights(mirror, home):
 def test_an_archive_of_something_else(mirror, home, variables, message):
     pack(mirror / "tsm_kinetics.tar.gz", variables, ".")
     with pytest.raises(InputError) as caught:
-        TSM.released.fetch(Model(), "--weights", NEEDED)
+        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
     assert f"did not give the weights: {message}" in str(caught.value)
     assert "Nothing was kept." in str(caught.value)
     assert [path.name for path in home.iterdir() if path.suffix != ".lock"] == []
@@ -382,13 +384,13 @@ def test_an_archive_with_a_damaged_variable(mirror, home):
     with tarfile.open(mirror / "tsm_kinetics.tar.gz", "w:gz") as archive:
         archive.add(folder, ".")
     with pytest.raises(InputError, match="conv1_weights is damaged: .*Nothing was kept"):
-        TSM.released.fetch(Model(), "--weights", NEEDED)
+        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
     assert not (home / "tsm_kinetics").exists()
 
 
 def test_no_network(home):
     with pytest.raises(InputError) as caught:
-        TSM.released.fetch(Model(), "--weights", NEEDED)
+        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
     said, url = str(caught.value), TSM.released.urls()[0]
     assert said.startswith(f"cannot download {url}: ")
     assert (
@@ -402,7 +404,7 @@ def test_no_network(home):
 def test_what_is_in_the_cache_must_be_whole(home):
     (home / "tsm_kinetics").mkdir(parents=True)
     with pytest.raises(InputError, match="tsm_kinetics is not sound: it lacks 2 of the 2 files.* Delete it"):
-        TSM.released.fetch(Model(), "--weights", NEEDED)
+        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
 
 
 @pytest.mark.parametrize("weights", [TSM.released, TSN.released, IMAGENET_RESNET50], ids=lambda weights: weights.name)
@@ -410,7 +412,7 @@ def test_what_is_in_the_cache_needs_no_network(home, weights):
     folder = home / weights.name
     folder.parent.mkdir()
     write(folder, CONV1)
-    assert weights.fetch(Model(), "--weights", NEEDED) == folder
+    assert weights.fetch(ModelSection(), "--weights", NEEDED) == folder
     assert {path.name for path in home.iterdir()} == {weights.name}  # not even a lock
 
 
@@ -420,7 +422,7 @@ def test_what_is_in_the_cache_needs_no_network(home, weights):
 )
 def test_no_weights_for_this_network(home, weights, key, value, published):
     with pytest.raises(InputError) as caught:
-        weights.fetch(replace(Model(), **{key: value}), "--weights", NEEDED)
+        weights.fetch(replace(ModelSection(), **{key: value}), "--weights", NEEDED)
     assert str(caught.value) == (
         f"no weights are published for this network: {weights.name} has {key} = {published}, the config {value}."
         " Give --weights=PATH."
@@ -432,9 +434,9 @@ def test_imagenets_weights_fit_any_number_of_classes(home):
     write_to = home / "ResNet50_pretrained"
     home.mkdir()
     write(write_to, CONV1)
-    assert IMAGENET_RESNET50.fetch(replace(Model(), num_classes=4), "--pretrain", NEEDED) == write_to
+    assert IMAGENET_RESNET50.fetch(replace(ModelSection(), num_classes=4), "--pretrain", NEEDED) == write_to
     with pytest.raises(InputError) as caught:
-        IMAGENET_RESNET50.fetch(replace(Model(), num_layers=18, num_classes=4), "--pretrain", NEEDED)
+        IMAGENET_RESNET50.fetch(replace(ModelSection(), num_layers=18, num_classes=4), "--pretrain", NEEDED)
     assert str(caught.value) == (
         "no weights are published for this network: ResNet50_pretrained has num_layers = 50, the config 18."
         " Give --pretrain=PATH, or --pretrain=none to start from scratch."

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_zoo.models.resnet import LAYOUTS as DEPTHS
+from video_zoo.models.resnet import STAGES
 from video_zoo.models.torch_weights import exchange_folds, from_ours, is_weight, to_ours
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
@@ -75,7 +75,7 @@ def refused(state: dict, **options) -> str:
 # --- names
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", STAGES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_tensor_of_our_network_has_one_place(depth, layout):
     tensors = tensors_of(Network("TSN", depth, CLASSES, 8), LAYOUTS[layout])

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import SECTIONS, logged
 
-from video_zoo.configs.schema import Model
+from video_zoo.configs.schema import ModelSection
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.kinetics_reader import ClipReader
 from video_zoo.datareader.transforms import EvalTransform, TrainTransform
@@ -406,7 +406,7 @@ def test_what_travels_to_the_processes_arrives_whole(pools, tmp_path, training):
     """A ClipReader with its transform, and the VideoError it raises there."""
     sizes = (16, 16, False)
     transform = TrainTransform(*sizes, True, True) if training else EvalTransform(*sizes)
-    read = ClipReader(Model(), SECTIONS["test"](target_size=16), 2, tmp_path, transform, 0)
+    read = ClipReader(ModelSection(), SECTIONS["test"](target_size=16), 2, tmp_path, transform, 0)
     pools.append(pool := WorkerPool(read, 1, ahead=1, shape=read.shape))
     (result,) = results_of(pool, [(Video("missing.mp4", 0, 1), 0)])
     assert isinstance(result, VideoError) and "no such file" in str(result)

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 from video_zoo.datareader.decode import VideoError
-from video_zoo.utils.pickles import DataUnpickler
+from video_zoo.utils.safe_pickles import DataUnpickler
 
 
 def read_pickle(path: Path) -> tuple[str, int, list[bytes]]:
