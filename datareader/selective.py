@@ -20,6 +20,7 @@ import av
 from video_zoo.datareader.codecs import Unclear, describer
 from video_zoo.datareader.containers import cut_off
 from video_zoo.datareader.packets import PacketTable, Run, doubt, plan
+from video_zoo.datareader.video_file import open_container, video_stream
 
 
 class PacketVideo:
@@ -33,12 +34,10 @@ class PacketVideo:
 
     def __init__(self, path: Path):
         self.path = path
-        self.container = _open(path)
+        self.container = open_container(path)
         try:
-            self.stream = _video_stream(self.container)
+            self.stream = video_stream(self.container)
             self.context = self.stream.codec_context
-            if self.context is None:
-                raise ValueError("no decoder for it")
             self.codec = self.context.codec.canonical_name
             self.context.thread_count = 1  # the reader's processes are the parallelism
             self.table = self._read_table()
@@ -85,8 +84,8 @@ class PacketVideo:
         Damage is noted in the table.
         """
         table, decoded, begun = self.table, 0, False
-        with _open(self.path) as container:
-            stream = _video_stream(container)
+        with open_container(self.path) as container:
+            stream = video_stream(container)
             stream.codec_context.thread_count = 1
             for packet in self._whole_packets(container, stream):
                 begun |= packet is None or packet.is_keyframe
@@ -137,8 +136,8 @@ class PacketVideo:
     def _read_again(self, first: int, last: int) -> Iterator[av.Packet]:
         """The packets first to last, from the file. Raises Unclear if they are not found there a second time."""
         place = None
-        with _open(self.path) as container:
-            stream = _video_stream(container)
+        with open_container(self.path) as container:
+            stream = video_stream(container)
             if first:
                 dts, pts = self.table.dts[first], self.table.pts[first]
                 container.seek(pts if dts is None else dts, stream=stream)
@@ -189,23 +188,3 @@ def _decoder_delay(context: Any) -> int:
     if hasattr(context, "reorder_depth"):  # PyAV 17 and newer
         return context.reorder_depth
     return 16 if context.has_b_frames else 0  # how many, it does not say
-
-
-def _open(path: Path) -> Any:
-    """An FFmpeg container that reads this file and nothing else. Raises ValueError for a list of other files."""
-    # PyAV 15 crashes on an FLV file with the option; there, what a list names is opened, and then not read.
-    options = {"protocol_whitelist": "file"} if int(av.__version__.split(".")[0]) > 15 else {}
-    container = av.open(str(path), options=options)
-    if {"hls", "concat", "dash", "sdp"} & set(container.format.name.split(",")):
-        container.close()
-        raise ValueError("a list of other files")
-    return container
-
-
-def _video_stream(container: Any) -> Any:
-    """The first video that is no cover picture. Raises ValueError if there is none."""
-    streams = list(container.streams.video)
-    moving = [stream for stream in streams if "attached_pic" not in str(stream.disposition)]
-    if not streams:
-        raise ValueError("no video in it")
-    return (moving or streams)[0]

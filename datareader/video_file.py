@@ -1,0 +1,43 @@
+"""Opening a video file with FFmpeg: the one place where a path becomes a container and a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+
+_LISTS = {"hls", "concat", "dash", "sdp"}  # formats that name other files
+_PYAV = int(av.__version__.split(".")[0])
+
+
+def open_container(path: Path) -> Any:
+    """An open FFmpeg container that reads this file and nothing else.
+
+    Args:
+        path: an absolute path, so that FFmpeg takes no colon in it for a protocol.
+
+    Raises av.FFmpegError, OSError or ValueError: no such file, no video, a damaged header, or a list of other files.
+    """
+    # PyAV 15 crashes on an FLV file with the option; there, what a list names is opened, and then not read.
+    options = {"protocol_whitelist": "file"} if _PYAV > 15 else {}
+    container = av.open(str(path), options=options)
+    if _LISTS & set(container.format.name.split(",")):
+        container.close()
+        raise ValueError("it is a list of other files")
+    return container
+
+
+def video_stream(container: Any) -> Any:
+    """The first video that is no cover picture; a cover picture, if there is nothing else.
+
+    Raises ValueError: there is no video, or no decoder for it.
+    """
+    streams = list(container.streams.video)
+    moving = [stream for stream in streams if "attached_pic" not in str(stream.disposition)]
+    if not streams:
+        raise ValueError("there is no video in it")
+    stream = (moving or streams)[0]
+    if stream.codec_context is None:
+        raise ValueError("there is no decoder for it")
+    return stream
