@@ -1,7 +1,3 @@
 #!/usr/bin/env bash
-# Measures TSM's accuracy on Kinetics-400. Further flags are passed on.
-# CUDA_VISIBLE_DEVICES chooses the GPU; WEIGHTS=PATH the weights (left out: the released ones, downloaded once).
-set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../activate.sh"
-source scripts/memory_flags.sh
-exec python test.py --model_name=TSM --config=configs/tsm.txt --log_interval=1 --weights="${WEIGHTS:-}" "$@"
+# Measures the accuracy of TSM on Kinetics-400: WEIGHTS=PATH, and flags of test.py, as scripts/kinetics.sh says.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../kinetics.sh" test tsm "$@"

@@ -1,0 +1,60 @@
+"""The wheel: one package, whole, that works from any folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("configs", "datareader", "dataset", "engine", "metrics", "models", "scripts", "utils", "video_zoo")
+COMMANDS = ("train", "test", "infer", "export")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel of this tree, built outside of it."""
+    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in files.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_bytes((ROOT / name).read_bytes())
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out), str(tree))
+    done = subprocess.run([sys.executable, *build], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return next(out.glob("*.whl"))
+
+
+def test_it_holds_every_module_and_nothing_called_utils(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"video_zoo", "video_classification_zoo"}
+    for folder in FOLDERS:
+        for file in (ROOT / folder).rglob("*.py"):
+            inside = file.relative_to(ROOT / "video_zoo") if folder == "video_zoo" else file.relative_to(ROOT)
+            assert f"video_zoo/{inside.as_posix()}" in names
+    assert {f"video_zoo/{name}.py" for name in COMMANDS} <= names
+    assert {"video_zoo/configs/tsm.txt", "video_zoo/configs/tsm_mit.yaml"} <= names
+    assert "video_zoo/dataset/kinetics/kinetics400_label.txt" in names
+
+
+def test_its_commands_work_from_another_folder(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")  # what an installation does, as it has no dependencies here
+    away = tmp_path / "away"
+    away.mkdir()
+
+    def run(*command: str) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+        return subprocess.run([sys.executable, *command], cwd=away, env=environment, capture_output=True, text=True)
+
+    where = run("-c", "import video_zoo.utils.cli as cli; print(cli.__file__)")
+    assert where.stdout.strip() == str(tmp_path / "site/video_zoo/utils/cli.py")
+    for name in COMMANDS:
+        assert run("-m", f"video_zoo.{name}", "--help").stdout.startswith("usage: ")
+    found = run("-m", "video_zoo.infer", "--model_name=TSN", "--use_gpu=False")
+    assert found.returncode == 1
+    assert found.stderr.startswith("error: no list ./dataset/kinetics/infer.list (INFER.filelist)")
