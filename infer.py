@@ -156,7 +156,7 @@ def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Co
     given = {"batch_size": args.batch_size, "filelist": args.filelist}
     settings = cli.load_config(args, Config, {"INFER": given}, MODELS)
     if deployment is not None:
-        exported = config.load(args.config, Config, None, {settings.MODEL.name.upper(): type(settings.MODEL)})
+        exported = config.load(args.config, Config, models=cli.model_sections(MODELS))
         keys = [key for key, value in asdict(exported.MODEL).items() if value != getattr(settings.MODEL, key)]
         changed = [f"MODEL.{key}" for key in keys if key not in ("class_names", "format")]
         if settings.clip_shape("infer") != deployment.shape:

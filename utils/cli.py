@@ -151,11 +151,15 @@ def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Va
     named = config.find(sources, "MODEL", "name")
     if named is not None and str(named).upper() != model:
         raise InputError(f"{file} is a config of {named}, and --model_name is {args.model_name}")
-    sections = {name: entry.config for name, entry in models.items()}
-    settings = config.check(sources, schema, sections, model)
+    settings = config.check(sources, schema, model_sections(models), model)
     for line in config.ignored_keys(sources, schema) + config.describe(settings, ["MODEL", *flags]):
         logger.info(line)
     return settings
+
+
+def model_sections(models: Registry[Any]) -> dict[str, type]:
+    """Each model's name -> the class of its MODEL section, as utils.config takes them."""
+    return {name: entry.config for name, entry in models.items()}
 
 
 def default_config(model: str) -> Path:
