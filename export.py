@@ -20,6 +20,7 @@ from video_zoo.datareader.labels import names_of, write_class_names
 from video_zoo.datareader.video_list import Video
 from video_zoo.engine.backends import ENGINES, Job
 from video_zoo.engine.deployment import CONFIG, ENGINE_OF, FILE, LABELS, PROGRAMS, Deployment, missing_converters
+from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_folder, remove_leftovers
@@ -37,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         "  python export.py --model_name=TSM --filelist=val.list --int8=True --calibration=train.list\n"
         "  python infer.py --model_name=TSM --weights=exported/TSM --input=clips/",
     )
-    cli.add_common_flags(parser)
+    cli.add_common_flags(parser, MODELS)
     cli.add_weights_flag(parser)
     parser.add_argument("--save_dir", type=cli.path, metavar="DIR", help="the deployment folder (exported/MODEL_NAME)")
     parser.add_argument(
@@ -67,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     set_up_logging()
-    settings = cli.load_config(args, Config, {"INFER": {"filelist": args.filelist}})
+    settings = cli.load_config(args, Config, {"INFER": {"filelist": args.filelist}}, MODELS)
     names_of(settings.MODEL)  # a wrong file is said before anything is started
     target = Path(args.save_dir or f"exported/{settings.MODEL.name.upper()}").resolve()
     check_target(target)
@@ -78,12 +79,11 @@ def main() -> None:
 
     from video_zoo.engine.export import quantize_openvino, write_program
     from video_zoo.engine.parity import check_programs
-    from video_zoo.models import get_trained
 
     name = settings.MODEL.name.upper()
     several = replace(settings, INFER=replace(settings.INFER, batch_size=_BATCH))
     with get_reader(name, "infer", several, videos=videos) as reader:
-        network, info = get_trained(name, settings, "infer", args.weights)
+        network, info = load_trained(settings, "infer", args.weights)
         names = names_of(settings.MODEL, trained=info.get("classes"))
         with atomic_folder(target) as folder:
             programs = {}

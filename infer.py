@@ -31,6 +31,7 @@ from video_zoo.engine.page import Page
 from video_zoo.engine.predict import predict
 from video_zoo.engine.result_files import ResultFiles
 from video_zoo.engine.results import Prediction, format_table
+from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
@@ -51,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
         "  python infer.py --model_name=TSM --input=rtsp://camera/1 --window_s=2\n"
         "my.list names a video a line; a label behind it is not looked at",
     )
-    cli.add_common_flags(parser)
+    cli.add_common_flags(parser, MODELS)
     cli.add_weights_flag(parser)
     cli.add_engine_flags(parser)
     parser.add_argument("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config: 1)")
@@ -153,9 +154,9 @@ def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Co
             logger.info("--config is not looked at: %s holds the config of its programs", deployment.folder)
         args.config = str(deployment.folder / CONFIG)
     given = {"batch_size": args.batch_size, "filelist": args.filelist}
-    settings = cli.load_config(args, Config, {"INFER": given})
+    settings = cli.load_config(args, Config, {"INFER": given}, MODELS)
     if deployment is not None:
-        exported = config.load(args.config, Config)
+        exported = config.load(args.config, Config, models=cli.model_sections(MODELS))
         keys = [key for key, value in asdict(exported.MODEL).items() if value != getattr(settings.MODEL, key)]
         changed = [f"MODEL.{key}" for key in keys if key not in ("class_names", "format")]
         if settings.clip_shape("infer") != deployment.shape:
@@ -247,9 +248,8 @@ def open_backend(
         backend, info = choice.engine.load(replace(job, program=program)), {}
     else:
         from video_zoo.engine.export import load_network
-        from video_zoo.models import get_trained
 
-        network, info = get_trained(settings.MODEL.name, settings, "infer", args.weights)
+        network, info = load_trained(settings, "infer", args.weights)
         with tempfile.TemporaryDirectory(prefix="zoo_program_") as folder:
             backend = load_network(choice.engine, network, Path(folder), job)
     logger.info("engine %s (%s): %s", choice.engine.name, choice.reason, backend.description)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from video_zoo.configs.schema import Config
+from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import cli
 from video_zoo.utils.log import Progress, logger, set_up_logging
 from video_zoo.utils.runtime import start_paddle
@@ -18,7 +19,7 @@ def parse_arguments() -> argparse.Namespace:
         description="Measures top-1 and top-5 accuracy on a list of videos. In brackets: what a flag left out means.",
         epilog="example:\n  python test.py --model_name=TSM --config=configs/tsm.txt --weights=checkpoints/TSM_best",
     )
-    cli.add_common_flags(parser)
+    cli.add_common_flags(parser, MODELS)
     cli.add_weights_flag(parser)
     parser.add_argument("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config)")
     parser.add_argument(
@@ -30,17 +31,16 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     set_up_logging()
-    settings = cli.load_config(args, Config, {"TEST": {"batch_size": args.batch_size}})
+    settings = cli.load_config(args, Config, {"TEST": {"batch_size": args.batch_size}}, MODELS)
     start_paddle(args.use_gpu)
 
     from video_zoo.datareader import get_reader
     from video_zoo.engine.evaluate import evaluate
     from video_zoo.metrics import get_metrics
-    from video_zoo.models import get_trained
 
     name = settings.MODEL.name.upper()
     with get_reader(name, "test", settings) as reader:
-        network, _ = get_trained(name, settings, "test", args.weights)
+        network, _ = load_trained(settings, "test", args.weights)
         progress, metrics = Progress(len(reader)), get_metrics(name, "test", settings)
         scores = evaluate(network, reader, metrics, progress, log_interval=args.log_interval, line="[EVAL] Batch {}")
         reader.report_failures()

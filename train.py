@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from video_zoo.configs.schema import Config, TrainSection
+from video_zoo.models import MODELS, build_network, load_pretrained
+from video_zoo.models.spec import describe
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import lock_folder, make_folder, remove_leftovers
@@ -36,7 +38,8 @@ def parse_arguments() -> argparse.Namespace:
         "  python train.py --model_name=TSM --config=configs/tsm_finetune.yaml --data=FOLDER_OF_CLASS_FOLDERS\n"
         "every key of a config file: configs/schema.py; how to make a list: dataset/README.md",
     )
-    cli.add_common_flags(parser)
+    cli.add_common_flags(parser, MODELS)
+    parser.add_argument("--list_models", action="store_true", help="prints the models and their released weights")
     parser.add_argument("--batch_size", type=cli.positive_int, metavar="N", help="clips a step, of all GPUs (config)")
     parser.add_argument("--learning_rate", type=float, metavar="RATE", help="at the start (config)")
     parser.add_argument(
@@ -104,11 +107,14 @@ def load_config(args: argparse.Namespace) -> Config:
         },
         "VALID": {"batch_size": args.batch_size},
     }
-    return cli.load_config(args, Config, flags)
+    return cli.load_config(args, Config, flags, MODELS)
 
 
 def main() -> None:
     args = parse_arguments()
+    if args.list_models:
+        print(describe(MODELS))
+        return
     set_up_logging(file_later=True)
     launch = Launch.of_environment()
     if launch.rank:
@@ -151,7 +157,7 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
     from video_zoo.datareader import get_reader
     from video_zoo.datareader.labels import names_of
     from video_zoo.engine.board import Board
-    from video_zoo.engine.checkpoint import Checkpoints
+    from video_zoo.engine.checkpoint import Checkpoints, State
     from video_zoo.engine.ranks import Ranks
     from video_zoo.engine.step import Stepper
     from video_zoo.engine.training import Training
@@ -180,7 +186,7 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
             "valid_list": valid_reader and valid_reader.fingerprint(),
             **{key: dataclasses.asdict(getattr(settings, key)) for key in ("MODEL", "TRAIN", "VALID")},
         }
-        network = make_network(name, settings, ranks)
+        network = make_network(settings, ranks)
         optimizer, schedule = make_optimizer(section, network, reader)
         if path:
             state, loss_scale = resume(path, args, settings, info, network, optimizer, schedule)
@@ -189,7 +195,8 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
                 logger.info("%s has had its %d epochs: nothing is left to do", path, section.epoch)
                 return
         else:
-            state, loss_scale = load_weights(args, settings, network), {}
+            load_pretrained(network, settings)
+            state, loss_scale = State(), {}
         stepper = Stepper(network, optimizer, schedule, ranks, amp=choose_amp(section), parts=section.accumulate_steps)
         stepper.restore(loss_scale)
         board = None
@@ -260,15 +267,13 @@ def use_own_videos(data: str, settings: Config, folder: Path, ranks, *, going_on
     return settings, found.names
 
 
-def make_network(name: str, settings: Config, ranks):
+def make_network(settings: Config, ranks):
     """The network, with fresh weights."""
     import paddle
 
-    from video_zoo.models import get_model
-
     section = settings.TRAIN
     paddle.seed(section.seed)
-    network = get_model(name, settings, "train")
+    network = build_network(settings, "train")
     if section.sync_batch_norm:
         if not paddle.get_device().startswith("gpu"):
             raise InputError("TRAIN.sync_batch_norm needs GPUs: Paddle has none of it for CPUs")
@@ -398,26 +403,6 @@ def check_changes(path: Path, before: dict, now: dict, state, allowed: bool) -> 
     if state.iteration and any(change.startswith(order) for change in differ):
         raise InputError(f"{text}\nIn the middle of an epoch, its order must stay: resume from an epoch's end")
     logger.warning("%s\n  and allowed", text)
-
-
-def load_weights(args: argparse.Namespace, settings: Config, network):
-    """Weights as --pretrain says; returns the state of a beginning."""
-    from video_zoo.engine.checkpoint import State
-    from video_zoo.models import pretrained
-
-    choice = settings.TRAIN.pretrain or "imagenet"
-    if choice.lower() == "none":
-        logger.info("training from scratch")
-        return State()
-    skip = pretrained.LAST_LAYER
-    released = {
-        "imagenet": pretrained.IMAGENET_RESNET50,
-        "kinetics": dataclasses.replace(network.released, num_classes=None),  # the last layer is not used
-    }.get(choice.lower())
-    path = released.fetch(settings.MODEL, "--pretrain", set(network.variables()) - set(skip)) if released else choice
-    pretrained.load_weights(network, path, skip=skip)
-    logger.info("the last layer starts fresh, for %d classes", settings.MODEL.num_classes)
-    return State()
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from video_zoo.utils.config import key
 
 @dataclass(frozen=True)
 class ModelSection:
-    """The network, and how a clip is made for it."""
+    """The network, and how a clip is made for it: the keys that all models share. Each model's section (models/) is a
+    subclass with its name and the keys that its network has alone."""
 
     IGNORED: ClassVar[dict[str, str]] = {"topk": "top-1 and top-5 are always reported; infer.py has --infer_topk"}
 
-    name: str = key("TSM", "the model the file is for")
+    name: Optional[str] = key(None, "the model the file is for; unset: that of --model_name")
     format: str = key(
         "mp4",
         "what list lines name: mp4: video files; pkl: v1.5's pickles of jpegs; frames: folders of images",
@@ -25,17 +26,16 @@ class ModelSection:
     )
     frame_template: str = key("img_%05d.jpg", "format frames: the images' names, with one %d for the number")
     first_frame: int = key(1, "format frames: the number of a folder's first image", low=0)
-    num_classes: int = key(400, "classes", low=1)
+    num_classes: int = key(400, "classes", low=1, fixed=True)
     seg_num: int = key(8, "segments a video is cut into, one sampled place each", low=1)
-    seglen: int = key(1, "consecutive frames at each place", low=1)
-    image_mean: tuple[float, float, float] = key((0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1")
-    image_std: tuple[float, float, float] = key(
-        (0.229, 0.224, 0.225), "standard deviation of R, G, B, likewise", low=1e-3
+    seglen: int = key(1, "consecutive frames at each place", low=1, fixed=True)
+    frame_stride: int = key(1, "from one of them to the next, in frames of the video", low=1)
+    image_mean: tuple[float, float, float] = key(
+        (0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1", fixed=True
     )
-    num_layers: int = key(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152))
-    base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8)
-    shift: str = key("bi", "TSM only. bi: past and future; uni: past alone, for live video", choices=("bi", "uni"))
-    dropout: Optional[float] = key(None, "before the last layer; unset: the model's own", low=0, high=0.99)
+    image_std: tuple[float, float, float] = key(
+        (0.229, 0.224, 0.225), "standard deviation of R, G, B, likewise", low=1e-3, fixed=True
+    )
     class_names: Optional[str] = key(None, "a file of `NAME INDEX` lines; unset: Kinetics-400's names for 400 classes")
 
 
@@ -178,6 +178,6 @@ class Config:
         return self.reader(mode).seg_num or self.MODEL.seg_num
 
     def clip_shape(self, mode: str) -> tuple[int, int, int, int]:
-        """Of a clip in that mode: (seg_num, 3 * seglen, target_size, target_size)."""
+        """Of a clip in that mode: (T, 3, target_size, target_size), with T = seg_num * seglen frames."""
         size = self.reader(mode).target_size
-        return (self.seg_num(mode), 3 * self.MODEL.seglen, size, size)
+        return (self.seg_num(mode) * self.MODEL.seglen, 3, size, size)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
@@ -23,6 +24,9 @@ from video_zoo.engine.deployment import INPUT, OUTPUT, is_paddle_2
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import heartbeat
 from video_zoo.utils.runtime import captured_output
+
+if TYPE_CHECKING:
+    from video_zoo.models.network import VideoNetwork
 
 _OPSET = 17
 _CONVERT = (
@@ -43,7 +47,7 @@ class _Classifier(nn.Layer):
         return F.softmax(self.network(clips))
 
 
-def write_program(kind: str, network: nn.Layer, shape: Sequence[int], path: Path) -> Path:
+def write_program(kind: str, network: VideoNetwork, shape: Sequence[int], path: Path) -> Path:
     """Writes a float32 program of a kind ("paddle", "onnx", "openvino") that takes uint8 clips (any number, *shape).
 
     Returns: the file to load. Raises InputError if a converter fails.
@@ -60,7 +64,7 @@ def write_program(kind: str, network: nn.Layer, shape: Sequence[int], path: Path
     return path
 
 
-def load_network(engine: Engine, network: nn.Layer, folder: Path, job: Job) -> Backend:
+def load_network(engine: Engine, network: VideoNetwork, folder: Path, job: Job) -> Backend:
     """A backend of a network, by way of a program in `folder`, which must stay while the backend is used.
 
     Args:
@@ -99,7 +103,7 @@ def quantize_openvino(source: Path, clips: Sequence[np.ndarray], path: Path) -> 
     ov.save_model(model, path, compress_to_fp16=False)
 
 
-def _save(network: nn.Layer, shape: Sequence[int], path: Path, *, rolled: bool) -> Path:
+def _save(network: VideoNetwork, shape: Sequence[int], path: Path, *, rolled: bool) -> Path:
     """Paddle's own program, with the weights beside it in .pdiparams. A path that ends in .json is Paddle 3's
     intermediate representation, and becomes .pdmodel where Paddle is 2.
 
@@ -108,18 +112,15 @@ def _save(network: nn.Layer, shape: Sequence[int], path: Path, *, rolled: bool) 
     """
     new = path.suffix == ".json" and not is_paddle_2()
     old_form = getattr(getattr(paddle, "pir_utils", None), "OldIrGuard", contextlib.nullcontext)
-    network.roll_shifts(rolled)
     classifier = _Classifier(network)
     classifier.eval()
     # Nothing in them depends on a tensor's value, so their code need not be translated, which takes half of the time.
     paddle.jit.ignore_module([sys.modules[type(layer).__module__] for layer in classifier.sublayers(include_self=True)])
-    try:
-        with captured_output(), contextlib.nullcontext() if new else old_form():
-            spec = paddle.static.InputSpec([None, *shape], "uint8", INPUT)
-            program = paddle.jit.to_static(classifier, input_spec=[spec], full_graph=True)
-            paddle.jit.save(program, str(path.with_suffix("")))
-    finally:
-        network.roll_shifts(False)
+    form = network.prepare_for_export() if rolled else contextlib.nullcontext()
+    with form, captured_output(), contextlib.nullcontext() if new else old_form():
+        spec = paddle.static.InputSpec([None, *shape], "uint8", INPUT)
+        program = paddle.jit.to_static(classifier, input_spec=[spec], full_graph=True)
+        paddle.jit.save(program, str(path.with_suffix("")))
     path.with_suffix(".pdiparams.info").unlink(missing_ok=True)  # names for further training
     return path if new else path.with_suffix(".pdmodel")
 

@@ -1,35 +1,107 @@
-"""The zoo: one import and one line a model."""
+"""The zoo: a record a model. Nothing here imports Paddle before a network is built."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Optional
 
-from video_zoo.configs.schema import Config
-from video_zoo.models.pretrained import load_weights
-from video_zoo.models.tsm import TSM
-from video_zoo.models.tsn import TSN
+from video_zoo.configs.schema import Config, ModelSection
+from video_zoo.models.pretrained import Weights, load_weights
+from video_zoo.models.spec import ModelSpec
+from video_zoo.utils.config import key
+from video_zoo.utils.log import logger
 from video_zoo.utils.registry import Registry
 
-MODELS: Registry[type[TSN]] = Registry("model")
-MODELS.add("TSM", TSM)
-MODELS.add("TSN", TSN)
+if TYPE_CHECKING:
+    from video_zoo.models.network import VideoNetwork
 
 
-def get_model(name: str, config: Config, mode: str) -> TSN:
-    """Builds the network `name` for a mode ("train", "valid", "test", "infer"), with fresh weights.
+@dataclass(frozen=True)
+class ResNetSection(ModelSection):
+    """The keys of a network that is a 2-D ResNet on frames."""
 
-    The network takes clips (N, seg_num, 3 * seglen, H, W), uint8, and gives logits (N, num_classes).
-    """
-    channels_last = mode == "train" and config.TRAIN.channels_last
-    return MODELS.get(name).from_config(config.MODEL, config.seg_num(mode), channels_last)
+    num_layers: int = key(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152), fixed=True)
+    base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8, fixed=True)
+    dropout: Optional[float] = key(None, "before the last layer; unset: the model's own", low=0, high=0.99)
 
 
-def get_trained(name: str, config: Config, mode: str, weights: str | os.PathLike | None) -> tuple[TSN, dict[str, Any]]:
-    """The network `name` with weights (None: the released ones), and what its checkpoint says (checkpoint.json).
+@dataclass(frozen=True)
+class TSMSection(ResNetSection):
+    """The MODEL section of a TSM."""
+
+    name: str = key("TSM", "the model the file is for")
+    shift: str = key("bi", "bi: past and future; uni: past alone, for live video", choices=("bi", "uni"), fixed=True)
+
+
+@dataclass(frozen=True)
+class TSNSection(ResNetSection):
+    """The MODEL section of a TSN."""
+
+    name: str = key("TSN", "the model the file is for")
+
+
+_RESNET_50 = {"num_layers": 50, "base_width": 64}
+_IMAGENET = Weights("ResNet50_pretrained", "ImageNet", _RESNET_50, num_classes=None)
+_TSM_KINETICS = Weights("tsm_kinetics", "Kinetics-400", _RESNET_50, num_classes=400, top1=0.70)
+_TSN_KINETICS = Weights("tsn_kinetics", "Kinetics-400", _RESNET_50, num_classes=400, top1=0.67)
+
+MODELS: Registry[ModelSpec] = Registry("model")
+for _spec in (
+    ModelSpec(
+        name="TSM",
+        network="video_zoo.models.tsm:TSM",
+        config=TSMSection,
+        paper="Lin, Gan, Han: Temporal Shift Module for Efficient Video Understanding, ICCV 2019, arXiv:1811.08383",
+        train_transform="multi_scale_crop",
+        eval_transform="center_crop",
+        weights={"kinetics": _TSM_KINETICS, "imagenet": _IMAGENET},
+    ),
+    ModelSpec(
+        name="TSN",
+        network="video_zoo.models.tsn:TSN",
+        config=TSNSection,
+        paper="Wang et al.: Temporal Segment Networks, ECCV 2016, arXiv:1608.00859",
+        train_transform="random_crop",
+        eval_transform="center_crop",
+        weights={"kinetics": _TSN_KINETICS, "imagenet": _IMAGENET},
+    ),
+):
+    MODELS.add(_spec.name, _spec)
+
+
+def build_network(settings: Config, mode: str) -> VideoNetwork:
+    """The network of settings.MODEL for a mode ("train", "valid", "test", "infer"), with fresh weights."""
+    channels_last = mode == "train" and settings.TRAIN.channels_last
+    network = MODELS.get(settings.MODEL.name).network_class()
+    return network.from_config(settings.MODEL, settings.seg_num(mode), channels_last)
+
+
+def load_trained(settings: Config, mode: str, weights: str | os.PathLike | None) -> tuple[VideoNetwork, dict[str, Any]]:
+    """The network of settings.MODEL with weights (None: the released ones), and what their checkpoint.json says.
 
     Raises InputError: as load_weights and Weights.fetch.
     """
-    network = get_model(name, config, mode)
-    path = weights or network.released.fetch(config.MODEL, "--weights", set(network.variables()))
-    return network, load_weights(network, path, config=config.MODEL, complete=True).info()
+    network = build_network(settings, mode)
+    if not weights:
+        released = MODELS.get(settings.MODEL.name).released("kinetics", "--weights")
+        weights = released.fetch(settings.MODEL, "--weights", set(network.variables()))
+    return network, load_weights(network, weights, config=settings.MODEL, complete=True).info()
+
+
+def load_pretrained(network: VideoNetwork, settings: Config) -> None:
+    """Gives a network the weights that TRAIN.pretrain says, all but the last layer's; says so in the log.
+
+    Raises InputError: as load_weights and Weights.fetch.
+    """
+    choice = settings.TRAIN.pretrain or "imagenet"
+    if choice.lower() == "none":
+        logger.info("training from scratch")
+        return
+    path = choice
+    if choice.lower() in ("imagenet", "kinetics"):
+        released = MODELS.get(settings.MODEL.name).released(choice.lower(), "--pretrain")
+        needed = set(network.variables()) - set(network.last_layer)
+        path = replace(released, num_classes=None).fetch(settings.MODEL, "--pretrain", needed)
+    load_weights(network, path, skip=network.last_layer)
+    logger.info("the last layer starts fresh, for %d classes", settings.MODEL.num_classes)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,25 +17,33 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import VariableStore
 from video_zoo.utils.log import logger
 
+if TYPE_CHECKING:
+    from video_zoo.models.network import VideoNetwork
+
 HOST = "https://paddlemodels.bj.bcebos.com"
-LAST_LAYER = ("fc_0.w_0", "fc_0.b_0")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that PaddleVideo v1.5 released.
+    """Weights that PaddleVideo v1.5 released, and what they expect.
 
     Args:
         name: of the archive, and of the folder in the cache.
-        num_layers, num_classes: the network they fit, of base_width 64. num_classes None: the last layer is not used.
-        preprocessing: what they were trained on.
-        top1: published top-1 accuracy on Kinetics-400's validation set, one centre crop (source: v1.5's README).
+        trained_on: the data set.
+        fits: keys of the MODEL section, and the values that the network must have.
+        num_classes: likewise; None: the last layer is not used.
+        image_mean, image_std, short_size, target_size: of the images that they were trained on, as in the config.
+        top1: published top-1 accuracy on its validation set, one centre crop (source: v1.5's README).
     """
 
     name: str
-    num_layers: int = 50
-    num_classes: int | None = 400
-    preprocessing: str = "shorter side 256, squeezed to 4:3; crop 224; RGB over 255, minus mean, over std"
+    trained_on: str
+    fits: Mapping[str, object]
+    num_classes: int | None
+    image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    short_size: int = 256
+    target_size: int = 224
     top1: float | None = None
 
     def urls(self) -> list[str]:
@@ -60,8 +69,7 @@ class Weights:
         Raises:
             InputError: they do not fit the config, or cannot be downloaded.
         """
-        published = {"num_layers": self.num_layers, "base_width": 64, "num_classes": self.num_classes}
-        for key, value in published.items():
+        for key, value in {**self.fits, "num_classes": self.num_classes}.items():
             if value is not None and getattr(config, key) != value:
                 scratch = ", or --pretrain=none to start from scratch" if flag == "--pretrain" else ""
                 raise InputError(
@@ -90,13 +98,8 @@ class Weights:
         return f"video_classification/{self.name}.tar.gz"
 
 
-IMAGENET_RESNET50 = Weights(
-    "ResNet50_pretrained", num_classes=None, preprocessing="ImageNet: crop 224; RGB over 255, minus mean, over std"
-)
-
-
 def load_weights(
-    network,
+    network: VideoNetwork,
     path: str | os.PathLike,
     *,
     config: ModelSection | None = None,
@@ -106,7 +109,7 @@ def load_weights(
     """Sets a network's weights from a v1.5 folder, our own checkpoint, or a .tar.gz of either, and logs the count.
 
     Args:
-        network: has `variables()`: names -> tensors.
+        network: whose `variables` are set.
         path: the folder or archive.
         config: a checkpoint of ours must be whole, and have been trained by the same model, which saw the same; None:
             any will do, to start from.
@@ -127,8 +130,10 @@ def load_weights(
         complete = complete or bool(store.info())
     missing = [name for name in wanted if name not in store.names()]
     if len(missing) == len(wanted):
-        raise InputError(f"{path} holds no weights of this {type(network).__name__}{_weights_below(store.path)}")
-    arrays = {name: _read_fitting(store, name, variables[name]) for name in wanted if name in store.names()}
+        hint = _weights_below(store.path, network.first_layer)
+        raise InputError(f"{path} holds no weights of this {type(network).__name__}{hint}")
+    found = [name for name in wanted if name in store.names()]
+    arrays = {name: _read_fitting(store, name, variables[name], network.last_layer) for name in found}
     if missing and complete:
         raise InputError(
             f"{path} is incomplete, or of another depth: {len(missing)} of {len(wanted)} names are missing, the first"
@@ -142,10 +147,10 @@ def load_weights(
     return store
 
 
-def _read_fitting(store: VariableStore, name: str, tensor) -> np.ndarray:
+def _read_fitting(store: VariableStore, name: str, tensor, last_layer: Collection[str]) -> np.ndarray:
     array, expected = store.read(name), list(tensor.shape)
     if list(array.shape) != expected:
-        hint = "another number of classes?" if name in LAST_LAYER else "a checkpoint of another depth or width?"
+        hint = "another number of classes?" if name in last_layer else "a checkpoint of another depth or width?"
         raise InputError(
             f"{store.path} does not fit: {name} has shape {list(array.shape)}, the network's is {expected} ({hint})"
         )
@@ -161,7 +166,7 @@ def _check_model(store: VariableStore, config: ModelSection) -> None:
     if made_for != config.name.upper():
         raise InputError(f"{store.path} is a checkpoint of {made_for}, not of {config.name.upper()}")
     trained = info.get("MODEL", {})
-    for key in ("num_classes", "num_layers", "base_width", "seglen", "shift", "image_mean", "image_std"):
+    for key in (key.name for key in fields(config) if key.metadata["fixed"]):
         ours = getattr(config, key)
         theirs = trained.get(key, ours) if isinstance(trained, dict) else ours
         if (tuple(theirs) if isinstance(theirs, list) else theirs) != ours:
@@ -184,9 +189,9 @@ def _check_content(folder: Path, needed: Collection[str]) -> None:
         store.read(name)
 
 
-def _weights_below(path: Path) -> str:
+def _weights_below(path: Path, first_layer: str) -> str:
     """A hint where the folder above was given: `checkpoints` instead of `checkpoints/TSM_best`."""
-    below = sorted(str(file.parent) for file in path.glob("*/conv1_weights")) if path.is_dir() else []
+    below = sorted(str(file.parent) for file in path.glob(f"*/{first_layer}")) if path.is_dir() else []
     return f": did you mean {' or '.join(below[-3:])}?" if below else ": none of their names is there"
 
 

@@ -26,6 +26,9 @@ class TemporalShift(nn.Layer):
 
     Attributes:
         rolls: a static program gets `roll` instead of `move`.
+        past: not None while a network is given the frames of a stream one by one (TSM.step): then `forward` takes one
+            frame a stream, (N, C, H, W), and this is what is kept of the frame before: its first eighth of the
+            channels, or zeros of a shape that broadcasts to it.
     """
 
     def __init__(self, seg_num: int, direction: str = "bi", layout: str = "NCHW"):
@@ -34,8 +37,11 @@ class TemporalShift(nn.Layer):
         self.direction = direction
         self.layout = layout
         self.rolls = False
+        self.past: paddle.Tensor | None = None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.past is not None:
+            return self.follow(x)
         if self.direction == "bi" and paddle.in_dynamic_mode() and x.place.is_gpu_place():
             # One kernel; on a CPU it is one slow thread.
             return F.temporal_shift(x, self.seg_num, 1 / 8, data_format=self.layout)
@@ -46,7 +52,7 @@ class TemporalShift(nn.Layer):
     def move(self, x: paddle.Tensor) -> paddle.Tensor:
         """The shift, as slices put together."""
         past, future, still = self._folds(x)
-        past = self.from_past(past)
+        past = _later(past)
         if self.direction == "bi":
             future = _earlier(future)
         return paddle.concat([past, future, still], axis=self._axis).reshape(x.shape)
@@ -83,10 +89,13 @@ class TemporalShift(nn.Layer):
             future = _later(future)
         return paddle.concat([past, future, still], axis=self._axis).reshape(gradient.shape)
 
-    def from_past(self, fold: paddle.Tensor) -> paddle.Tensor:
-        """The first fold, (N, T, C/8, H, W) or channels last, one frame later. A "uni" stream overrides this: its frame
-        before the first is the cached one, not zeros."""
-        return _later(fold)
+    def follow(self, x: paddle.Tensor) -> paddle.Tensor:
+        """The "uni" shift of the next frame of N streams; keeps in `past` what the frame after it will need."""
+        axis = self._axis - 1  # there is no axis of frames
+        eighth, channels = x.shape[axis] // 8, x.shape[axis]
+        present, still = x.slice([axis], [0], [eighth]), x.slice([axis], [eighth], [channels])
+        past, self.past = self.past.expand_as(present), present
+        return paddle.concat([past, still], axis=axis)
 
     @property
     def _axis(self) -> int:

@@ -2,42 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 
 import paddle
 
-from video_zoo.configs.schema import ModelSection
-from video_zoo.models.pretrained import Weights
-from video_zoo.models.resnet import MakeShift
 from video_zoo.models.temporal_shift import TemporalShift
 from video_zoo.models.tsn import DATA_FORMATS, TSN
+from video_zoo.utils.errors import InputError
 
 
 class TSM(TSN):
-    """TSN with a temporal shift at the start of every block's residual branch, and dropout 0.5.
+    """TSN with a temporal shift at the start of every block's residual branch, and dropout 0.5. With "uni" it can
+    follow a stream (section 3.3, online TSM).
 
     Args:
         shift: "bi", or "uni" for live video (nothing from the future).
-        seg_num: frames a clip.
+        seg_num: segments a clip.
         options: TSN's.
     """
 
     default_dropout = 0.5
-    released = Weights("tsm_kinetics", top1=0.70)
 
     def __init__(self, shift: str = "bi", seg_num: int = 8, channels_last: bool = False, **options):
-        self._make_shift = partial(TemporalShift, seg_num, shift, DATA_FORMATS[channels_last])
-        super().__init__(seg_num=seg_num, channels_last=channels_last, **options)
+        super().__init__(
+            seg_num=seg_num,
+            channels_last=channels_last,
+            make_shift=partial(TemporalShift, seg_num, shift, DATA_FORMATS[channels_last]),
+            # v1.5: the last layer's bias learns at twice the rate, without weight decay.
+            fc_bias=paddle.ParamAttr(learning_rate=2.0, regularizer=paddle.regularizer.L2Decay(0.0)),
+            **options,
+        )
+        self.shift = shift
+        self._shifts = [layer for layer in self.sublayers() if isinstance(layer, TemporalShift)]
 
-    @staticmethod
-    def arguments(config: ModelSection) -> dict[str, object]:
-        """The constructor's arguments that the MODEL section gives."""
-        return {**TSN.arguments(config), "shift": config.shift}
+    def initial_state(self, batch_size: int) -> list[paddle.Tensor]:
+        """What each shift takes for the frame before the first: zeros, which stand for any size of its channels.
 
-    def make_shift(self) -> MakeShift:
-        """What makes a block's shift."""
-        return self._make_shift
+        Raises InputError unless the shift is "uni" and seglen 1.
+        """
+        if self.shift != "uni" or self.seglen != 1:
+            raise InputError(
+                f"a TSM with shift {self.shift} and seglen {self.seglen} cannot follow a stream frame by frame: that"
+                " takes a network trained with MODEL.shift = uni and MODEL.seglen = 1"
+            )
+        return [paddle.zeros([batch_size, 1, 1, 1]) for _ in self._shifts]
 
-    def fc_bias_attr(self) -> paddle.ParamAttr:
-        """v1.5: the last layer's bias learns at twice the rate, without weight decay."""
-        return paddle.ParamAttr(learning_rate=2.0, regularizer=paddle.regularizer.L2Decay(0.0))
+    def step(self, frame: paddle.Tensor, state: list[paddle.Tensor]) -> tuple[paddle.Tensor, list[paddle.Tensor]]:
+        """uint8 RGB (n, 3, H, W) and what each shift kept of the frame before -> (logits (n, num_classes), what each
+        keeps of this one). The logits are this frame's; their mean over a clip's frames is the clip's in eval mode."""
+        for shift, past in zip(self._shifts, state):
+            shift.past = past
+        try:
+            features = self.dropout(self.backbone(self.normalise(frame)))  # -> (n, F)
+            return self.fc(features), [shift.past for shift in self._shifts]
+        finally:
+            for shift in self._shifts:
+                shift.past = None
+
+    @contextlib.contextmanager
+    def prepare_for_export(self) -> Iterator[None]:
+        """The shifts of a static program are in four dimensions; see TemporalShift.roll."""
+        for shift in self._shifts:
+            shift.rolls = True
+        try:
+            yield
+        finally:
+            for shift in self._shifts:
+                shift.rolls = False

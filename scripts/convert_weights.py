@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from video_zoo.configs.schema import ModelSection
+from video_zoo.models import MODELS
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, atomic_folder
@@ -192,7 +193,7 @@ def _say_changes(network: Network, factor: float) -> None:
 
 
 def _next_command(flags: argparse.Namespace, network: Network, is_video: bool) -> str:
-    weights, usual = shlex.quote(flags.target), ModelSection()
+    weights, usual = shlex.quote(flags.target), MODELS.get(network.model).config()
     left_out = () if is_video else ("num_classes", "dropout")  # of the last layer, which --pretrain does not use
     found = {key: value for key, value in info_of(network)["MODEL"].items() if key not in left_out}
     sets = [f" --set MODEL.{key}={value}" for key, value in found.items() if value != getattr(usual, key)]

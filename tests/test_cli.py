@@ -17,12 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video_zoo.configs.schema import Config
+from video_zoo.models import MODELS
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 TSM = str(ROOT / "configs/tsm.txt")
 TSN = str(ROOT / "configs/tsn.txt")
+SECTIONS = cli.model_sections(MODELS)
 SCRIPTS = ("train.py", "test.py", "infer.py")
 
 
@@ -114,7 +116,7 @@ TRAIN_FLAGS = {
 @settings(max_examples=40, deadline=None)
 @given(flags=st.fixed_dictionaries({}, optional=TRAIN_FLAGS))
 def test_a_flag_sets_its_key_and_an_unset_one_changes_nothing(flags):
-    file = config.load(TSM, Config)
+    file = config.load(TSM, Config, models=SECTIONS)
     loaded = train.load_config(train_arguments(f"--config={TSM}", *(f"--{key}={flags[key]}" for key in flags)))
     changed = {key: value for key, value in flags.items() if not (key == "epoch" and value == 0)}
     assert dataclasses.replace(file.TRAIN, **changed) == loaded.TRAIN
@@ -150,7 +152,9 @@ def test_set_wins_over_the_flag_and_the_file(log):
 
 def test_without_a_config_flag_it_is_the_models_own(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert train.load_config(train_arguments("--model_name=tsn")) == config.load(TSN, Config)
+    assert train.load_config(train_arguments("--model_name=tsn")) == config.load(
+        TSN, Config, models=cli.model_sections(MODELS)
+    )
 
 
 def test_the_sections_in_use_are_logged_and_what_is_ignored(log, tmp_path):
@@ -169,6 +173,32 @@ def test_a_config_of_another_model():
     assert train.load_config(train_arguments(f"--config={TSN}", "--model_name=tsn")).MODEL.name == "TSN"
 
 
+def test_any_config_without_a_name_is_the_models(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("MODEL: {num_layers: 18}\nTRAIN: {epoch: 3}")
+    for name in ("TSM", "tsn"):
+        loaded = train.load_config(train_arguments(f"--config={path}", f"--model_name={name}"))
+        assert MODELS.get(name).config(num_layers=18) == loaded.MODEL
+    with pytest.raises(InputError, match="^command line: no key MODEL.shift for TSN; it is a key of TSM$"):
+        train.load_config(train_arguments(f"--config={path}", "--model_name=TSN", "--set=MODEL.shift=uni"))
+
+
+@pytest.mark.parametrize("flags", [[], [f"--config={TSM}"], ["--config=nowhere.txt"]])
+def test_an_unknown_model_lists_the_known_ones_whatever_the_config_says(flags):
+    with pytest.raises(InputError) as caught:
+        train.load_config(train_arguments("--model_name=TSMM", *flags))
+    assert str(caught.value) == "no model named 'TSMM'; did you mean TSM? Known: TSM, TSN."
+
+
+def test_the_default_config_may_be_yaml(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "CONFIGS", tmp_path)
+    assert cli.default_config("X3D") == tmp_path / "x3d.txt"  # and the error names it
+    (tmp_path / "x3d.yaml").touch()
+    assert cli.default_config("X3D") == tmp_path / "x3d.yaml"
+    (tmp_path / "x3d.txt").touch()
+    assert cli.default_config("X3D") == tmp_path / "x3d.txt"
+
+
 # The scripts as a user runs them
 
 
@@ -179,6 +209,12 @@ def test_help_needs_no_paddle(script, name):
     assert done.stdout.startswith(f"usage: {name}")
     for flag in ("--model_name", "--config", "--use_gpu", "--batch_size", "--log_interval", "--set"):
         assert flag in done.stdout
+
+
+def test_the_list_of_models_needs_no_paddle(script):
+    done = script("train.py", "--list_models")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if line and line[0] != " "] == ["TSM", "TSN"]
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from video_zoo.configs.schema import Config
-from video_zoo.utils import config
+from video_zoo.models import MODELS, TSMSection
+from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
+SECTIONS = cli.model_sections(MODELS)
+TSM_CONFIG = Config(MODEL=TSMSection())  # the defaults
 
 V15_TSM = """\
 [MODEL]
@@ -136,9 +139,14 @@ def load(tmp_path):
     def write_and_load(text: str, name: str = "my.txt", overrides=None) -> Config:
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
-        return config.load(str(path), Config, overrides)
+        return load_tsm(path, overrides) if text != V15_TSN else config.load(str(path), Config, overrides, SECTIONS)
 
     return write_and_load
+
+
+def load_tsm(path: Path, overrides=None) -> Config:
+    """As a command line does with --model_name=TSM."""
+    return config.load(str(path), Config, overrides, SECTIONS, "TSM")
 
 
 def error_of(load, *arguments) -> str:
@@ -188,13 +196,13 @@ def test_v15_tsn(load):
 def test_what_has_no_effect_is_said(tmp_path, text, keys):
     path = tmp_path / "v15.txt"
     path.write_text(text)
-    lines = config.ignored_keys(str(path), Config, {})
+    lines = config.ignored_keys({str(path): config.read(str(path))}, Config)
     assert [line.split(" has no effect: ")[0] for line in lines] == [f"{path}: {key}" for key in keys]
 
 
 @pytest.mark.parametrize(("name", "text"), [("tsm", V15_TSM), ("tsn", V15_TSN)])
 def test_our_files_are_v15s_with_mp4(load, name, text):
-    ours = config.load(str(ROOT / f"configs/{name}.txt"), Config)
+    ours = config.load(str(ROOT / f"configs/{name}.txt"), Config, models=SECTIONS)
     v15 = load(text)
     assert dataclasses.replace(v15.MODEL, format="mp4") == ours.MODEL
     for mode in ("TRAIN", "TEST", "INFER"):
@@ -203,7 +211,7 @@ def test_our_files_are_v15s_with_mp4(load, name, text):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_our_yaml_files_load(path):
-    loaded = config.load(str(path), Config)
+    loaded = config.load(str(path), Config, models=SECTIONS)
     assert path.name.startswith(loaded.MODEL.name.lower())
 
 
@@ -232,7 +240,7 @@ def values_of(hint: object, limits: typing.Mapping[str, typing.Any]) -> st.Searc
 
 def sections() -> st.SearchStrategy[config.Values]:
     """Any config, with any of its keys."""
-    hints, parts = typing.get_type_hints(Config), {}
+    hints, parts = {**typing.get_type_hints(Config), "MODEL": TSMSection}, {}
     for section in dataclasses.fields(Config):
         schema = hints[section.name]
         keys = typing.get_type_hints(schema)
@@ -255,10 +263,10 @@ def test_ini_and_yaml_give_equal_objects_that_hold_what_was_written(tmp_path_fac
     folder = tmp_path_factory.mktemp("config")
     (folder / "a.txt").write_text(as_ini(values), encoding="utf-8")
     (folder / "a.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    from_ini = config.load(str(folder / "a.txt"), Config)
-    assert config.load(str(folder / "a.yaml"), Config) == from_ini
-    assert config.load(str(folder / "a.txt"), Config, values) == from_ini
-    for section, items in dataclasses.asdict(Config()).items():
+    from_ini = load_tsm(folder / "a.txt")
+    assert load_tsm(folder / "a.yaml") == from_ini
+    assert load_tsm(folder / "a.txt", values) == from_ini
+    for section, items in dataclasses.asdict(TSM_CONFIG).items():
         for key, default in items.items():
             expected = values.get(section, {}).get(key, default)
             expected = tuple(expected) if isinstance(expected, list) else expected
@@ -291,7 +299,7 @@ def test_case_of_sections_and_keys_and_comments(load):
 
 
 def test_an_empty_file_gives_the_defaults(load):
-    assert load("") == Config()
+    assert load("") == TSM_CONFIG
 
 
 def test_the_object_is_frozen(load):
@@ -419,6 +427,48 @@ def test_a_file_that_cannot_be_read(tmp_path, name):
         config.load(str(tmp_path / name), Config)
 
 
+# The keys of a model
+
+
+def test_the_models_section_is_the_one_that_the_name_says(load, tmp_path):
+    (tmp_path / "tsn.yaml").write_text("MODEL: {name: tsn, num_layers: 18, frame_stride: 2}")
+    loaded = config.load(str(tmp_path / "tsn.yaml"), Config, models=SECTIONS)
+    assert SECTIONS["TSN"](name="tsn", num_layers=18, frame_stride=2) == loaded.MODEL
+    assert TSMSection(shift="uni") == load("[MODEL]\nshift = 'uni'\n").MODEL
+    assert SECTIONS["TSN"]() == config.load(str(empty_file(tmp_path)), Config, None, SECTIONS, "TSN").MODEL
+    assert config.load(str(empty_file(tmp_path)), Config, models=SECTIONS) == Config()  # no model at all
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: TSN, shift: uni", "no key MODEL.shift for TSN; it is a key of TSM"),
+        ("shift: bii", "no key MODEL.shift for TSN; it is a key of TSM"),
+        ("shfit: bi", "no key MODEL.shfit."),
+        ("num_layer: 50", "no key MODEL.num_layer; did you mean num_layers?"),
+    ],
+)
+def test_a_key_of_another_model(tmp_path, text, message):
+    (tmp_path / "my.yaml").write_text(f"MODEL: {{{text}}}")
+    with pytest.raises(InputError) as caught:
+        config.load(str(tmp_path / "my.yaml"), Config, None, SECTIONS, "TSN")
+    assert str(caught.value) == f"{tmp_path / 'my.yaml'}: {message}"
+    with pytest.raises(InputError, match="^command line: no key MODEL.shift for TSN; it is a key of TSM$"):
+        config.load(str(empty_file(tmp_path)), Config, {"MODEL": {"shift": "uni"}}, SECTIONS, "TSN")
+
+
+def test_a_config_yaml_of_version_0_2_loads(tmp_path):
+    """It holds the keys of every model: TSM's shift in a TSN's, too."""
+    (tmp_path / "config.yaml").write_text("MODEL: {name: TSN, num_layers: 18, base_width: 8, shift: bi, dropout: 0.0}")
+    loaded = config.load(str(tmp_path / "config.yaml"), Config, models=SECTIONS)
+    assert SECTIONS["TSN"](num_layers=18, base_width=8, dropout=0.0) == loaded.MODEL
+
+
+def test_a_clip_has_all_frames_in_one_axis():
+    loaded = dataclasses.replace(TSM_CONFIG, MODEL=TSMSection(seg_num=3, seglen=2))
+    assert loaded.clip_shape("test") == (6, 3, 224, 224)
+
+
 # What is laid over the file
 
 
@@ -496,9 +546,9 @@ def test_a_deeply_nested_value_is_text(value):
 def test_what_is_written_loads_as_an_equal_config(tmp_path_factory, values):
     assume("\\x85" not in repr(values))  # of all characters, PyYAML turns this one alone into a space
     folder = tmp_path_factory.mktemp("config")
-    before = config.load(str(empty_file(folder)), Config, values)
+    before = load_tsm(empty_file(folder), values)
     config.write(folder / "config.yaml", before, "why it is there")
-    assert config.load(str(folder / "config.yaml"), Config) == before
+    assert load_tsm(folder / "config.yaml") == before
     assert (folder / "config.yaml").read_text(encoding="utf-8").startswith("# why it is there\nMODEL:\n")
 
 
@@ -511,9 +561,9 @@ def empty_file(folder: Path) -> Path:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.[ty]*")), ids=lambda path: path.name)
 def test_our_configs_are_written_whole(tmp_path, path):
     """Every key that is set, so that later defaults change nothing."""
-    before = config.load(str(path), Config)
+    before = config.load(str(path), Config, models=SECTIONS)
     config.write(tmp_path / "config.yaml", before, "")
-    assert config.load(str(tmp_path / "config.yaml"), Config) == before
+    assert config.load(str(tmp_path / "config.yaml"), Config, models=SECTIONS) == before
     written = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
     for section, keys in dataclasses.asdict(before).items():
         assert set(written[section]) == {key for key, value in keys.items() if value is not None}
@@ -521,7 +571,7 @@ def test_our_configs_are_written_whole(tmp_path, path):
 
 def test_a_written_config_can_be_read_by_people(tmp_path):
     values = {"MODEL": {"class_names": "dir/grün 漢.txt"}, "TRAIN": {"decay_epochs": [], "learning_rate": 1e-5}}
-    config.write(tmp_path / "config.yaml", config.load(str(empty_file(tmp_path)), Config, values), "x")
+    config.write(tmp_path / "config.yaml", load_tsm(empty_file(tmp_path), values), "x")
     text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
     assert "class_names: dir/grün 漢.txt" in text and "decay_epochs: []" in text and "learning_rate: 1.0e-05" in text
 

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from test_torch_weights import CLASSES, FRAMES, MODELS, logits_of, make_clips, make_state, same
 
 ROOT = Path(__file__).resolve().parents[1]
-from video_zoo.configs.schema import Config, ModelSection
+from video_zoo.configs.schema import Config
 from video_zoo.engine.checkpoint import State
-from video_zoo.models.pretrained import LAST_LAYER, load_weights
+from video_zoo.models import MODELS as ZOO
+from video_zoo.models import TSMSection, TSNSection
+from video_zoo.models.pretrained import load_weights
 from video_zoo.models.torch_weights import from_ours, to_ours
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
@@ -101,7 +103,7 @@ def test_a_network_of_pytorch_runs_here(tmp_path, convert, log, mm, shift):
     assert f"their.pth: {'mmaction2' if mm else 'mit'}, {kind}, 102 tensors\n" in said
     assert ("have changed places" in said) == (shift == "bi")
     assert ("multiplied by 2, for a dropout of 0.5" in said) == bool(shift)
-    made_for = ModelSection(name=model, **SMALL, seg_num=FRAMES, shift=shift or "bi")
+    made_for = ZOO.get(model).config(**SMALL, seg_num=FRAMES, **({"shift": shift} if shift else {}))
     ours = MODELS[model].from_config(made_for, FRAMES)
     load_weights(ours, tmp_path / "out", config=made_for, complete=True)
     ours.eval()
@@ -123,10 +125,10 @@ def test_the_next_command_fits(tmp_path, convert, layout, flags):
         parser.add_argument(flag)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--config")
-    made_for = cli.load_config(args := parser.parse_args(command[2:]), Config, {"TEST": {}})
+    made_for = cli.load_config(args := parser.parse_args(command[2:]), Config, {"TEST": {}}, ZOO)
     network = MODELS[args.model_name].from_config(made_for.MODEL, FRAMES)
     if args.pretrain:
-        store = load_weights(network, args.pretrain, skip=LAST_LAYER, complete=True)
+        store = load_weights(network, args.pretrain, skip=network.last_layer, complete=True)
     else:
         store = load_weights(network, args.weights, config=made_for.MODEL, complete=True)
         assert made_for.TEST.keep_aspect and network.dropout.p == to_dropout(flags)
@@ -144,9 +146,9 @@ def test_another_network_is_told_apart(tmp_path, convert, changed):
     """checkpoint.json says of what the weights are."""
     convert(save(tmp_path / "x.pth", make_state("mit")), tmp_path / "out")
     with pytest.raises(InputError, match=f"was trained with MODEL.{next(iter(changed))} = "):
-        load_weights(TSM(**SMALL), tmp_path / "out", config=ModelSection(**{**SMALL, **changed}))
+        load_weights(TSM(**SMALL), tmp_path / "out", config=TSMSection(**{**SMALL, **changed}))
     with pytest.raises(InputError, match="is a checkpoint of TSM, not of TSN"):
-        load_weights(TSN(**SMALL), tmp_path / "out", config=ModelSection(name="TSN", **SMALL))
+        load_weights(TSN(**SMALL), tmp_path / "out", config=TSNSection(**SMALL))
 
 
 def test_a_training_can_go_on_from_it(tmp_path, convert):

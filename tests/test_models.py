@@ -11,35 +11,39 @@ from paddle.nn import functional as F
 
 from video_zoo.configs import schema
 from video_zoo.configs.schema import Config, ModelSection
-from video_zoo.datareader import READERS
 from video_zoo.engine.optimizer import momentum, piecewise_decay
-from video_zoo.metrics import METRICS
-from video_zoo.models import MODELS, get_model
+from video_zoo.models import MODELS, build_network
 from video_zoo.models.resnet import STAGES, ResNet, block_name
+from video_zoo.models.spec import describe
 from video_zoo.models.temporal_shift import TemporalShift
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
+from video_zoo.utils.errors import InputError
 
 pytestmark = pytest.mark.contract
 
 
 def small(name: str, **keys) -> ModelSection:
-    return ModelSection(name=name, **{"num_classes": 5, "num_layers": 18, "base_width": 8, "seg_num": 3, **keys})
+    return MODELS.get(name).config(**{"num_classes": 5, "num_layers": 18, "base_width": 8, "seg_num": 3, **keys})
 
 
 def clips(seg_num: int = 3, seglen: int = 1) -> paddle.Tensor:
     rng = np.random.default_rng(0)
-    return paddle.to_tensor(rng.integers(0, 256, (2, seg_num, 3 * seglen, 32, 32)).astype(np.uint8))
+    return paddle.to_tensor(rng.integers(0, 256, (2, seg_num * seglen, 3, 32, 32)).astype(np.uint8))
 
 
-def test_each_model_is_in_each_registry():
-    assert MODELS.names() == READERS.names() == METRICS.names() == ["TSM", "TSN"]
+def test_each_record_is_of_its_network():
+    assert MODELS.names() == ["TSM", "TSN"]
+    for name, spec in MODELS.items():
+        assert spec.name == spec.config().name == spec.network_class().__name__ == name
+        variables = build_network(Config(MODEL=small(name)), "test").variables()
+        assert {spec.network_class().first_layer, *spec.network_class().last_layer} <= set(variables)
 
 
 @pytest.mark.parametrize("name", MODELS.names())
 @pytest.mark.parametrize("num_layers", [18, 34, 50])
 def test_shapes_and_gradients(name, num_layers):
-    network = get_model(name.lower(), Config(MODEL=small(name, num_layers=num_layers)), "train")
+    network = build_network(Config(MODEL=small(name, num_layers=num_layers)), "train")
     logits = network(clips())
     assert logits.shape == [2, 5]
     F.cross_entropy(logits, paddle.to_tensor([1, 4])).backward()
@@ -61,7 +65,7 @@ def test_channels_last_gives_the_same_logits_and_gradients(name, keys, training)
     """To float rounding, from the same weights: a checkpoint of one is a checkpoint of the other."""
     config = Config(MODEL=small(name, dropout=0.0, **keys), TRAIN=schema.TrainSection(channels_last=True))
     paddle.seed(0)
-    first, last = get_model(name, config, "valid"), get_model(name, config, "train")
+    first, last = build_network(config, "valid"), build_network(config, "train")
     assert [network.backbone.conv1.conv._data_format for network in (first, last)] == ["NCHW", "NHWC"]
     assert {key: tensor.shape for key, tensor in first.variables().items()} == {
         key: tensor.shape for key, tensor in last.variables().items()
@@ -84,13 +88,13 @@ def test_channels_last_gives_the_same_logits_and_gradients(name, keys, training)
 def test_channels_last_is_of_training_alone():
     config = Config(MODEL=small("TSM"), TRAIN=schema.TrainSection(channels_last=True))
     for mode in ("valid", "test", "infer"):
-        assert get_model("TSM", config, mode).backbone.conv1.conv._data_format == "NCHW"
+        assert build_network(config, mode).backbone.conv1.conv._data_format == "NCHW"
 
 
 @pytest.mark.parametrize("name", MODELS.names())
 def test_a_frozen_batch_norm_stays_as_it_is(name):
     """Its statistics, scale and offset, in training mode, too; and it uses its statistics, not the batch's."""
-    network = get_model(name, Config(MODEL=small(name, dropout=0.0)), "train")
+    network = build_network(Config(MODEL=small(name, dropout=0.0)), "train")
     rng = np.random.default_rng(0)
     for key, tensor in network.variables().items():
         if key.startswith("bn"):
@@ -117,7 +121,7 @@ def test_a_frozen_batch_norm_stays_as_it_is(name):
 @pytest.mark.parametrize("name", MODELS.names())
 def test_batch_norm_over_several_ranks_is_frozen_too(name):
     """Paddle puts other layers in the BatchNorms' place. They have no kernel on a CPU."""
-    network = get_model(name, Config(MODEL=small(name)), "train")
+    network = build_network(Config(MODEL=small(name)), "train")
     count = sum(isinstance(layer, paddle.nn.BatchNorm2D) for layer in network.sublayers())
     network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     network.freeze_batch_norm()
@@ -131,7 +135,7 @@ def test_batch_norm_over_several_ranks_is_frozen_too(name):
 
 def test_without_freezing_batch_norm_changes():
     """The check of the test above."""
-    network = get_model("TSM", Config(MODEL=small("TSM")), "train")
+    network = build_network(Config(MODEL=small("TSM")), "train")
     network.train()
     before = {key: tensor.numpy().copy() for key, tensor in network.variables().items()}
     network(clips())
@@ -141,14 +145,14 @@ def test_without_freezing_batch_norm_changes():
 
 def test_a_section_overrides_seg_num():
     config = Config(MODEL=small("TSN"), TEST=schema.TestSection(seg_num=7))
-    assert get_model("TSN", config, "train").seg_num == 3
-    assert get_model("TSN", config, "test").seg_num == 7
+    assert build_network(config, "train").seg_num == 3
+    assert build_network(config, "test").seg_num == 7
 
 
 def test_normalisation_is_the_first_step():
-    network = get_model("TSM", Config(MODEL=small("TSM", seglen=2)), "test")
+    network = build_network(Config(MODEL=small("TSM", seglen=2)), "test")
     network.eval()
-    mean, std = np.array([0.485, 0.456, 0.406] * 2), np.array([0.229, 0.224, 0.225] * 2)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     batch = clips(seglen=2)
     normalised = (batch.numpy() / 255 - mean[:, None, None]) / std[:, None, None]
     expected = network.classify(paddle.to_tensor(normalised.astype(np.float32)))
@@ -261,3 +265,70 @@ def test_the_rolled_shift_is_the_shift(clips, frames, channels, direction, seed)
     values = np.random.default_rng(seed).normal(size=(clips * frames, channels, 2, 3)).astype("float32")
     shift, x = TemporalShift(frames, direction), paddle.to_tensor(values)
     assert np.array_equal(shift.roll(x).numpy(), shift.move(x).numpy())
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_seglen_stacks_the_frames_of_a_segment_as_channels(name):
+    """Channels are those of v1.5's clips (n, seg_num, 3 * seglen, H, W)."""
+    network, batch, seen = build_network(Config(MODEL=small(name, seglen=2)), "test"), clips(seglen=2), []
+    network.backbone.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].numpy()))
+    assert network.classify(batch.astype("float32")).shape == [2, 5]
+    assert np.array_equal(seen[0], batch.numpy().reshape(2 * 3, 3 * 2, 32, 32))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("num_layers", [18, 50])
+def test_a_stream_frame_by_frame_gives_the_logits_of_the_clips_frames(num_layers, channels_last):
+    network = TSM(**_keys(num_layers=num_layers, shift="uni"), channels_last=channels_last)
+    rng = np.random.default_rng(0)
+    for key, tensor in network.variables().items():
+        if key.startswith("bn"):
+            tensor.set_value(rng.uniform(0.5, 1.5, tensor.shape).astype("float32"))
+    network.eval()
+    batch = clips()
+    for _ in range(2):  # nothing is left over from the first stream
+        state, logits = network.initial_state(len(batch)), []
+        for number in range(3):
+            of_frame, state = network.step(batch[:, number], state)
+            logits.append(of_frame.numpy())
+        features = network.dropout(network.backbone(network.normalise(batch).flatten(0, 1)))
+        frames = network.fc(features).numpy().reshape(2, 3, 5)  # (n * T, classes) -> (n, T, classes)
+        np.testing.assert_allclose(np.stack(logits, 1), frames, atol=1e-5 * np.abs(frames).max())
+        whole = network(batch).numpy()
+        np.testing.assert_allclose(np.mean(logits, 0), whole, atol=1e-5 * np.abs(frames).max())
+    assert np.ptp(frames, axis=1).min() > 0  # the frames differ
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda: TSN(**_keys()), "TSN cannot follow a stream frame by frame"),
+        (lambda: TSM(**_keys()), "takes a network trained with MODEL.shift = uni and MODEL.seglen = 1"),
+        (lambda: TSM(**_keys(shift="uni", seglen=2)), "takes a network trained with MODEL.shift = uni"),
+    ],
+)
+def test_what_cannot_stream_says_so(network, message):
+    with pytest.raises(InputError, match=message):
+        network().initial_state(1)
+
+
+def test_a_network_is_prepared_for_export_and_back():
+    network = TSM(**_keys())
+    shifts = [layer for layer in network.sublayers() if isinstance(layer, TemporalShift)]
+    assert len(shifts) == 8 and not any(shift.rolls for shift in shifts)
+    with pytest.raises(RuntimeError), network.prepare_for_export():
+        assert all(shift.rolls for shift in shifts)
+        raise RuntimeError
+    assert not any(shift.rolls for shift in shifts)
+    with TSN(**_keys()).prepare_for_export():
+        pass
+
+
+def test_the_zoo_is_listed():
+    text = describe(MODELS)
+    for name, spec in MODELS.items():
+        assert f"{name}\n  paper     {spec.paper}\n  keys      num_layers = 50 (18 34 50 101 152), " in text
+        for choice, weights in spec.weights.items():
+            assert f"  {choice:<9} {weights.name}: {weights.trained_on}" in text
+    assert "shift = bi (bi uni)\n" in text and ", top-1 70.0%, num_layers 50, base_width 64\n" in text
+    assert max(map(len, text.splitlines())) <= 120

@@ -16,15 +16,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from video_zoo.configs.schema import ModelSection
-from video_zoo.models import pretrained
-from video_zoo.models.pretrained import IMAGENET_RESNET50, LAST_LAYER, load_weights
+from video_zoo.models import MODELS, TSMSection, pretrained
+from video_zoo.models.pretrained import load_weights
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.utils import download
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import encode, write_folder
 
+TSM_KINETICS, TSN_KINETICS = (MODELS.get(name).weights["kinetics"] for name in ("TSM", "TSN"))
+IMAGENET = MODELS.get("TSM").weights["imagenet"]
+LAST_LAYER = TSN.last_layer
 MADE_FOR = {"num_layers": 18, "base_width": 8, "num_classes": 4}
 SMALL = {**MADE_FOR, "seg_num": 2}
 
@@ -182,7 +184,7 @@ def test_a_checkpoint_of_another_model(tmp_path, log):
     weights = other_values(network)
     path = write(tmp_path / "w", weights, {"model": "TSN", "epoch": 1})
     for options in ({}, {"complete": True}):
-        assert refused(network, path, config=ModelSection(), **options) == f"{path} is a checkpoint of TSN, not of TSM"
+        assert refused(network, path, config=TSMSection(), **options) == f"{path} is a checkpoint of TSN, not of TSM"
     load_weights(network, path, skip=LAST_LAYER)  # to start from, it is as good as any
     assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
 
@@ -194,14 +196,14 @@ def test_a_checkpoint_of_ours_must_be_whole(tmp_path, info):
     weights = other_values(network)
     del weights["bn4a_branch2b_mean"]
     path = write(tmp_path / "w", weights, info)
-    said = refused(network, path, config=ModelSection(**MADE_FOR))
+    said = refused(network, path, config=TSMSection(**MADE_FOR))
     missing = "1 of 102 names are missing, the first is bn4a_branch2b_mean"
     assert said == f"{path} is incomplete, or of another depth: {missing}"
     load_weights(network, path)
     assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
     network = TSM(**SMALL)
     (path / "checkpoint.json").unlink()
-    load_weights(network, path, config=ModelSection(**MADE_FOR))
+    load_weights(network, path, config=TSMSection(**MADE_FOR))
     assert np.array_equal(values_of(network)["conv1_weights"], weights["conv1_weights"])
 
 
@@ -209,7 +211,7 @@ def test_a_checkpoint_of_ours_must_be_whole(tmp_path, info):
 def test_a_checkpoint_of_the_same_model_or_of_nobody_knows_which(tmp_path, info):
     network = TSM(**SMALL)
     weights = other_values(network)
-    load_weights(network, write(tmp_path / "w", weights, info), config=ModelSection(), complete=True)
+    load_weights(network, write(tmp_path / "w", weights, info), config=TSMSection(), complete=True)
     assert equal(values_of(network), weights)
 
 
@@ -229,7 +231,7 @@ def test_a_checkpoint_that_saw_something_else(tmp_path, trained, said):
     network = TSM(**SMALL)
     path = write(tmp_path / "w", other_values(network), {"model": "TSM", "MODEL": {**MADE_FOR, **trained}})
     hint = "The config.yaml beside a checkpoint is the one it was trained with."
-    assert refused(network, path, config=ModelSection(**MADE_FOR)) == f"{path} was trained with {said}. {hint}"
+    assert refused(network, path, config=TSMSection(**MADE_FOR)) == f"{path} was trained with {said}. {hint}"
     load_weights(network, path)  # to start from, it is as good as any that fits
 
 
@@ -239,7 +241,7 @@ def test_a_checkpoint_that_saw_the_same(tmp_path):
     told = {"seg_num": 99, "class_names": "other.txt", "image_mean": [0.485, 0.456, 0.406], "num_layers": 18}
     weights = other_values(network)
     load_weights(
-        network, write(tmp_path / "w", weights, {"model": "TSM", "MODEL": told}), config=ModelSection(**MADE_FOR)
+        network, write(tmp_path / "w", weights, {"model": "TSM", "MODEL": told}), config=TSMSection(**MADE_FOR)
     )
     assert equal(values_of(network), weights)
 
@@ -255,7 +257,7 @@ def test_the_folder_above(tmp_path):
 def test_damaged_information(network, tmp_path):
     path = write(tmp_path / "w", other_values(network))
     (path / "checkpoint.json").write_text("{")
-    said = refused(network, path, config=ModelSection(name=type(network).__name__))
+    said = refused(network, path, config=MODELS.get(type(network).__name__).config())
     assert said.startswith(f"{path}/checkpoint.json is damaged")
 
 
@@ -291,10 +293,10 @@ def pack(path: Path, variables: dict[str, np.ndarray], top: str) -> None:
 def test_the_addresses_of_the_contract(monkeypatch):
     monkeypatch.delenv("PADDLE_WEIGHTS_MIRROR", raising=False)
     host = "https://paddlemodels.bj.bcebos.com/video_classification"
-    assert TSM.released.urls() == [f"{host}/tsm_kinetics.tar.gz"]
-    assert TSN.released.urls() == [f"{host}/tsn_kinetics.tar.gz"]
-    assert IMAGENET_RESNET50.urls() == [f"{host}/ResNet50_pretrained.tar.gz"]
-    assert (TSM.released.top1, TSN.released.top1) == (0.70, 0.67)
+    assert TSM_KINETICS.urls() == [f"{host}/tsm_kinetics.tar.gz"]
+    assert TSN_KINETICS.urls() == [f"{host}/tsn_kinetics.tar.gz"]
+    assert IMAGENET.urls() == [f"{host}/ResNet50_pretrained.tar.gz"]
+    assert (TSM_KINETICS.top1, TSN_KINETICS.top1) == (0.70, 0.67)
 
 
 @pytest.mark.parametrize("home", [None, "", "~/zoo", "/data/zoo"])
@@ -304,13 +306,13 @@ def test_the_place_in_the_cache(monkeypatch, home):
     if home is not None:
         monkeypatch.setenv("PADDLE_WEIGHTS_HOME", home)
     places = {"~/zoo": "/home/me/zoo", "/data/zoo": "/data/zoo"}
-    assert TSM.released.folder() == Path(places.get(home, "/home/me/.paddle/weights")) / "tsm_kinetics"
+    assert TSM_KINETICS.folder() == Path(places.get(home, "/home/me/.paddle/weights")) / "tsm_kinetics"
 
 
 @pytest.mark.parametrize("mirror", ["https://mirror.example/zoo", "https://mirror.example/zoo/"])
 def test_a_mirror_replaces_the_host(monkeypatch, mirror):
     monkeypatch.setenv("PADDLE_WEIGHTS_MIRROR", mirror)
-    assert TSM.released.urls() == [
+    assert TSM_KINETICS.urls() == [
         "https://mirror.example/zoo/video_classification/tsm_kinetics.tar.gz",
         "https://mirror.example/zoo/tsm_kinetics.tar.gz",
     ]
@@ -342,7 +344,7 @@ def mirror(request, tmp_path, monkeypatch, home) -> Path:
 @pytest.mark.parametrize("top", ["tsm_kinetics", "."])
 def test_a_mirror_has_either_layout(mirror, home, place, top, log):
     pack(mirror / place, CONV1, top)
-    folder = TSM.released.fetch(ModelSection(), "--weights", NEEDED)
+    folder = TSM_KINETICS.fetch(TSMSection(), "--weights", NEEDED)
     assert folder == home / "tsm_kinetics"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         name: encode(array) for name, array in CONV1.items()
@@ -352,7 +354,7 @@ def test_a_mirror_has_either_layout(mirror, home, place, top, log):
 def test_a_mirror_without_the_weights(mirror, home):
     pack(mirror / "tsn_kinetics.tar.gz", CONV1, ".")
     with pytest.raises(InputError, match=r"cannot (download|read) .*/tsm_kinetics\.tar\.gz: "):
-        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
+        TSM_KINETICS.fetch(TSMSection(), "--weights", NEEDED)
     assert not (home / "tsm_kinetics").exists()
 
 
@@ -369,7 +371,7 @@ def test_a_mirror_without_the_weights(mirror, home):
 def test_an_archive_of_something_else(mirror, home, variables, message):
     pack(mirror / "tsm_kinetics.tar.gz", variables, ".")
     with pytest.raises(InputError) as caught:
-        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
+        TSM_KINETICS.fetch(TSMSection(), "--weights", NEEDED)
     assert f"did not give the weights: {message}" in str(caught.value)
     assert "Nothing was kept." in str(caught.value)
     assert [path.name for path in home.iterdir() if path.suffix != ".lock"] == []
@@ -384,14 +386,14 @@ def test_an_archive_with_a_damaged_variable(mirror, home):
     with tarfile.open(mirror / "tsm_kinetics.tar.gz", "w:gz") as archive:
         archive.add(folder, ".")
     with pytest.raises(InputError, match="conv1_weights is damaged: .*Nothing was kept"):
-        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
+        TSM_KINETICS.fetch(TSMSection(), "--weights", NEEDED)
     assert not (home / "tsm_kinetics").exists()
 
 
 def test_no_network(home):
     with pytest.raises(InputError) as caught:
-        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
-    said, url = str(caught.value), TSM.released.urls()[0]
+        TSM_KINETICS.fetch(TSMSection(), "--weights", NEEDED)
+    said, url = str(caught.value), TSM_KINETICS.urls()[0]
     assert said.startswith(f"cannot download {url}: ")
     assert (
         f"Without a network: download {url} elsewhere, unpack it so that {home / 'tsm_kinetics'} holds its files"
@@ -404,25 +406,25 @@ def test_no_network(home):
 def test_what_is_in_the_cache_must_be_whole(home):
     (home / "tsm_kinetics").mkdir(parents=True)
     with pytest.raises(InputError, match="tsm_kinetics is not sound: it lacks 2 of the 2 files.* Delete it"):
-        TSM.released.fetch(ModelSection(), "--weights", NEEDED)
+        TSM_KINETICS.fetch(TSMSection(), "--weights", NEEDED)
 
 
-@pytest.mark.parametrize("weights", [TSM.released, TSN.released, IMAGENET_RESNET50], ids=lambda weights: weights.name)
+@pytest.mark.parametrize("weights", [TSM_KINETICS, TSN_KINETICS, IMAGENET], ids=lambda weights: weights.name)
 def test_what_is_in_the_cache_needs_no_network(home, weights):
     folder = home / weights.name
     folder.parent.mkdir()
     write(folder, CONV1)
-    assert weights.fetch(ModelSection(), "--weights", NEEDED) == folder
+    assert weights.fetch(TSMSection(), "--weights", NEEDED) == folder
     assert {path.name for path in home.iterdir()} == {weights.name}  # not even a lock
 
 
-@pytest.mark.parametrize("weights", [TSM.released, TSN.released], ids=lambda weights: weights.name)
+@pytest.mark.parametrize("weights", [TSM_KINETICS, TSN_KINETICS], ids=lambda weights: weights.name)
 @pytest.mark.parametrize(
     ("key", "value", "published"), [("num_layers", 101, 50), ("num_classes", 4, 400), ("base_width", 16, 64)]
 )
 def test_no_weights_for_this_network(home, weights, key, value, published):
     with pytest.raises(InputError) as caught:
-        weights.fetch(replace(ModelSection(), **{key: value}), "--weights", NEEDED)
+        weights.fetch(replace(TSMSection(), **{key: value}), "--weights", NEEDED)
     assert str(caught.value) == (
         f"no weights are published for this network: {weights.name} has {key} = {published}, the config {value}."
         " Give --weights=PATH."
@@ -434,9 +436,9 @@ def test_imagenets_weights_fit_any_number_of_classes(home):
     write_to = home / "ResNet50_pretrained"
     home.mkdir()
     write(write_to, CONV1)
-    assert IMAGENET_RESNET50.fetch(replace(ModelSection(), num_classes=4), "--pretrain", NEEDED) == write_to
+    assert IMAGENET.fetch(replace(TSMSection(), num_classes=4), "--pretrain", NEEDED) == write_to
     with pytest.raises(InputError) as caught:
-        IMAGENET_RESNET50.fetch(replace(ModelSection(), num_layers=18, num_classes=4), "--pretrain", NEEDED)
+        IMAGENET.fetch(replace(TSMSection(), num_layers=18, num_classes=4), "--pretrain", NEEDED)
     assert str(caught.value) == (
         "no weights are published for this network: ResNet50_pretrained has num_layers = 50, the config 18."
         " Give --pretrain=PATH, or --pretrain=none to start from scratch."

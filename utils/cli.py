@@ -13,7 +13,7 @@ from typing import Any, Callable, NoReturn, TypeVar
 from video_zoo.utils import config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
-from video_zoo.utils.registry import did_you_mean
+from video_zoo.utils.registry import Registry
 
 Schema = TypeVar("Schema")
 
@@ -81,9 +81,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
-def add_common_flags(parser: argparse.ArgumentParser) -> None:
+def add_common_flags(parser: argparse.ArgumentParser, models: Registry[Any]) -> None:
     """The flags that train.py, test.py and infer.py share."""
-    parser.add_argument("--model_name", default="TSM", metavar="NAME", help="TSM or TSN (TSM)")
+    parser.add_argument("--model_name", default="TSM", metavar="NAME", help=f"{' or '.join(models.names())} (TSM)")
     parser.add_argument(
         "--config", type=optional_path, metavar="FILE", help="its config file, INI or YAML (configs/MODEL_NAME.txt)"
     )
@@ -128,32 +128,44 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Values) -> Schema:
+def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Values, models: Registry[Any]) -> Schema:
     """The config file with the flags, then every --set, laid over it; logged.
 
     Args:
         flags: section -> key -> value; None where a flag was left out, which changes nothing. Its sections are the
             ones that this command uses.
+        models: what --model_name may be; an entry's `config` is the class of its MODEL section.
 
-    Raises InputError: as config.load, or the file is another model's.
+    Raises InputError: as config.load, or there is no such model, or the file is another model's.
     """
-    file = args.config or str(CONFIGS / f"{args.model_name.lower()}.txt")
-    models = sorted(known.stem.upper() for known in CONFIGS.glob("*.txt"))
-    if not args.config and args.model_name.upper() not in models:
-        near = did_you_mean(args.model_name.upper(), models)
-        raise InputError(f"no model named {args.model_name!r}{near} Known: {', '.join(models)}.")
+    models.get(args.model_name)  # an unknown one is said whatever the config is
+    model = args.model_name.upper()
+    file = args.config or str(default_config(model))
     overrides: dict[str, dict[str, Any]] = {
         section: {key: value for key, value in values.items() if value is not None} for section, values in flags.items()
     }
     for text in args.set:
         section, key, value = config.parse_override(text)
         overrides.setdefault(section, {})[key] = value
-    settings = config.load(file, schema, overrides)
-    if settings.MODEL.name.upper() != args.model_name.upper():
-        raise InputError(f"{file} is a config of {settings.MODEL.name}, and --model_name is {args.model_name}")
-    for line in config.ignored_keys(file, schema, overrides) + config.describe(settings, ["MODEL", *flags]):
+    sources = {file: config.read(file), config.COMMAND_LINE: overrides}
+    named = config.find(sources, "MODEL", "name")
+    if named is not None and str(named).upper() != model:
+        raise InputError(f"{file} is a config of {named}, and --model_name is {args.model_name}")
+    settings = config.check(sources, schema, model_sections(models), model)
+    for line in config.ignored_keys(sources, schema) + config.describe(settings, ["MODEL", *flags]):
         logger.info(line)
     return settings
+
+
+def model_sections(models: Registry[Any]) -> dict[str, type]:
+    """Each model's name -> the class of its MODEL section, as utils.config takes them."""
+    return {name: entry.config for name, entry in models.items()}
+
+
+def default_config(model: str) -> Path:
+    """The config file of a model that is taken without --config: configs/NAME.txt, or else configs/NAME.yaml."""
+    files = [CONFIGS / f"{model.lower()}{suffix}" for suffix in (".txt", ".yaml")]
+    return next(filter(Path.is_file, files), files[0])
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

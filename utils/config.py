@@ -7,6 +7,7 @@ import configparser
 import dataclasses
 import math
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,43 +17,73 @@ from video_zoo.utils.registry import did_you_mean
 
 Schema = TypeVar("Schema")
 Values = dict[str, dict[str, Any]]  # section -> key -> value
+Sources = dict[str, Values]  # where they were given: a file's path, or COMMAND_LINE
+COMMAND_LINE = "command line"
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # what ast.literal_eval may raise
 
 
 def key(
-    default: Any, help: str, *, choices: tuple | None = None, low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    *,
+    choices: tuple | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    fixed: bool = False,
 ) -> Any:
-    """One key of a section: its default, one line of explanation, and the values allowed, `low` to `high`."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+    """One key of a section: its default, one line of explanation, and the values allowed, `low` to `high`. `fixed`:
+    trained weights fit the value alone that they were trained with."""
+    limits = {"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed}
+    return dataclasses.field(default=default, metadata=limits)
 
 
-def load(path: str, schema: type[Schema], overrides: Values | None = None) -> Schema:
-    """Reads a config file, lays `overrides` (section -> key -> value) over it, and checks it against `schema`.
+def load(
+    path: str,
+    schema: type[Schema],
+    overrides: Values | None = None,
+    models: Mapping[str, type] | None = None,
+    model: str | None = None,
+) -> Schema:
+    """Reads a config file, lays `overrides` over it, and checks both against `schema`; see `read` and `check`."""
+    return check({path: read(path), COMMAND_LINE: overrides or {}}, schema, models, model)
+
+
+def check(
+    sources: Sources, schema: type[Schema], models: Mapping[str, type] | None = None, model: str | None = None
+) -> Schema:
+    """The config that the sources give together, of which a later one wins.
 
     Args:
-        path: a `.yaml` or `.yml` file, or else v1.5's INI, whose values are Python literals.
         schema: a frozen dataclass of frozen dataclasses, one a section.
+        models: each model's name -> the class of its MODEL section, a subclass of the schema's.
+        model: whose MODEL section it is, one of `models`; None: what MODEL.name says, or else the schema's own.
 
     Raises:
-        InputError: the file is missing or is neither; a section or key is unknown, with the nearest known one; a
-            value has the wrong type or is out of range.
+        InputError: a section or key is unknown, with the nearest known one, or is another model's; a value has the
+            wrong type or is out of range.
     """
-    values = _read(path)
-    sections = {field.name: field.type for field in dataclasses.fields(schema)}
-    hints = typing.get_type_hints(schema)
-    built = {}
-    for source, given in ((path, values), ("command line", overrides or {})):
+    models, known = models or {}, typing.get_type_hints(schema)
+    for source, given in sources.items():
         for section in given:
-            if section not in sections:
-                raise InputError(
-                    f"{source}: no section {section!r}{did_you_mean(section, list(sections))}"
-                    f" Known: {', '.join(sections)}."
-                )
-    for section in sections:
-        checked = _check(path, section, values.get(section, {}), hints[section])
-        checked.update(_check("command line", section, (overrides or {}).get(section, {}), hints[section]))
-        built[section] = hints[section](**checked)
+            if section not in known:
+                near = did_you_mean(section, list(known))
+                raise InputError(f"{source}: no section {section!r}{near} Known: {', '.join(known)}.")
+    name = (model or str(find(sources, "MODEL", "name"))).upper()
+    known["MODEL"] = models.get(name, known["MODEL"])
+    built = {}
+    for section, kind in known.items():
+        others = models if section == "MODEL" else {}
+        checked = {}
+        for source, given in sources.items():
+            checked.update(_check(source, section, given.get(section, {}), kind, others))
+        built[section] = kind(**checked)
     return schema(**built)
+
+
+def find(sources: Sources, section: str, item: str) -> Any:
+    """The value of a key in the last of the sources that has it, unchecked; None if none has."""
+    found = [given[section][item] for given in sources.values() if item in given.get(section, {})]
+    return found[-1] if found else None
 
 
 def parse_override(text: str) -> tuple[str, str, Any]:
@@ -71,11 +102,11 @@ def parse_override(text: str) -> tuple[str, str, Any]:
     return section.upper(), item.lower(), value
 
 
-def ignored_keys(path: str, schema: type, overrides: Values) -> list[str]:
-    """What the file and the command line set that has no effect in this port, one line each."""
+def ignored_keys(sources: Sources, schema: type) -> list[str]:
+    """What the sources set that has no effect in this port, one line each."""
     hints = typing.get_type_hints(schema)
     lines = []
-    for source, given in ((path, _read(path)), ("command line", overrides)):
+    for source, given in sources.items():
         for section, values in given.items():
             ignored = getattr(hints.get(section), "IGNORED", {})
             keys = [item for item in values if item in ignored]
@@ -109,7 +140,9 @@ def write(path: Path, config: Any, comment: str) -> None:
         yaml.safe_dump(sections, file, sort_keys=False, allow_unicode=True)
 
 
-def _read(path: str) -> Values:
+def read(path: str) -> Values:
+    """The values of a config file, unchecked: a `.yaml` or `.yml` file, or else v1.5's INI, whose values are Python
+    literals. Raises InputError if it is missing, or is neither."""
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
@@ -156,17 +189,32 @@ def _read_ini(path: str, text: str) -> Values:
     return values
 
 
-def _check(source: str, section: str, values: dict[str, Any], schema: type) -> dict[str, Any]:
-    """The values of one section in their right types, without those that have no effect."""
+def _check(
+    source: str, section: str, values: dict[str, Any], schema: type, models: Mapping[str, type]
+) -> dict[str, Any]:
+    """The values of one section in their right types, without those that have no effect.
+
+    `models` are the classes that the section has for other models, by the models' names.
+    """
     fields = {field.name: field for field in dataclasses.fields(schema)}
-    ignored = getattr(schema, "IGNORED", {})
     hints = typing.get_type_hints(schema)
     checked = {}
     for item, value in values.items():
-        if item in ignored:
+        if item in schema.IGNORED:
             continue
         if item not in fields:
-            raise InputError(f"{source}: no key {section}.{item}{did_you_mean(item, list(fields))}")
+            owners = {
+                name: field.default
+                for name, other in models.items()
+                for field in dataclasses.fields(other)
+                if field.name == item
+            }
+            if value in owners.values():
+                continue  # version 0.2 wrote every model's keys, with their defaults, into each config.yaml
+            hint = did_you_mean(item, list(fields))
+            if owners:
+                hint = f" for {fields['name'].default or 'all models'}; it is a key of {' and '.join(owners)}"
+            raise InputError(f"{source}: no key {section}.{item}{hint}")
         try:
             checked[item] = _convert(value, hints[item])
         except TypeError:
@@ -200,7 +248,7 @@ def _convert(value: Any, hint: Any) -> Any:
     return value
 
 
-def _check_range(what: str, value: Any, limits: typing.Mapping[str, Any]) -> None:
+def _check_range(what: str, value: Any, limits: Mapping[str, Any]) -> None:
     if limits["choices"] is not None and value not in limits["choices"]:
         raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}")
     for number in value if isinstance(value, tuple) else (value,):

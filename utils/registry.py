@@ -14,7 +14,7 @@ class Registry(Generic[Entry]):
     """Names, without regard to case, and what they stand for.
 
     Args:
-        kind: what an entry is ("model", "reader"), for messages.
+        kind: what an entry is ("model"), for messages.
     """
 
     def __init__(self, kind: str):
@@ -39,6 +39,10 @@ class Registry(Generic[Entry]):
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self._entries)
+
+    def items(self) -> list[tuple[str, Entry]]:
+        """All names, sorted, with their entries."""
+        return sorted(self._entries.items(), key=lambda item: item[0])
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
