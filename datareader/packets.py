@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -75,6 +76,26 @@ class PacketTable:
             self.unclear, self.malformed = str(error), isinstance(error, Malformed)
         if hasattr(packet, "has_sidedata") and packet.has_sidedata("new_extradata"):  # PyAV 15 cannot tell
             self.unclear = "the codec's configuration changes on the way"
+
+    def check_joints(self) -> None:
+        """The file was joined from others: leaves out what follows a joint at which pictures may be missing.
+
+        Nothing is missing where the times of decoding go on as elsewhere, or begin anew with a keyframe that no
+        picture is shown before.
+        """
+        steps = [math.inf if None in pair else pair[1] - pair[0] for pair in zip(self.dts, self.dts[1:])]
+        longest = 1.5 * sorted(steps)[len(steps) // 2] if steps else 0
+        for place, step in enumerate(steps, 1):
+            if 0 < step <= longest or step <= 0 and self._begins_anew(place):
+                continue
+            for column in (self.pts, self.dts, self.keyframes, self.discards, self.pictures, self.packets or []):
+                del column[place:]
+            self.damage, self.ends_early = self.damage or "packets are missing at a joint", True
+            return
+
+    def _begins_anew(self, place: int) -> bool:
+        next_ones = self.pts[place : place + _MOST_REORDERED + 1]
+        return self.keyframes[place] and None not in next_ones and min(next_ones) == next_ones[0]
 
     def finish(self, decoded: int) -> None:
         """Everything was decoded, and gave so many frames: a malformed packet that gave none is damage."""
