@@ -143,7 +143,8 @@ def doubt(table: PacketTable, codec: str, delay: int) -> str | None:
         return "timestamps are missing or repeated"
     if not table.pictures[0].start or min(table.pts) < table.pts[0]:
         return "it begins in the middle of a group of pictures"
-    orders = [table.pictures[place].order for place in sorted(range(len(table)), key=table.pts.__getitem__)]
+    by_time = sorted(range(len(table)), key=table.pts.__getitem__)
+    orders = [table.pictures[place].order or (0, place) for place in by_time]
     if any(earlier >= later for earlier, later in zip(orders, orders[1:])):
         return "the container's times of presentation are not the stream's"  # H.264 in AVI
     if codec in _REORDERED and _reordering(table.pts) > delay:
