@@ -1,10 +1,12 @@
-"""Whether a file ends where its container says it does."""
+"""What a container itself tells about missing parts: whether it is cut off, whether packets were lost on the way."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
@@ -51,3 +53,28 @@ def _ebml_size(file: BinaryIO) -> int | None:
     more = 8 - first[0].bit_length()
     value = int.from_bytes(bytes([first[0] & (0x7F >> more)]) + file.read(more), "big")
     return None if value == (1 << 7 * (more + 1)) - 1 else value
+
+
+def transport_packets_lost(path: Path, pid: int) -> bool:
+    """Whether packets of a stream may be missing in an MPEG-TS file (ISO/IEC 13818-1, 2.4.3).
+
+    Where recordings or segments are joined, the continuity counter jumps although nothing is lost. Such a jump comes
+    between two whole PES packets: the one before has ended, which its stuffing shows, and the next one starts.
+
+    Args:
+        pid: the stream's number in the file.
+    """
+    if path.stat().st_size % 188:
+        return True  # another size of packets, or one that is cut off
+    rows = np.memmap(path, np.uint8, "r").reshape(-1, 188)
+    head = np.array(rows[:, :6])
+    if (head[:, 0] != 0x47).any():
+        return True
+    of_stream = ((head[:, 1] & 31).astype(int) << 8 | head[:, 2]) == pid
+    head = head[of_stream & (head[:, 3] & 16 > 0)]  # with a payload
+    flags, counter, length, fields = head[:, 1], head[:, 3] & 15, head[:, 4], head[:, 5]
+    used = 1 + 6 * (fields >> 4 & 1) + 6 * (fields >> 3 & 1) + (fields >> 2 & 1)  # what an adaptation field holds
+    stuffed = (head[:, 3] & 32 > 0) & ((length == 0) | (fields & 3 == 0) & (length > used))
+    jumps = counter[1:] != (counter[:-1] + 1) & 15
+    joints = (flags[1:] & 0x40 > 0) & stuffed[:-1]
+    return bool((jumps & ~joints).any() or (flags & 0x80).any())  # 0x80: the receiver marked an error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -76,6 +77,26 @@ class PacketTable:
         if hasattr(packet, "has_sidedata") and packet.has_sidedata("new_extradata"):  # PyAV 15 cannot tell
             self.unclear = "the codec's configuration changes on the way"
 
+    def check_joints(self) -> None:
+        """The file was joined from others: leaves out what follows a joint at which pictures may be missing.
+
+        Nothing is missing where the times of decoding go on as elsewhere, or begin anew with a keyframe that no
+        picture is shown before.
+        """
+        steps = [math.inf if None in pair else pair[1] - pair[0] for pair in zip(self.dts, self.dts[1:])]
+        longest = 1.5 * sorted(steps)[len(steps) // 2] if steps else 0
+        for place, step in enumerate(steps, 1):
+            if 0 < step <= longest or step <= 0 and self._begins_anew(place):
+                continue
+            for column in (self.pts, self.dts, self.keyframes, self.discards, self.pictures, self.packets or []):
+                del column[place:]
+            self.damage, self.ends_early = self.damage or "packets are missing at a joint", True
+            return
+
+    def _begins_anew(self, place: int) -> bool:
+        next_ones = self.pts[place : place + _MOST_REORDERED + 1]
+        return self.keyframes[place] and None not in next_ones and min(next_ones) == next_ones[0]
+
     def finish(self, decoded: int) -> None:
         """Everything was decoded, and gave so many frames: a malformed packet that gave none is damage."""
         if self.malformed and decoded < self.num_frames:
@@ -122,7 +143,8 @@ def doubt(table: PacketTable, codec: str, delay: int) -> str | None:
         return "timestamps are missing or repeated"
     if not table.pictures[0].start or min(table.pts) < table.pts[0]:
         return "it begins in the middle of a group of pictures"
-    orders = [table.pictures[place].order for place in sorted(range(len(table)), key=table.pts.__getitem__)]
+    by_time = sorted(range(len(table)), key=table.pts.__getitem__)
+    orders = [table.pictures[place].order or (0, place) for place in by_time]
     if any(earlier >= later for earlier, later in zip(orders, orders[1:])):
         return "the container's times of presentation are not the stream's"  # H.264 in AVI
     if codec in _REORDERED and _reordering(table.pts) > delay:

@@ -18,7 +18,7 @@ from typing import Any
 import av
 
 from video_zoo.datareader.codecs import Unclear, describer
-from video_zoo.datareader.containers import cut_off
+from video_zoo.datareader.containers import cut_off, transport_packets_lost
 from video_zoo.datareader.packets import PacketTable, Run, doubt, plan
 from video_zoo.datareader.video_file import open_container, video_stream
 
@@ -156,8 +156,12 @@ class PacketVideo:
                 place += 1
         raise Unclear("the packets are not found again")
 
+    def _only_joined(self) -> bool:
+        """Whether a mark of corruption only means that the file was joined from others."""
+        return self.container.format.name == "mpegts" and not transport_packets_lost(self.path, self.stream.id)
+
     def _read_table(self) -> PacketTable:
-        table, describe = PacketTable(), None
+        table, describe, joined = PacketTable(), None, False
         try:
             describe = describer(self.codec, self.context.extradata or b"")
             table.unclear = None if describe else f"nothing is known here of {self.codec}"
@@ -167,9 +171,11 @@ class PacketVideo:
             for packet in self.container.demux(self.stream):
                 if not packet.size:
                     continue
-                if packet.is_corrupt:
-                    table.damage = "a packet is cut off"
-                    break
+                if packet.is_corrupt and not joined:
+                    joined = self._only_joined()
+                    if not joined:
+                        table.damage = "a packet is cut off"
+                        break
                 table.add(packet)
                 if not table.unclear:
                     table.describe(packet, describe)
@@ -177,6 +183,8 @@ class PacketVideo:
             table.damage = f"its packets cannot be read on ({error.strerror})"
         table.damage = cut_off(self.path) or table.damage
         table.ends_early = table.damage is not None
+        if joined:
+            table.check_joints()
         table.unclear = table.unclear or table.damage or doubt(table, self.codec, _decoder_delay(self.context))
         if table.unclear:
             table.packets = None  # decode_all reads them again

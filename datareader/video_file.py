@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.stream import Disposition
 
 _LISTS = {"hls", "concat", "dash", "sdp"}  # formats that name other files
 _PYAV = int(av.__version__.split(".")[0])
@@ -29,12 +30,12 @@ def open_container(path: Path) -> Any:
 
 
 def video_stream(container: Any) -> Any:
-    """The first video that is no cover picture; a cover picture, if there is nothing else.
+    """The first video stream that is no cover picture, wherever the cover comes; the cover, if there is nothing else.
 
     Raises ValueError: there is no video, or no decoder for it.
     """
     streams = list(container.streams.video)
-    moving = [stream for stream in streams if "attached_pic" not in str(stream.disposition)]
+    moving = [stream for stream in streams if Disposition.attached_pic not in stream.disposition]
     if not streams:
         raise ValueError("there is no video in it")
     stream = (moving or streams)[0]

@@ -5,12 +5,12 @@ Only headers are read. A packet that is not plainly one shown picture raises `Un
 
 from __future__ import annotations
 
-from video_zoo.datareader.codecs.av1 import Av1
+from video_zoo.datareader.codecs.av1 import av1_picture
 from video_zoo.datareader.codecs.h264 import H264
 from video_zoo.datareader.codecs.hevc import Hevc
 from video_zoo.datareader.codecs.mpeg4 import Mpeg4
 from video_zoo.datareader.codecs.picture import Describe, Malformed, Picture, Unclear
-from video_zoo.datareader.codecs.vp9 import Vp9
+from video_zoo.datareader.codecs.vp9 import vp9_picture
 
 __all__ = ["Describe", "Malformed", "Picture", "Unclear", "describer"]
 
@@ -26,4 +26,4 @@ def describer(codec: str, extradata: bytes) -> Describe | None:
     """
     if codec in ("h264", "hevc", "mpeg4"):
         return {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4}[codec](extradata)
-    return {"vp9": Vp9, "av1": Av1}[codec]() if codec in ("vp9", "av1") else None
+    return {"vp9": vp9_picture, "av1": av1_picture}.get(codec)

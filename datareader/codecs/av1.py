@@ -6,33 +6,27 @@ from video_zoo.datareader.codecs.bits import byte_at
 from video_zoo.datareader.codecs.picture import Picture, Unclear
 
 
-class Av1:
-    """Packets of one stream, from its first on. All are needed: each hands on how the next is to be read."""
-
-    def __init__(self) -> None:
-        self._sent = 0
-
-    def __call__(self, packet: bytes) -> Picture:
-        position, sequence_header, frames = 0, False, []
-        while position < len(packet):
-            header = packet[position]
-            kind = header >> 3 & 15
-            position += 2 if header & 4 else 1
-            size = len(packet) - position
-            if header & 2:
-                size, position = _leb128(packet, position)
-            payload = byte_at(packet, position) if size else 0
-            if kind == 1:  # a sequence header: profile, still_picture, reduced_still_picture_header
-                sequence_header = True
-                if payload >> 3 & 1:
-                    raise Unclear("a still picture")
-            elif kind in (3, 6):  # a frame header; a frame: show_existing_frame, frame_type, show_frame
-                frames.append((True, False) if payload >> 7 else (bool(payload >> 4 & 1), payload >> 5 & 3 == 0))
-            position += size
-        if sum(shown for shown, _ in frames) != 1:
-            raise Unclear("not one shown picture in a packet")
-        self._sent += 1
-        return Picture(sequence_header and frames[0] == (True, True), True, (0, self._sent))
+def av1_picture(packet: bytes) -> Picture:
+    """What a packet says. Its picture is needed: each hands on how the next is to be read. Raises Unclear."""
+    position, sequence_header, frames = 0, False, []
+    while position < len(packet):
+        header = packet[position]
+        kind = header >> 3 & 15
+        position += 2 if header & 4 else 1
+        size = len(packet) - position
+        if header & 2:
+            size, position = _leb128(packet, position)
+        payload = byte_at(packet, position) if size else 0
+        if kind == 1:  # a sequence header: profile, still_picture, reduced_still_picture_header
+            sequence_header = True
+            if payload >> 3 & 1:
+                raise Unclear("a still picture")
+        elif kind in (3, 6):  # a frame header; a frame: show_existing_frame, frame_type, show_frame
+            frames.append((True, False) if payload >> 7 else (bool(payload >> 4 & 1), payload >> 5 & 3 == 0))
+        position += size
+    if sum(shown for shown, _ in frames) != 1:
+        raise Unclear("not one shown picture in a packet")
+    return Picture(sequence_header and frames[0] == (True, True), True)
 
 
 def _leb128(packet: bytes, position: int) -> tuple[int, int]:

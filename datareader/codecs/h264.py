@@ -49,24 +49,28 @@ class H264:
     def __init__(self, extradata: bytes):
         self._length_size = 0
         self._sequence: Sequence | None = None
-        self._last_reference = self._sent = 0
+        self._last_reference = 0
         self._order = PictureOrder()
         if starts_with_code(extradata):
             records = [extradata[unit:] for unit in units(extradata, 0)]
         else:  # avcC, ISO/IEC 14496-15 5.3.3
             self._length_size = (byte_at(extradata, 4) & 3) + 1
-            records = _avcc_sequences(extradata)
+            if byte_at(extradata, 5) & 31 > 1:
+                raise Unclear("several sequence parameter sets")
+            records = [extradata[8 : 8 + int.from_bytes(extradata[6:8], "big")]]
         for record in records:
             if record[:1] and record[0] & 31 == 7:
                 self._add_sequence(record)
 
     def __call__(self, packet: bytes) -> Picture:
-        slices, needed, parameters = [], False, 0
+        first, pictures, needed, start, parameters = None, 0, False, True, 0
         for unit in units(packet, self._length_size):
             kind = packet[unit] & 31
             if kind in (1, 5):  # a slice; of an instant refresh (IDR)
-                slices.append(unit)
-                needed |= bool(packet[unit] & 0x60)  # nal_ref_idc
+                first = unit if first is None else first
+                pictures += byte_at(packet, unit + 1) >> 7  # first_mb_in_slice is 0: one bit
+                needed |= packet[unit] & 0x60 > 0  # nal_ref_idc
+                start &= kind == 5
             elif kind in (2, 3, 4):
                 raise Unclear("data partitioning")
             elif kind == 7:
@@ -74,10 +78,9 @@ class H264:
                 self._add_sequence(packet[unit : unit + 512])
             elif kind == 8:
                 parameters |= _PICTURE
-        if sum(byte_at(packet, unit + 1) >> 7 for unit in slices) != 1:  # first_mb_in_slice is 0: one bit
+        if pictures != 1:
             raise Unclear("not one picture in a packet")
-        start = all(packet[unit] & 31 == 5 for unit in slices)
-        order = self._number(packet[slices[0] : slices[0] + 24], start, needed)
+        order = self._number(packet[first : first + 24], start, needed)
         return Picture(start, needed, order, 0, parameters)
 
     def _add_sequence(self, unit: bytes) -> None:
@@ -86,7 +89,7 @@ class H264:
             raise Unclear("sequence parameters that differ")
         self._sequence = sequence
 
-    def _number(self, unit: bytes, start: bool, needed: bool) -> tuple[int, int]:
+    def _number(self, unit: bytes, start: bool, needed: bool) -> tuple[int, int] | None:
         """The picture's order; its frame_num must be one more than the last reference picture's (7.3.3, 7.4.3)."""
         if self._sequence is None:
             raise Unclear("no sequence parameters")
@@ -98,23 +101,12 @@ class H264:
             raise Unclear("a reference picture is missing")
         if needed:
             self._last_reference = number
-        self._sent += 1
         if not self._sequence.order_bits:
-            return 0, self._sent
+            return None
         if start:
             bits.golomb()  # idr_pic_id
             self._order.restart()
         return self._order.next(bits.take(self._sequence.order_bits), self._sequence.order_bits, needed)
-
-
-def _avcc_sequences(record: bytes) -> list[bytes]:
-    """The sequence parameter sets of an avcC record."""
-    sets, position = [], 6
-    for _ in range(byte_at(record, 5) & 31):
-        size = int.from_bytes(record[position : position + 2], "big")
-        sets.append(record[position + 2 : position + 2 + size])
-        position += 2 + size
-    return sets
 
 
 def _skip_high_profile(bits: Bits) -> None:

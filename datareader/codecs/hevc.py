@@ -30,24 +30,23 @@ class Hevc:
             self._add_parameters(record)
 
     def __call__(self, packet: bytes) -> Picture:
-        slices, parameters = [], 0
+        first, pictures, needed, parameters = 0, 0, False, 0
         for unit in units(packet, self._length_size):
             kind = packet[unit] >> 1 & 63
             if kind < 32:  # a slice segment
-                slices.append(unit)
+                if byte_at(packet, unit + 2) >> 7:  # first_slice_segment_in_pic_flag
+                    first, pictures = unit, pictures + 1
+                needed |= kind % 2 > 0 or kind > 14  # even below 16: a sub-layer non-reference picture
             elif kind <= 34:
                 parameters |= 1 << (kind - 32)
                 self._add_parameters(packet[unit : unit + 512])
             elif kind in (36, 37):
                 raise Unclear("a stream of several")
-        first = [unit for unit in slices if byte_at(packet, unit + 2) >> 7]  # first_slice_segment_in_pic_flag
-        if len(first) != 1:
+        if pictures != 1:
             raise Unclear("not one picture in a packet")
-        kinds = [packet[unit] >> 1 & 63 for unit in slices]
-        layer = (byte_at(packet, first[0] + 1) & 7) - 1
-        needed = any(kind % 2 or kind > 14 for kind in kinds)  # even below 16: a sub-layer non-reference picture
-        order = self._number(packet[first[0] : first[0] + 24], kinds[0], layer == 0 and needed)
-        return Picture(19 <= kinds[0] <= 21, needed, order, layer, parameters)
+        kind, layer = packet[first] >> 1 & 63, (packet[first + 1] & 7) - 1
+        order = self._number(packet[first : first + 24], kind, layer == 0 and needed)
+        return Picture(19 <= kind <= 21, needed, order, layer, parameters)
 
     def _number(self, unit: bytes, kind: int, anchor: bool) -> tuple[int, int]:
         """The picture's order (7.3.6.1, 8.3.1)."""

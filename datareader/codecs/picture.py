@@ -18,14 +18,14 @@ class Picture(NamedTuple):
 
     start: no picture at or after it, in the order of presentation, needs anything that was sent before it.
     needed: pictures of its own layer may refer to it.
-    order: grows in the order of presentation, as the stream itself has it.
+    order: grows in the order of presentation, as the stream itself has it. None: pictures are shown as they are sent.
     layer: temporal layer; pictures of higher layers may refer to it even if it is not `needed`.
     parameters: a bit for each kind of parameter set that the packet carries; later packets may need them.
     """
 
     start: bool
     needed: bool
-    order: tuple[int, int]
+    order: tuple[int, int] | None = None
     layer: int = 0
     parameters: int = 0
 

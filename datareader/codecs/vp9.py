@@ -8,18 +8,12 @@ from video_zoo.datareader.codecs.bits import byte_at
 from video_zoo.datareader.codecs.picture import Malformed, Picture, Unclear
 
 
-class Vp9:
-    """Packets of one stream, from its first on. All are needed: each hands on how the next is to be read."""
-
-    def __init__(self) -> None:
-        self._sent = 0
-
-    def __call__(self, packet: bytes) -> Picture:
-        frames = list(_frames(packet))
-        if sum(shown for shown, _ in frames) != 1:
-            raise Unclear("not one shown picture in a packet")
-        self._sent += 1
-        return Picture(frames[0][1], True, (0, self._sent))
+def vp9_picture(packet: bytes) -> Picture:
+    """What a packet says. Its picture is needed: each hands on how the next is to be read. Raises Unclear."""
+    frames = list(_frames(packet))
+    if sum(shown for shown, _ in frames) != 1:
+        raise Unclear("not one shown picture in a packet")
+    return Picture(frames[0][1], True)
 
 
 def _frames(packet: bytes) -> Iterator[tuple[bool, bool]]:

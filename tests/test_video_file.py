@@ -1,0 +1,157 @@
+"""Which stream of a file is read, and MPEG-TS files that were joined from several or lost something on the way."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media import decode_all, encode_images, make_video, moving
+
+from video_zoo.datareader.containers import transport_packets_lost
+from video_zoo.datareader.decode import decode_video
+from video_zoo.datareader.selective import PacketVideo
+
+FRAMES, GOP, PID = 48, 12, 256
+CODECS = {
+    "libx264": {"g": str(GOP)},
+    "libx265": {"x265-params": f"keyint={GOP}:open-gop=0:log-level=none:pools=none"},
+    "mpeg4": {"g": str(GOP), "bf": "2"},
+    "mpeg2video": {"g": str(GOP), "bf": "2"},
+}
+
+
+def box(name: bytes, content: bytes) -> bytes:
+    """A box of an MP4 file."""
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def with_cover(data: bytes, picture: bytes) -> bytes:
+    """An MP4 file with a cover picture (PNG) that comes before its streams."""
+    cover = box(b"covr", box(b"data", b"\0\0\0\x0e" + bytes(4) + picture))
+    handler = box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    tags = box(b"udta", box(b"meta", bytes(4) + handler + box(b"ilst", cover)))
+    moov = data.rindex(b"moov") - 4
+    return data[:moov] + box(b"moov", tags + data[moov + 8 :])
+
+
+def test_a_cover_picture_that_comes_first_is_not_the_video(tmp_path):
+    plain = make_video(tmp_path / "plain.mp4", moving(FRAMES), codec_options={"g": "12"})
+    path = tmp_path / "cover.mp4"
+    path.write_bytes(with_cover(plain.read_bytes(), encode_images(moving(1))[0]))
+    with av.open(str(path)) as container:
+        assert [stream.codec_context.name for stream in container.streams.video] == ["png", "h264"]
+    with PacketVideo(path) as video:
+        assert video.codec == "h264" and video.table.unclear is None
+        assert len(list(video.decode_all())) == FRAMES
+    numbers = [0, 17, 47]
+    decoded = decode_video(path, lambda count: numbers)
+    assert decoded.num_frames == FRAMES
+    assert np.array_equal(decoded.frames, decode_all(plain)[numbers])
+
+
+# --- MPEG-TS
+
+
+class Transport:
+    """A TS file as its packets of 188 bytes, to be joined, renumbered and lost."""
+
+    def __init__(self, path: Path):
+        data = path.read_bytes()
+        self.packets = [bytearray(data[place : place + 188]) for place in range(0, len(data), 188)]
+
+    def of_stream(self) -> list[int]:
+        """Places of the video's packets."""
+        return [place for place, head in enumerate(self.packets) if (head[1] & 31) << 8 | head[2] == PID]
+
+    def pictures(self) -> list[int]:
+        """Places of the packets that a picture begins in."""
+        return [place for place in self.of_stream() if self.packets[place][1] & 0x40]
+
+    def jump(self, first: int, step: int) -> None:
+        """The continuity counter jumps before the packet at `first`."""
+        for place in self.of_stream():
+            if place >= first:
+                self.packets[place][3] = self.packets[place][3] & 0xF0 | (self.packets[place][3] + step) & 15
+
+    def write(self, path: Path) -> Path:
+        path.write_bytes(b"".join(self.packets))
+        return path
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def recording(request, tmp_path_factory) -> tuple[Path, np.ndarray]:
+    """A TS file and its frames."""
+    path = tmp_path_factory.mktemp("ts") / f"{request.param}.ts"
+    make_video(path, moving(FRAMES), request.param, codec_options=CODECS[request.param])
+    return path, np.stack(decode_video(path, range).frames)
+
+
+def test_a_counter_that_jumps_between_two_pictures(recording, tmp_path):
+    path, everything = recording
+    for number, step in ((5, 3), (GOP, 7), (29, 14)):
+        transport = Transport(path)
+        transport.jump(transport.pictures()[number], step)
+        jumped = transport.write(tmp_path / "jumped.ts")
+        assert not transport_packets_lost(jumped, PID)
+        decoded = decode_video(jumped, range)
+        assert decoded.damage is None and np.array_equal(decoded.frames, everything)
+        for numbers in ([3], [20, 40], [FRAMES - 1]):
+            assert np.array_equal(decode_video(jumped, lambda count: numbers).frames, everything[numbers])  # noqa: B023
+
+
+def test_recordings_joined_with_cat(recording, tmp_path):
+    """Their times jump back, too."""
+    path, everything = recording
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * path.read_bytes())
+    decoded = decode_video(joined, range)
+    assert decoded.damage is None and decoded.num_frames == 2 * FRAMES
+    assert np.array_equal(decoded.frames, np.concatenate([everything, everything]))
+
+
+def test_lost_transport_packets_are_damage(recording, tmp_path):
+    path, everything = recording
+    pictures = Transport(path).pictures()
+    large = [number for number, (first, end) in enumerate(zip(pictures, pictures[1:])) if end - first > 5]
+    for number in (large[1], large[-1]):
+        transport = Transport(path)
+        del transport.packets[pictures[number] + 2]
+        lossy = transport.write(tmp_path / "lossy.ts")
+        assert transport_packets_lost(lossy, PID)
+        decoded = decode_video(lossy, range)
+        assert decoded.damage == "a packet is cut off"
+        assert 0 < decoded.num_frames <= number
+        assert np.array_equal(decoded.frames, everything[: decoded.num_frames])
+
+
+@pytest.mark.parametrize("first, end", [(GOP, 2 * GOP), (15, 16), (20, 30)])
+def test_missing_pictures_are_damage(recording, tmp_path, first, end):
+    """Whole ones, so that no packet is incomplete."""
+    path, everything = recording
+    transport = Transport(path)
+    pictures, before = transport.pictures(), len(transport.of_stream())
+    del transport.packets[pictures[first] : pictures[end]]
+    if (before - len(transport.of_stream())) % 16 == 0:
+        transport.jump(pictures[first], 1)  # the counter has 4 bits, and would go on as if nothing was lost
+    decoded = decode_video(transport.write(tmp_path / "missing.ts"), range)
+    assert decoded.damage
+    assert 0 < decoded.num_frames <= first and np.array_equal(decoded.frames, everything[: decoded.num_frames])
+
+
+def test_a_part_that_begins_between_two_keyframes_is_left_out(recording, tmp_path):
+    path, everything = recording
+    transport = Transport(path)
+    transport.packets += transport.packets[transport.pictures()[15] :]
+    decoded = decode_video(transport.write(tmp_path / "part.ts"), range)
+    assert decoded.damage and 0 < decoded.num_frames <= FRAMES
+    assert np.array_equal(decoded.frames, everything[: decoded.num_frames])
+
+
+def test_files_that_are_no_plain_transport_streams(tmp_path):
+    for content in (bytes(188), b"\x47" + bytes(186), b"\x47" + bytes(188)):
+        path = tmp_path / "odd.ts"
+        path.write_bytes(content)
+        assert transport_packets_lost(path, PID)
