@@ -33,13 +33,13 @@ def main() -> None:
     settings = cli.load_config(args, Config, {"TEST": {"batch_size": args.batch_size}})
     start_paddle(args.use_gpu)
 
-    from video_zoo.datareader import get_reader
+    from video_zoo.datareader import open_reader
     from video_zoo.engine.evaluate import evaluate
     from video_zoo.metrics import get_metrics
     from video_zoo.models import get_trained
 
     name = settings.MODEL.name.upper()
-    with get_reader(name, "test", settings) as reader:
+    with open_reader("test", settings) as reader:
         network, _ = get_trained(name, settings, "test", args.weights)
         progress, metrics = Progress(len(reader)), get_metrics(name, "test", settings)
         scores = evaluate(network, reader, metrics, progress, log_interval=args.log_interval, line="[EVAL] Batch {}")

@@ -28,6 +28,7 @@ class ModelSection:
     num_classes: int = key(400, "classes", low=1)
     seg_num: int = key(8, "segments a video is cut into, one sampled place each", low=1)
     seglen: int = key(1, "consecutive frames at each place", low=1)
+    frame_stride: int = key(1, "frames from one consecutive frame of a segment to the next", low=1)
     image_mean: tuple[float, float, float] = key((0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1")
     image_std: tuple[float, float, float] = key(
         (0.229, 0.224, 0.225), "standard deviation of R, G, B, likewise", low=1e-3
@@ -178,6 +179,6 @@ class Config:
         return self.reader(mode).seg_num or self.MODEL.seg_num
 
     def clip_shape(self, mode: str) -> tuple[int, int, int, int]:
-        """Of a clip in that mode: (seg_num, 3 * seglen, target_size, target_size)."""
+        """Of a clip in that mode: (seg_num * seglen, 3, target_size, target_size)."""
         size = self.reader(mode).target_size
-        return (self.seg_num(mode), 3 * self.MODEL.seglen, size, size)
+        return (self.seg_num(mode) * self.MODEL.seglen, 3, size, size)
