@@ -32,6 +32,7 @@ _ATTEMPTS = 2  # a task whose process was killed this often is given up
 _STARTS = 3  # processes in a row that end before they are ready
 _START_S = 120  # for one to be ready
 _GRACE_S = 5  # after which a process whose own alarm did not end it is ended from here
+_LONGEST_WAIT_S = 3600  # the system cannot wait for any time
 _JOIN_S = 2  # a process that hangs in the kernel (a dead network disk) cannot be ended: it is left behind
 
 
@@ -307,7 +308,7 @@ class _Crew:
         pipes = {worker.results: worker for worker in self._workers}
         now = time.monotonic()
         left_s = min(worker.since + worker.limit_s(self._timeout_s) for worker in self._workers) - now
-        for event in wait([*ends, *pipes], None if left_s == math.inf else max(left_s, 0)):
+        for event in wait([*ends, *pipes], max(min(left_s, _LONGEST_WAIT_S), 0)):
             worker = ends.get(event) or pipes[event]
             if worker not in self._workers:
                 continue  # replaced a moment ago
