@@ -24,7 +24,7 @@ from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.transforms import EvalTransform, TrainTransform
 from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import View
-from video_zoo.datareader.workers import WorkerPool
+from video_zoo.datareader.workers import Task, WorkerPool
 from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +156,16 @@ def process(number: int) -> int:
     return os.getpid()
 
 
+_CALLS: list[object] = []
+
+
+def count_calls(name: str) -> tuple[str, int, int]:
+    """The task, its process, and the how manieth of that one."""
+    _CALLS.append(name)
+    time.sleep(0.01)
+    return name, os.getpid(), len(_CALLS)
+
+
 def much(number: int, length: int) -> str:
     return str(number) * length
 
@@ -276,6 +286,50 @@ def test_no_more_processes_start_than_there_are_tasks(pools):
     assert len(multiprocessing.active_children()) == before  # none before it is needed
     assert len(set(results_of(pool, tasks(1)))) == 1
     assert len(multiprocessing.active_children()) == before + 1
+
+
+@pytest.mark.parametrize("ahead, expected", [(5, [0, 1, 2, 3, 4]), (1, [3, 1, 4, 0, 2]), (2, [1, 3, 0, 2, 4])])
+def test_results_come_in_the_tasks_order_as_far_as_they_are_there(pools, ahead, expected):
+    pools.append(pool := WorkerPool(double, 2, ahead))
+    given = [Task((number,), (number,)) for number in (3, 1, 4, 0, 2)]
+    assert [done.task.args[0] for done in pool.run(given)] == expected
+
+
+class Follow:
+    """Tasks of one place each, and of place 0 further ones, one after the other, each when the last is done."""
+
+    def __init__(self, places: int, further: int):
+        self.tasks = [Task((f"place {place}",), (place, 0)) for place in range(places)]
+        self.further = further
+
+    def __iter__(self) -> Follow:
+        return self
+
+    def __next__(self) -> Task:
+        if not self.tasks:
+            raise StopIteration
+        return self.tasks.pop(0)
+
+    def take(self, name: str) -> None:
+        if name in ("place 0", "further") and self.further:
+            self.tasks.insert(0, Task(("further",), (0, self.further), stay=True))
+            self.further -= 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_that_stay_are_done_by_one_process_and_nothing_in_between(pools, workers):
+    pools.append(pool := WorkerPool(count_calls, workers, ahead=6))
+    source, results = Follow(20, 8), []
+    for done in pool.run(source):
+        source.take(done.result[0])
+        results.append(done.result)
+    names = [name for name, *_ in results]
+    assert names == ["place 0", *8 * ["further"], *(f"place {place}" for place in range(1, 20))]
+    further = results[1:9]
+    assert len({pid for _, pid, _ in further}) == 1
+    counts = [count for _, _, count in further]
+    assert counts == list(range(counts[0], counts[0] + 8))
+    assert len({pid for _, pid, _ in results}) == workers
 
 
 # --- what comes back
@@ -583,7 +637,7 @@ def modules(number):
 HEAVY_SCRIPT = """
 import sys
 import heavy, jobs
-from video_zoo.datareader.workers import WorkerPool
+from video_zoo.datareader.workers import Task, WorkerPool
 
 pool = WorkerPool(jobs.modules, 2, ahead=4)
 print({name for done in pool.map([(number,) for number in range(4)]) for name in done.result})
@@ -616,7 +670,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import jobs
-from video_zoo.datareader.workers import WorkerPool
+from video_zoo.datareader.workers import Task, WorkerPool
 
 for _ in WorkerPool(jobs.hang, 2, ahead=4, shape=(1000,)).map([(Path(sys.argv[1]),)] * 4):
     pass
