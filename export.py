@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from video_zoo.configs.schema import Config
-from video_zoo.datareader import get_reader
+from video_zoo.datareader import open_reader
 from video_zoo.datareader.inputs import find_inputs
 from video_zoo.datareader.labels import names_of, write_class_names
 from video_zoo.datareader.video_list import Video
@@ -82,7 +82,7 @@ def main() -> None:
 
     name = settings.MODEL.name.upper()
     several = replace(settings, INFER=replace(settings.INFER, batch_size=_BATCH))
-    with get_reader(name, "infer", several, videos=videos) as reader:
+    with open_reader("infer", several, videos=videos) as reader:
         network, info = load_trained(settings, "infer", args.weights)
         names = names_of(settings.MODEL, trained=info.get("classes"))
         with atomic_folder(target) as folder:
@@ -166,7 +166,7 @@ def calibration_clips(args: argparse.Namespace, settings: Config) -> list[np.nda
     """uint8 (1, T, C, H, W) each. Raises InputError."""
     filelist = args.calibration or settings.TRAIN.filelist
     infer = replace(settings.INFER, filelist=filelist, batch_size=1)
-    with get_reader(settings.MODEL.name, "infer", replace(settings, INFER=infer)) as reader:
+    with open_reader("infer", replace(settings, INFER=infer)) as reader:
         reader.videos = spread(reader.videos, args.calibration_clips)
         clips = [batch.clips for batch in reader]
         reader.report_failures()

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from video_zoo.configs.schema import Config
-from video_zoo.datareader import get_reader
-from video_zoo.datareader.batches import BatchReader
+from video_zoo.datareader import open_reader
 from video_zoo.datareader.inputs import find_inputs
 from video_zoo.datareader.labels import names_of
+from video_zoo.datareader.reader import VideoReader
+from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader
 from video_zoo.datareader.video_list import listed_videos, resolve
-from video_zoo.datareader.windows import WindowedReader
 from video_zoo.engine.backends import Backend, Engine, Job, choose_engine
 from video_zoo.engine.deployment import CONFIG, FILE, Deployment, is_deployment, missing_converters
 from video_zoo.engine.page import Page
@@ -98,7 +98,7 @@ def main() -> None:
     names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
     folder = make_folder(args.save_dir)
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(open_reader(args, settings))
+        reader = stack.enter_context(choose_reader(args, settings))
         sources, targets = plan_annotation(args, settings, reader) if args.save_video else ({}, {})
         backend, info = open_backend(args, settings, deployment)
         if deployment is None:
@@ -171,31 +171,28 @@ def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Co
     return settings
 
 
-def open_reader(args: argparse.Namespace, settings: Config) -> BatchReader:
+def choose_reader(args: argparse.Namespace, settings: Config) -> VideoReader | StreamReader:
     """Reads the list, the videos, their windows, or the stream, as the flags say."""
     inputs = find_inputs(args.input) if args.input else None
+    windows = Windows(args.window_s, args.stride_s or args.window_s) if args.window_s else None
     if args.resume and (settings.MODEL.format == "pkl" or inputs and inputs.streams):
         raise InputError("--resume=True is for lists of video files: a stream, or a pickle, cannot be found again")
     if inputs and inputs.streams:
         if len(inputs.streams) + len(inputs.videos) > 1:
             raise InputError(f"one stream a run, and nothing beside it; given: {' '.join(args.input)}")
-        if not args.window_s:
+        if windows is None:
             raise InputError("a stream has no end: --window_s=2 predicts every 2 seconds of it")
-        return StreamReader(
-            settings, inputs.streams[0], args.window_s, args.stride_s or args.window_s, duration_s=args.duration_s
-        )
+        return StreamReader(settings, inputs.streams[0], windows, duration_s=args.duration_s)
     if args.duration_s:
         raise InputError("--duration_s is of a stream, and none is given")
     videos = inputs.videos if inputs else None
-    if args.window_s:
-        if videos is None:
-            videos = listed_videos(settings.INFER.filelist, settings.MODEL.num_classes, "INFER.filelist")
-        return WindowedReader(settings, videos, args.window_s, args.stride_s or args.window_s)
-    return get_reader(settings.MODEL.name, "infer", settings, videos=videos)
+    if windows and videos is None:
+        videos = listed_videos(settings.INFER.filelist, settings.MODEL.num_classes, "INFER.filelist")
+    return open_reader("infer", settings, videos=videos, windows=windows)
 
 
 def plan_annotation(
-    args: argparse.Namespace, settings: Config, reader: BatchReader
+    args: argparse.Namespace, settings: Config, reader: VideoReader | StreamReader
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """The videos' files, and where the annotated ones go, by id; on resume without those that are there.
 

@@ -34,12 +34,12 @@ def main() -> None:
     settings = cli.load_config(args, Config, {"TEST": {"batch_size": args.batch_size}}, MODELS)
     start_paddle(args.use_gpu)
 
-    from video_zoo.datareader import get_reader
+    from video_zoo.datareader import open_reader
     from video_zoo.engine.evaluate import evaluate
     from video_zoo.metrics import get_metrics
 
     name = settings.MODEL.name.upper()
-    with get_reader(name, "test", settings) as reader:
+    with open_reader("test", settings) as reader:
         network, _ = load_trained(settings, "test", args.weights)
         progress, metrics = Progress(len(reader)), get_metrics(name, "test", settings)
         scores = evaluate(network, reader, metrics, progress, log_interval=args.log_interval, line="[EVAL] Batch {}")

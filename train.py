@@ -30,6 +30,8 @@ FREE_KEYS = frozenset(
     + ("class_names", "epoch", "pretrain", "keep_checkpoints", "use_gpu", "enable_ce")
 )
 
+TRAIN_TRANSFORMS = {"TSM": "multi_scale_crop", "TSN": "random_crop"}  # until a model's record says it
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(
@@ -154,7 +156,7 @@ def save_folder(path: str, name: str, launch: Launch) -> Iterator[Path]:
 
 def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Launch) -> None:
     """Assembles what the config describes, and trains it."""
-    from video_zoo.datareader import get_reader
+    from video_zoo.datareader import open_reader
     from video_zoo.datareader.labels import names_of
     from video_zoo.engine.board import Board
     from video_zoo.engine.checkpoint import Checkpoints, State
@@ -174,10 +176,10 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
         settings, classes = use_own_videos(args.data, settings, folder, ranks, going_on=path is not None)
     section = settings.TRAIN
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(get_reader(name, "train", settings, launch))
+        reader = stack.enter_context(open_reader("train", settings, TRAIN_TRANSFORMS[name], launch=launch))
         valid_reader = None
         if args.valid_interval and (settings.VALID.filelist or not args.data):
-            valid_reader = stack.enter_context(get_reader(name, "valid", settings, launch))
+            valid_reader = stack.enter_context(open_reader("valid", settings, launch=launch))
         info = {
             "model": name,
             "training": uuid.uuid4().hex,

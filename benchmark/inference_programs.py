@@ -127,10 +127,10 @@ def _torch_direction(variables: dict[str, np.ndarray], network: Network) -> dict
 
 def _calibration_clips(settings: Any, videos: list[str]) -> list[np.ndarray]:
     """uint8 (1, T, C, H, W) each: the videos' clips, and the same twice as dark."""
-    from video_zoo.datareader import get_reader
+    from video_zoo.datareader import open_reader
     from video_zoo.datareader.video_list import Video
 
-    with get_reader("TSM", "infer", settings, videos=[Video(path, None, 1) for path in videos]) as reader:
+    with open_reader("infer", settings, videos=[Video(path, None, 1) for path in videos]) as reader:
         clips = [batch.clips[:1] for batch in reader]
     return clips + [clip // 2 for clip in clips]
 

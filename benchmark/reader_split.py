@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmark.reader_clips import Kind
 from video_zoo.datareader import decode
-from video_zoo.datareader.kinetics_reader import BatchBuilder, Clip
+from video_zoo.datareader.batches import BatchBuilder, Sample
 from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.selective import PacketVideo
@@ -64,7 +64,7 @@ def transfer_ms(clips: int = 128) -> float:
         list(pool.map([(0,)]))  # starts the process
         times = [time.perf_counter()]
         for done in pool.map((number,) for number in range(clips)):
-            batch.add(Clip(0, ""), done.array)
+            batch.add(Sample("", 0), done.array)
             times.append(time.perf_counter())
         return 1000 * median(end - start for start, end in zip(times, times[1:]))
     finally:

@@ -18,8 +18,8 @@ from benchmark.reader_peers import memory_mb
 from benchmark.reader_split import TARGET_SIZE
 from benchmark.tables import print_table
 from video_zoo.configs.schema import Config, TestSection
-from video_zoo.datareader import get_reader, kinetics_reader
-from video_zoo.datareader.kinetics_reader import KineticsReader
+from video_zoo.datareader import open_reader, reader
+from video_zoo.datareader.reader import VideoReader
 from video_zoo.utils.runtime import usable_cores
 
 TINY, TINY_FRAMES = Kind(96, 64, 12), 30
@@ -27,11 +27,11 @@ LIST_LINES = 240_000
 WORKERS_CLIPS = 128  # of one pass, when workers are compared
 
 
-def open_reader(folder: Path, lines: Iterable[str], **keys: Any) -> KineticsReader:
+def open_list(folder: Path, lines: Iterable[str], **keys: Any) -> VideoReader:
     """TSM's reader of a list, in test mode."""
     path = folder / "test.list"
     path.write_text("".join(f"{line}\n" for line in lines))
-    return get_reader("TSM", "test", Config(TEST=TestSection(filelist=str(path), **keys)))
+    return open_reader("test", Config(TEST=TestSection(filelist=str(path), **keys)))
 
 
 def part_workers(args: argparse.Namespace) -> None:
@@ -41,8 +41,7 @@ def part_workers(args: argparse.Namespace) -> None:
     rates: dict[int, list[float]] = {count: [] for count in counts}
     with tempfile.TemporaryDirectory() as folder:
         readers = {
-            count: open_reader(Path(folder), [f"{path} 0"] * WORKERS_CLIPS, num_reader_threads=count)
-            for count in counts
+            count: open_list(Path(folder), [f"{path} 0"] * WORKERS_CLIPS, num_reader_threads=count) for count in counts
         }
         for turn in range(args.repeats + 1):
             for count in counts if turn % 2 else reversed(counts):
@@ -67,7 +66,7 @@ def part_memory(args: argparse.Namespace) -> None:
     keys = {"short_size": 64, "target_size": 56, "batch_size": 10, "num_reader_threads": 1}
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_reader(Path(folder), [f"{path} 0"] * args.clips, **keys) as reader,
+        open_list(Path(folder), [f"{path} 0"] * args.clips, **keys) as reader,
     ):
         start = time.perf_counter()
         for batch in reader:
@@ -107,17 +106,17 @@ def list_cost(clip: Path, lines: int, workers: int) -> tuple[float, float, float
         f"kinetics/train_256/playing_the_clarinet/{number:011d}_000012_000022.mp4" for number in range(1000, lines)
     )
     keys = {"short_size": 64, "target_size": 56, "num_reader_threads": workers}
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(kinetics_reader, "usable_cores", lambda: workers):
-        open_reader(Path(folder), [f"{clip} 0"] * 16, **keys)  # what is loaded on first use
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(reader, "usable_cores", lambda: workers):
+        open_list(Path(folder), [f"{clip} 0"] * 16, **keys)  # what is loaded on first use
         text = [f"{clip} 0"] * 1000 + [f"{name} 17" for name in names]
         (Path(folder) / "test.list").write_text("\n".join(text))
         config = Config(TEST=TestSection(filelist=str(Path(folder) / "test.list"), **keys))
         del text
         before_mb, start = memory_mb("VmRSS"), time.perf_counter()
-        reader = get_reader("TSM", "test", config)
+        opened = open_reader("test", config)
         seconds, main_mb = time.perf_counter() - start, memory_mb("VmRSS") - before_mb
-        with reader:
-            batches = iter(reader)
+        with opened:
+            batches = iter(opened)
             for _ in range(32):
                 next(batches)
             return seconds, main_mb, sum(memory_mb("VmRSS", child.pid) for child in multiprocessing.active_children())
@@ -128,7 +127,7 @@ def part_long(args: argparse.Namespace) -> None:
     path = long_file(Path(args.folder)).resolve()
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_reader(Path(folder), [f"{path} 0"], num_reader_threads=1) as reader,
+        open_list(Path(folder), [f"{path} 0"], num_reader_threads=1) as reader,
     ):
         start = time.perf_counter()
         clips = sum(len(batch.ids) for batch in reader)

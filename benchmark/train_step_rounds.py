@@ -17,7 +17,7 @@ from benchmark import train_step_sides
 from benchmark.processes import Peer
 from benchmark.reader_clips import KINDS, clip_file
 from benchmark.train_step_sides import Cell, reader_config
-from video_zoo.datareader import get_reader
+from video_zoo.datareader import open_reader
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
 from video_zoo.utils.runtime import usable_cores
@@ -149,7 +149,8 @@ def reader_rate(cell: Cell, folder: Path) -> float:
     counted = max(4 * cell.batch, 32 * usable_cores())
     with tempfile.TemporaryDirectory() as lists:
         path = clip_list(folder, Path(lists), cell.batch + counted)
-        with get_reader(cell.model, "train", reader_config(cell, path)) as reader:
+        transform = "multi_scale_crop" if cell.model == "TSM" else "random_crop"
+        with open_reader("train", reader_config(cell, path), transform) as reader:
             batches = iter(reader)
             next(batches)  # starts the processes
             start = time.perf_counter()

@@ -194,10 +194,11 @@ class PaddleSide(Side):
 
     def feed(self, filelist: str, steps: int, warmup: int) -> dict[str, float]:
         """Steps on the batches of our reader: mean milliseconds of a step, and those of waiting for its batch."""
-        from video_zoo.datareader import get_reader
+        from video_zoo.datareader import open_reader
 
         waits = []
-        with get_reader(self._cell.model, "train", reader_config(self._cell, filelist)) as reader:
+        transform = "multi_scale_crop" if self._cell.model == "TSM" else "random_crop"
+        with open_reader("train", reader_config(self._cell, filelist), transform) as reader:
             batches = iter(reader)
             for number in range(warmup + steps):
                 if number == warmup:

@@ -1,11 +1,10 @@
-"""Videos -> batches of clips: one line a model. Nothing here imports Paddle, so reader processes start at once."""
+"""Videos -> batches of clips. Nothing here imports Paddle, so reader processes start at once."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import partial
-from typing import Callable
+from pathlib import Path
 
 # Before OpenCV is loaded: a damaged file is reported by us, once, by name.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -13,22 +12,51 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")  # a file cannot name an address
 
 from video_zoo.configs.schema import Config
-from video_zoo.datareader.kinetics_reader import KineticsReader
-from video_zoo.datareader.video_list import Video
-from video_zoo.utils.registry import Registry
+from video_zoo.datareader.checks import check_decoder, check_sizes, check_template, check_windows
+from video_zoo.datareader.clip_reader import ClipReader
+from video_zoo.datareader.reader import VideoReader
+from video_zoo.datareader.sampling import Windows
+from video_zoo.datareader.video_list import Video, read_mode_list
+from video_zoo.datareader.views import View
+from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import ALONE, Launch
 
-READERS: Registry[Callable[..., KineticsReader]] = Registry("reader")
-READERS.add("TSM", partial(KineticsReader, multi_scale=True))
-READERS.add("TSN", partial(KineticsReader, multi_scale=False))
 
+def open_reader(
+    mode: str,
+    settings: Config,
+    transform: str = "center_crop",
+    *,
+    launch: Launch = ALONE,
+    videos: Sequence[Video] | None = None,
+    windows: Windows | None = None,
+) -> VideoReader:
+    """The reader of a config's list for a mode. Iterating over it gives `Batch`es; `close()` ends its processes (it is
+    a context manager).
 
-def get_reader(
-    name: str, mode: str, config: Config, launch: Launch = ALONE, videos: Sequence[Video] | None = None
-) -> KineticsReader:
-    """The reader of a model's list, or of `videos`, for a mode ("train", "valid", "test", "infer"); each rank reads
-    its part.
+    Args:
+        mode: "train", "valid", "test" or "infer".
+        transform: a name of `transforms.TRANSFORMS`.
+        launch: each rank reads its part of every batch.
+        videos: instead of the config's list; their paths are meant as they are.
+        windows: a clip of each window that slides over a video; None: one of the whole video. They are for evaluation,
+            by one process.
 
-    Iterating over it gives `Batch`es; `close()` ends its processes (it is a context manager).
+    Raises InputError: the list, the sizes or times cannot be used, or no transform has that name.
     """
-    return READERS.get(name)(mode, config, launch=launch, videos=videos)
+    section, view = settings.reader(mode), View.of(settings, mode, transform)
+    if windows is not None:
+        if view.is_random or mode == "train" or launch.size > 1:
+            raise ValueError("windows are read in their order, by one process")
+        check_windows(settings, windows)
+    check_decoder(mode, section)
+    check_template(settings.MODEL)
+    list_path, list_folder = None, Path()
+    if videos is None:
+        list_path, videos = section.filelist, read_mode_list(settings, mode)
+        list_folder = Path(list_path).resolve().parent
+    elif not videos:
+        raise InputError("no videos are given")
+    check_sizes(mode, section)
+    read = ClipReader(settings.MODEL, section, view, list_folder, settings.TRAIN.seed, windows)
+    return VideoReader(mode, settings, videos, read, launch=launch, list_path=list_path)

@@ -21,6 +21,7 @@ else:
     av.logging.set_level(av.logging.PANIC)  # a damaged file is reported by us, once, by name
 
 Choose = Callable[[int], Sequence[int]]  # number of frames in the video -> the numbers of the frames wanted
+Frame = tuple[Any, Callable[[], np.ndarray]]  # its time in seconds or None, and what makes it RGB (H, W, 3)
 Kept = TypeVar("Kept")
 
 

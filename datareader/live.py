@@ -10,24 +10,15 @@ from typing import Any, Callable, NamedTuple
 import cv2
 import numpy as np
 
-from video_zoo.datareader.decode import av
-from video_zoo.datareader.window_reader import Window
+from video_zoo.datareader.decode import Frame, av
+from video_zoo.datareader.sampling import NEARLY_S, USUAL_STEP_S, Span, Windows, segment_moments
+from video_zoo.datareader.views import View
 
 if av is not None:
     from video_zoo.datareader.rgb import ToRGB
+    from video_zoo.datareader.video_file import open_address, video_stream
 
-# What an address may lead to; never a file of this machine.
-_PROTOCOLS = {
-    "http": "http,https,httpproxy,tcp,tls,crypto",
-    "rtsp": "rtsp,rtp,srtp,udp,tcp,tls,crypto",
-    "rtmp": "rtmp,rtmpt,tcp,tls,crypto,http",
-    "udp": "udp,rtp",
-}
 _LONGEST_STEP_S = 10.0  # between two frames of an unbroken stream
-_USUAL_STEP_S = 0.04
-_NEARLY_S = 1e-6  # times that are no further apart are equal
-
-Frame = tuple[Any, Callable[[], np.ndarray]]  # its time stamp in seconds or None, and what makes it RGB (H, W, 3)
 
 
 class SourceError(Exception):
@@ -64,21 +55,17 @@ def without_password(source: str) -> str:
 
 
 def _open_address(address: str, open_s: float, read_s: float) -> Source:
-    scheme = address.split(":")[0].lower()
-    options = {"protocol_whitelist": _PROTOCOLS.get(scheme, _PROTOCOLS["http"])}
-    if int(av.__version__.split(".")[0]) < 16:
-        options.clear()  # PyAV 15 crashes on FLV, which RTMP carries, with the option; FFmpeg's own rules hold then
-    if scheme == "rtsp":
-        options["rtsp_flags"] = "prefer_tcp"  # over UDP, frames are lost
     try:
-        container = av.open(address, options=options, timeout=(open_s, read_s))
+        container = open_address(address, open_s, read_s)
     except (av.FFmpegError, ValueError) as error:
         raise SourceError(_reason(error)) from error
-    videos = list(container.streams.video)
-    if not videos:
+    try:
+        stream = video_stream(container)
+    except ValueError as error:
+        no_video = not container.streams.video
         container.close()
-        raise SourceError("no video in it")
-    return Source(_frames_of_address(container, videos[0]), container.close, _is_finite(container))
+        raise SourceError("no video in it" if no_video else str(error)) from error
+    return Source(_frames_of_address(container, stream), container.close, _is_finite(container))
 
 
 def _is_finite(container: Any) -> bool:
@@ -152,14 +139,14 @@ class Clock:
         if last is None:
             self._begin, self._first, self.now_s = moment, stamp_s or 0.0, 0.0
         elif self._offset is None:
-            self.now_s = max(last + _USUAL_STEP_S, moment - self._begin)
+            self.now_s = max(last + USUAL_STEP_S, moment - self._begin)
         elif stamp_s is None:
-            self.now_s = last + _USUAL_STEP_S
+            self.now_s = last + USUAL_STEP_S
         elif 0 <= stamp_s + self._offset - last <= _LONGEST_STEP_S:
             self.now_s = stamp_s + self._offset
             return True
         else:
-            self.now_s = last + max(passed_s, _USUAL_STEP_S)
+            self.now_s = last + max(passed_s, USUAL_STEP_S)
         unbroken = self._offset is not None and self.now_s - last <= _LONGEST_STEP_S
         if stamp_s is not None or self._offset is None:
             self._offset = self.now_s - (stamp_s or 0.0)
@@ -175,43 +162,63 @@ class LiveWindows:
     """Picks the frames of windows out of a stream.
 
     Windows begin at 0, stride_s, 2 * stride_s ... A window has `seg_num` moments, the middles of equal parts of it; of
-    each, the first frame at or after it is taken, and the `seglen` - 1 that follow. A window is complete with the last
-    of them. One in which no frame begins, or with a break in it, is left out.
+    each, the first frame at or after it is taken, and the `seglen` - 1 that follow, frame_stride apart. A window is
+    complete with the last of them. One in which no frame begins, or with a break in it, is left out.
     """
 
-    def __init__(self, window_s: float, stride_s: float, seg_num: int, seglen: int):
-        self._window_s, self._stride_s, self._seg_num, self._seglen = window_s, stride_s, seg_num, seglen
+    def __init__(self, windows: Windows, view: View):
+        self._windows, self._view = windows, view
         self._next = 0  # number of the first window that has not begun
-        self._begun: dict[int, list[list[np.ndarray]]] = {}  # number -> the frames of each moment so far
+        self._begun: dict[int, _LiveWindow] = {}  # by number
 
-    def add(self, time_s: float, read: Callable[[], np.ndarray]) -> list[tuple[Window, np.ndarray]]:
+    def add(self, time_s: float, read: Callable[[], np.ndarray]) -> list[tuple[Span, np.ndarray]]:
         """Takes the next frame; returns the windows that are complete now.
 
         Args:
             read: makes the frame uint8 (3, H, W); it is called only if the frame is needed.
 
-        Returns: windows with their clips, uint8 (seg_num, 3 * seglen, H, W).
+        Returns: windows with their clips, uint8 (T, 3, H, W).
         """
-        late_s = time_s + _NEARLY_S
-        while self._next * self._stride_s <= late_s:
-            if late_s < self._next * self._stride_s + self._window_s:
-                self._begun[self._next] = [[] for _ in range(self._seg_num)]
+        late_s, (window_s, stride_s) = time_s + NEARLY_S, self._windows
+        while self._next * stride_s <= late_s:
+            start_s = self._next * stride_s
+            if late_s < start_s + window_s:
+                self._begun[self._next] = _LiveWindow(Span(start_s, start_s + window_s), self._view)
             self._next += 1
         frame, complete = None, []
-        for number, moments in list(self._begun.items()):
-            start_s = number * self._stride_s
-            for place, frames in enumerate(moments):
-                moment_s = start_s + (place + 0.5) * self._window_s / self._seg_num
-                if moment_s <= late_s and len(frames) < self._seglen:
-                    frame = read() if frame is None else frame
-                    frames.append(frame)
-            if all(len(frames) == self._seglen for frames in moments):
-                clip = np.concatenate([np.stack(frames).reshape(1, -1, *frame.shape[1:]) for frames in moments])
-                complete.append((Window(start_s, start_s + self._window_s), clip))
+        for number, window in list(self._begun.items()):
+            for frames in window.wanting(late_s):
+                frame = read() if frame is None else frame
+                frames.append(frame)
+            if window.is_complete:
+                complete.append((window.span, np.stack(sum(window.frames, []))))
                 del self._begun[number]
         return complete
 
     def break_off(self, time_s: float) -> None:
         """Leaves out the windows under way; the next one begins at this time or later."""
         self._begun.clear()
-        self._next = max(self._next, int(np.ceil(time_s / self._stride_s - _NEARLY_S)))
+        self._next = max(self._next, int(np.ceil(time_s / self._windows.stride_s - NEARLY_S)))
+
+
+class _LiveWindow:
+    """A window of a stream that is under way."""
+
+    def __init__(self, span: Span, view: View):
+        self.span = span
+        self.frames: list[list[np.ndarray]] = [[] for _ in range(view.seg_num)]  # of each moment so far
+        self._view = view
+        self._moments = segment_moments(span, view.seg_num)
+        self._passed = [0] * view.seg_num  # frames at or after each moment so far
+
+    @property
+    def is_complete(self) -> bool:
+        return all(len(frames) == self._view.seglen for frames in self.frames)
+
+    def wanting(self, time_s: float) -> Iterator[list[np.ndarray]]:
+        """The lists of `frames` that a frame of this time belongs into."""
+        for place, (moment_s, frames) in enumerate(zip(self._moments, self.frames)):
+            if moment_s <= time_s and len(frames) < self._view.seglen:
+                if self._passed[place] % self._view.frame_stride == 0:
+                    yield frames
+                self._passed[place] += 1

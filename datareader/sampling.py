@@ -1,32 +1,103 @@
-"""Which frames of a video make a clip (TSN's sparse sampling, Wang et al., ECCV 2016, section 3.1)."""
+"""Which frames of a video a clip has: functions over numbers of frames and times, whatever decodes them.
+
+Segments: TSN's sparse sampling (Wang et al., ECCV 2016, section 3.1).
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
+
+USUAL_STEP_S = 0.04  # between two frames, where a source does not say
+NEARLY_S = 1e-6  # times that are no further apart are equal
+
+
+class Span(NamedTuple):
+    """A stretch of a video: seconds from its first frame; a frame that is presented at `end_s` is not in it."""
+
+    start_s: float
+    end_s: float
+
+
+class Windows(NamedTuple):
+    """Spans that slide over a video: `window_s` seconds each, which begin at 0, stride_s, 2 * stride_s ..."""
+
+    window_s: float
+    stride_s: float
+
+
+class Cut(NamedTuple):
+    """A span of a video and its frames: the number of the first, and how many."""
+
+    span: Span
+    first: int
+    num_frames: int
 
 
 def segment_indices(
-    num_frames: int, seg_num: int, seglen: int = 1, *, rng: np.random.Generator | None = None, legacy_pkl: bool = False
+    num_frames: int,
+    seg_num: int,
+    seglen: int = 1,
+    *,
+    frame_stride: int = 1,
+    rng: np.random.Generator | None = None,
+    legacy_pkl: bool = False,
 ) -> list[int]:
-    """Frame numbers of a clip: `seglen` consecutive frames at one place in each of `seg_num` equal segments.
+    """Frame numbers of a clip: `seglen` frames, `frame_stride` apart, at one place in each of `seg_num` equal segments.
 
-    A video with fewer frames than segments begins again from its start.
+    They cover (seglen - 1) * frame_stride + 1 frames. A segment that has fewer gives them from its start on. Behind
+    the last frame of the video it begins again from its start, and so does one with fewer frames than segments.
 
     Args:
         num_frames: of the whole video, at least 1.
         rng: places are drawn from it (training); without it they are the segments' middles.
-        legacy_pkl: v1.5's middle for pickled videos, (d - seglen) // 2; its mp4 reader takes (d - 1) // 2.
+        legacy_pkl: v1.5's middle for pickled videos, (d - seglen) // 2; its mp4 reader takes (d - 1) // 2, as if the
+            segment's first frame were its only one. With a larger frame_stride all formats take the first rule.
 
     Returns: seg_num * seglen numbers in [0, num_frames), segment by segment.
     """
     length = num_frames // seg_num  # frames a segment
+    covered = (seglen - 1) * frame_stride + 1
+    centred = legacy_pkl or frame_stride > 1
     indices = []
     for segment in range(seg_num):
         start = segment * length if length else segment
-        if length >= seglen:
+        if length >= covered:
             if rng is not None:
-                start += int(rng.integers(0, length - seglen, endpoint=True))
+                start += int(rng.integers(0, length - covered, endpoint=True))
             else:
-                start += (length - seglen) // 2 if legacy_pkl else (length - 1) // 2
-        indices += [(start + step) % num_frames for step in range(seglen)]
+                start += (length - covered if centred else length - 1) // 2
+        indices += [(start + step * frame_stride) % num_frames for step in range(seglen)]
     return indices
+
+
+def segment_moments(span: Span, seg_num: int) -> list[float]:
+    """The middles of `seg_num` equal parts of a span, in seconds: where a source has times, and no numbers yet."""
+    return [span.start_s + (segment + 0.5) * (span.end_s - span.start_s) / seg_num for segment in range(seg_num)]
+
+
+def cut_windows(times_s: Sequence[float], windows: Windows) -> list[Cut]:
+    """The windows of a video, and their frames: those presented from a window's start to before its end.
+
+    The first window that reaches the video's end is the last; it is cut there, and left out if it is not the only one
+    and less than half of window_s is left. A window in which no frame begins has the frame that is on the screen then.
+
+    Args:
+        times_s: of all frames, ascending, from 0; at least one. The last frame lasts as long as frames do on average,
+            an only one 1/25 second.
+    """
+    step_s = times_s[-1] / (len(times_s) - 1) if len(times_s) > 1 else 0.0
+    video_end_s = times_s[-1] + (step_s or USUAL_STEP_S)
+    cuts, start_s = [], 0.0
+    while start_s < video_end_s - NEARLY_S:
+        end_s = min(start_s + windows.window_s, video_end_s)
+        if not cuts or end_s - start_s > windows.window_s / 2 - NEARLY_S:
+            first, last = (bisect_left(times_s, each - NEARLY_S) for each in (start_s, end_s))
+            cuts.append(Cut(Span(start_s, end_s), first if last > first else first - 1, max(last - first, 1)))
+        if start_s + windows.window_s > video_end_s - NEARLY_S:
+            break
+        start_s = len(cuts) * windows.stride_s
+    return cuts

@@ -13,11 +13,12 @@ import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import decode
-from video_zoo.datareader.batches import Batch, Failure, check_sizes, check_windows
+from video_zoo.datareader.batches import Batch, Failure
+from video_zoo.datareader.checks import check_sizes, check_windows
 from video_zoo.datareader.live import Clock, LiveWindows, SourceError, is_camera, open_source, without_password
-from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.datareader.sampling import Span, Windows
 from video_zoo.datareader.video_list import Video
-from video_zoo.datareader.window_reader import Window
+from video_zoo.datareader.views import View
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
 
@@ -47,9 +48,8 @@ class StreamReader:
     in a row, the pass ends, and `failures` says so.
 
     Args:
-        config: INFER says the sizes of frames.
+        settings: the whole config; INFER says the sizes of frames.
         source: an address, or the number of a camera; without its password it is the id of all clips.
-        window_s, stride_s: seconds; stride_s is from a window's start to the next one's, None: as window_s.
         duration_s: ends the stream so long after its first frame; None: it goes on.
         retries: tries to connect again without a frame between them.
 
@@ -58,18 +58,16 @@ class StreamReader:
 
     def __init__(
         self,
-        config: Config,
+        settings: Config,
         source: str,
-        window_s: float,
-        stride_s: float | None = None,
+        windows: Windows,
         *,
         duration_s: float | None = None,
         retries: int = 5,
         timing: Timing = _TIMING,
     ):
-        section, stride_s = config.INFER, window_s if stride_s is None else stride_s
-        check_windows(config, window_s, stride_s)
-        check_sizes("infer", section)
+        check_windows(settings, windows)
+        check_sizes("infer", settings.INFER)
         if duration_s is not None and not 0 < duration_s < math.inf:
             raise InputError(f"a duration of {duration_s:g} seconds; it must be longer than 0, as 60")
         if decode.av is None and not is_camera(source):
@@ -80,13 +78,12 @@ class StreamReader:
         self.dropped = 0
         self._duration_s = math.inf if duration_s is None else duration_s
         self._retries, self._timing = retries, timing
-        sizes = (section.short_size, section.target_size, section.keep_aspect, section.fast_crop)
-        self._transform = EvalTransform(*sizes)
-        self._windows = LiveWindows(window_s, stride_s, config.seg_num("infer"), config.MODEL.seglen)
+        self._view = View.of(settings, "infer", "center_crop")
+        self._windows = LiveWindows(windows, self._view)
         self._clock = Clock()
         self._since = math.inf  # the monotonic clock at the start, then at the first frame
         self._got_frame = self._finite = self._ended = False  # the first two: on this connection
-        self._complete: deque[tuple[Window, np.ndarray]] = deque()
+        self._complete: deque[tuple[Span, np.ndarray]] = deque()
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._error: Exception | None = None
@@ -116,8 +113,8 @@ class StreamReader:
         self._thread.start()
         try:
             while (item := self._next()) is not None:
-                window, clip = item
-                yield Batch(clip[None], np.full(1, -1, np.int64), [self.name], 1, (tuple(window),))
+                span, clip = item
+                yield Batch(clip[None], np.full(1, -1, np.int64), [self.name], 1, (span,))
             if self._error is not None:
                 raise self._error
         finally:
@@ -137,7 +134,7 @@ class StreamReader:
         for failure in self.failures:
             logger.warning("%s: %s", self.name, failure.reason)
 
-    def _next(self) -> tuple[Window, np.ndarray] | None:
+    def _next(self) -> tuple[Span, np.ndarray] | None:
         """The oldest complete window; None at the end."""
         with self._changed:
             while not self._complete:
@@ -174,7 +171,7 @@ class StreamReader:
 
     def _connect(self) -> str | None:
         """Reads until the source ends (None) or breaks off (the reason)."""
-        self._got_frame = False
+        self._got_frame, transformed = False, self._view.transformed
         try:
             source = open_source(self.source, self._timing.open_s, self._timing.read_s)
         except SourceError as error:
@@ -194,8 +191,8 @@ class StreamReader:
                 elif not unbroken:
                     self._windows.break_off(self._clock.now_s)
                 self._got_frame = True
-                for window, clip in self._windows.add(self._clock.now_s, lambda to_rgb=to_rgb: self._small(to_rgb())):
-                    self._give(window, clip, source.finite)
+                for span, clip in self._windows.add(self._clock.now_s, lambda to_rgb=to_rgb: transformed(to_rgb())):
+                    self._give(span, clip, source.finite)
                 if self._clock.now_s >= self._duration_s:
                     return None
         except SourceError as error:
@@ -204,10 +201,7 @@ class StreamReader:
             source.close()
         return None if source.finite or self._stop.is_set() else "the stream ended"
 
-    def _small(self, frame: np.ndarray) -> np.ndarray:
-        return self._transform.draw(Size(frame.shape[1], frame.shape[0]))(frame)
-
-    def _give(self, window: Window, clip: np.ndarray, wait: bool) -> None:
+    def _give(self, span: Span, clip: np.ndarray, wait: bool) -> None:
         with self._changed:
             while wait and len(self._complete) == _QUEUED and not self._stop.is_set():
                 self._changed.wait(_LOOK_S)
@@ -218,5 +212,5 @@ class StreamReader:
                     logger.warning(
                         "%s: the network is slower than the stream: dropped so far: %d", self.name, self.dropped
                     )
-            self._complete.append((window, clip))
+            self._complete.append((span, clip))
             self._changed.notify_all()

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from functools import partial
+from typing import Callable, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from video_zoo.configs.schema import ReaderSection, TrainSection
 from video_zoo.datareader.decode import VideoError
+from video_zoo.utils.registry import Registry
 
 _CROP_SCALES = (1, 0.875, 0.75, 0.66)
 # Corners, centre, edge middles and quarter points, in quarters of the room that the crop leaves (TSN's 13 fixed crops).
@@ -107,6 +110,22 @@ class EvalTransform:
         scaled = short_side_scaled(source, self.short_size, self.keep_aspect)
         step = Step(scaled, center_crop(scaled, self.target_size))
         return ClipTransform(self.short_size, self.keep_aspect, (step,), fast=self.fast)
+
+
+def _train_transform(section: TrainSection, multi_scale: bool) -> TrainTransform:
+    sizes = (section.short_size, section.target_size, section.keep_aspect)
+    return TrainTransform(*sizes, multi_scale, section.flip, section.fast_crop)
+
+
+def _eval_transform(section: ReaderSection) -> EvalTransform:
+    return EvalTransform(section.short_size, section.target_size, section.keep_aspect, section.fast_crop)
+
+
+# What a section of the config makes of each name.
+TRANSFORMS: Registry[Callable[..., TrainTransform | EvalTransform]] = Registry("transform")
+TRANSFORMS.add("multi_scale_crop", partial(_train_transform, multi_scale=True))
+TRANSFORMS.add("random_crop", partial(_train_transform, multi_scale=False))
+TRANSFORMS.add("center_crop", _eval_transform)
 
 
 def short_side_scaled(source: Size, short_size: int, keep_aspect: bool = False) -> Size:

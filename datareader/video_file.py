@@ -1,4 +1,4 @@
-"""Opening a video file with FFmpeg: the one place where a path becomes a container and a stream."""
+"""Opening a video with FFmpeg: the one place where a path or an address becomes a container and a stream."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import av
 from av.stream import Disposition
 
 _LISTS = {"hls", "concat", "dash", "sdp"}  # formats that name other files
+# What an address may lead to; never a file of this machine.
+_PROTOCOLS = {
+    "http": "http,https,httpproxy,tcp,tls,crypto",
+    "rtsp": "rtsp,rtp,srtp,udp,tcp,tls,crypto",
+    "rtmp": "rtmp,rtmpt,tcp,tls,crypto,http",
+    "udp": "udp,rtp",
+}
 _PYAV = int(av.__version__.split(".")[0])
 
 
@@ -27,6 +34,23 @@ def open_container(path: Path) -> Any:
         container.close()
         raise ValueError("it is a list of other files")
     return container
+
+
+def open_address(address: str, open_s: float, read_s: float) -> Any:
+    """An open FFmpeg container that reads an address of the network, and no file of this machine.
+
+    Args:
+        open_s, read_s: seconds that opening and reading on may take.
+
+    Raises av.FFmpegError or ValueError.
+    """
+    scheme = address.split(":")[0].lower()
+    options = {"protocol_whitelist": _PROTOCOLS.get(scheme, _PROTOCOLS["http"])}
+    if _PYAV < 16:
+        options.clear()  # PyAV 15 crashes on FLV, which RTMP carries, with the option; FFmpeg's own rules hold then
+    if scheme == "rtsp":
+        options["rtsp_flags"] = "prefer_tcp"  # over UDP, frames are lost
+    return av.open(address, options=options, timeout=(open_s, read_s))
 
 
 def video_stream(container: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from video_zoo.configs.schema import Config
 from video_zoo.utils.errors import InputError
 
 
@@ -61,6 +62,18 @@ def read_video_list(
     if not videos:
         raise InputError(f"the list {list_path} ({key}) is empty")
     return videos
+
+
+def read_mode_list(settings: Config, mode: str) -> list[Video]:
+    """The list that a config names for a mode: without labels in infer mode. Raises InputError as read_video_list."""
+    model = settings.MODEL
+    return read_video_list(
+        settings.reader(mode).filelist,
+        num_classes=model.num_classes,
+        labelled=mode != "infer" and model.format != "pkl",
+        key=f"{mode.upper()}.filelist",
+        frame_folders=model.format == "frames",
+    )
 
 
 def listed_videos(list_path: str | None, num_classes: int, key: str) -> list[Video]:

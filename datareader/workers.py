@@ -1,4 +1,4 @@
-"""Reader processes: tasks in, results out in the same order, a bounded number of them under way, and no way to hang.
+"""Reader processes: tasks in, results out in order, a bounded number of them under way, and no way to hang.
 
 A process that takes too long over a task is ended by its own alarm; one that is killed, or runs out of memory, is
 replaced, and its tasks are done again. Arrays come back through memory that all processes share.
@@ -7,10 +7,12 @@ replaced, and its tasks are done again. Arrays come back through memory that all
 from __future__ import annotations
 
 import contextlib
+import heapq
 import math
 import multiprocessing
 import pickle
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -30,6 +32,7 @@ _ATTEMPTS = 2  # a task whose process was killed this often is given up
 _STARTS = 3  # processes in a row that end before they are ready
 _START_S = 120  # for one to be ready
 _GRACE_S = 5  # after which a process whose own alarm did not end it is ended from here
+_LONGEST_WAIT_S = 3600  # the system cannot wait for any time
 _JOIN_S = 2  # a process that hangs in the kernel (a dead network disk) cannot be ended: it is left behind
 
 
@@ -43,14 +46,30 @@ class Settings(NamedTuple):
 _KEYS = Settings()  # a config's
 
 
+class Task(NamedTuple):
+    """What a process is to do.
+
+    Args:
+        args: of `read`.
+        order: results come in ascending order, of the tasks that are there when one is taken.
+        stay: if possible, the process that did the task whose result was taken last does this one, too, and until its
+            result is taken, no later task: `read` keeps something for it.
+    """
+
+    args: tuple
+    order: tuple[int, ...]
+    stay: bool = False
+
+
 class Done(NamedTuple):
     """A task and what came of it.
 
+    task: a Task, but of `map` its arguments.
     result: what `read` returned, or the VideoError it raised.
     array: what `read` wrote; it is valid until the next result is taken. None if no shape was asked for.
     """
 
-    task: tuple
+    task: Any
     result: Any
     array: np.ndarray | None
 
@@ -89,15 +108,21 @@ class WorkerPool:
         self._crew: _Crew | None = None
 
     def map(self, tasks: Iterable[tuple]) -> Iterator[Done]:
-        """The tasks done, in order. An exception of `read` that is no VideoError comes through. After each result the
-        iterator of `tasks` is asked again, also if it had ended: a result may bring new tasks.
+        """The tasks done, in order; see `run`."""
+        with contextlib.closing(self.run(Task(args, (place,)) for place, args in enumerate(tasks))) as results:
+            for done in results:
+                yield done._replace(task=done.task.args)
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Done]:
+        """The tasks done, in their order. An exception of `read` that is no VideoError comes through. After each result
+        the iterator of `tasks` is asked again, also if it had ended: a result may bring new tasks.
 
         Raises InputError if processes cannot be started, RuntimeError if another pass is under way.
         """
         if not self._workers:
             array = None if self._shape is None else np.empty(self._shape, np.uint8)
             for task in tasks:
-                yield Done(task, call(self._read, task, array), array)
+                yield Done(task, call(self._read, task.args, array), array)
             return
         if self._crew is None:
             self._crew = _Crew(self._read, self._workers, self._ahead, self._shape, self._timeout_s, self._settings)
@@ -106,7 +131,7 @@ class WorkerPool:
             raise RuntimeError("another pass is under way")
         finished = False
         try:
-            yield from crew.map(tasks)
+            yield from crew.run(tasks)
             finished = True
         finally:
             if not finished and self._crew is crew:  # tasks are under way that nobody waits for
@@ -128,6 +153,7 @@ class _Worker:
         self.process = context.Process(target=serve, args=(tasks, results, *job), daemon=True)
         self.queue: deque[int] = deque()
         self.sizes: deque[int] = deque()  # of the queue's tasks, in bytes
+        self.held: int | None = None  # a task with `stay`: while it is in the crew's `_tasks`, no other may come
         self.ready = self.late = False
         self.since = time.monotonic()  # when it began what it is doing, or later
         self.process.start()
@@ -182,7 +208,7 @@ class _Crew:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)
         if method == "forkserver":
-            context.set_forkserver_preload(["video_zoo.datareader.kinetics_reader"])
+            context.set_forkserver_preload(["video_zoo.datareader.clip_reader"])
         memory = None
         if shape is not None:
             memory = context.RawArray("B", ahead * int(np.prod(shape)))  # a file that has no name: nothing is left over
@@ -197,38 +223,38 @@ class _Crew:
         self._workers: list[_Worker] = []
         self._numbers = 0  # tasks so far, over all passes
         self._failed_starts = 0
-        # By number: tasks under way, with their slots; results that came before their turn; processes they cost.
-        self._tasks: dict[int, tuple[tuple, int]] = {}
-        self._results: dict[int, Any] = {}
+        # By number: tasks under way, with their slots; results that came before their turn, and from which process;
+        # processes they cost.
+        self._tasks: dict[int, tuple[Task, int]] = {}
+        self._results: dict[int, tuple[Any, _Worker | None]] = {}
         self._attempts: dict[int, int] = {}
-        self._unsent: deque[int] = deque()
+        # Heaps of (order, number): tasks whose result was not taken, and those that no process has.
+        self._turns: list[tuple[tuple[int, ...], int]] = []
+        self._unsent: list[tuple[tuple[int, ...], int]] = []
+        self._last: _Worker | None = None  # which gave the result that was taken last
 
-    def map(self, tasks: Iterable[tuple]) -> Iterator[Done]:
-        source, turn = iter(tasks), self._numbers
+    def run(self, tasks: Iterable[Task]) -> Iterator[Done]:
+        source = iter(tasks)
         while True:
             if self._ended:
                 raise RuntimeError("the pool was closed in the middle of a pass")
-            while self._free:
-                try:
-                    task = next(source)
-                except StopIteration:
-                    break
-                self._tasks[self._numbers] = (task, self._free.popleft())
-                self._unsent.append(self._numbers)
-                self._numbers += 1
+            self._take_tasks(source)
             self._send()
-            if turn == self._numbers:
+            if not self._turns:
                 return
-            while turn not in self._results:
+            number = self._turns[0][1]
+            if number not in self._results:
                 self._receive()
-                self._send()
-            result = self._results.pop(turn)
-            task, slot = self._tasks.pop(turn)
-            self._attempts.pop(turn, None)
-            turn += 1
+                continue
+            heapq.heappop(self._turns)
+            result, self._last = self._results.pop(number)
+            task, slot = self._tasks[number]
+            self._attempts.pop(number, None)
             if isinstance(result, Raised):
+                del self._tasks[number]
                 raise result.error from RuntimeError(f"in a reader process:\n{result.traceback}")
             yield Done(task, result, self._slots[slot])
+            del self._tasks[number]
             self._free.append(slot)
 
     @property
@@ -243,18 +269,38 @@ class _Crew:
         while self._workers:
             self._workers.pop().end()
 
+    def _take_tasks(self, source: Iterator[Task]) -> None:
+        """Takes new tasks while there is room."""
+        while self._free:
+            task = next(source, None)
+            if task is None:
+                return
+            self._tasks[self._numbers] = (task, self._free.popleft())
+            for heap in (self._turns, self._unsent):
+                heapq.heappush(heap, (task.order, self._numbers))
+            self._numbers += 1
+
     def _send(self) -> None:
         """Gives the tasks that wait to the processes that have least."""
         while len(self._workers) < min(self._size, len(self._tasks)):
-            with _no_interrupt():  # Ctrl-C between the two would leave a process that nobody knows
+            with _no_interrupt(), _main_script_hidden():  # Ctrl-C in between would leave a process that nobody knows
                 self._workers.append(_Worker(self._context, *self._job))
         while self._unsent:
-            number = self._unsent[0]
+            number = self._unsent[0][1]
             task, slot = self._tasks[number]
-            worker = min(self._workers, key=lambda each: len(each.queue))
-            if not worker.send(number, pickle.dumps((slot, task))):
+            worker = self._choose(task)
+            if worker is None or not worker.send(number, pickle.dumps((slot, task.args))):
                 return
-            self._unsent.popleft()
+            if task.stay:
+                worker.held = number
+            heapq.heappop(self._unsent)
+
+    def _choose(self, task: Task) -> _Worker | None:
+        """The process for a task; None: not now."""
+        if task.stay and self._last in self._workers and not self._last.queue:
+            return self._last
+        free = (worker for worker in self._workers if worker.held not in self._tasks)
+        return min(free, key=lambda worker: len(worker.queue), default=None)
 
     def _receive(self) -> None:
         """Waits until a process has a result or has ended."""
@@ -262,7 +308,7 @@ class _Crew:
         pipes = {worker.results: worker for worker in self._workers}
         now = time.monotonic()
         left_s = min(worker.since + worker.limit_s(self._timeout_s) for worker in self._workers) - now
-        for event in wait([*ends, *pipes], None if left_s == math.inf else max(left_s, 0)):
+        for event in wait([*ends, *pipes], max(min(left_s, _LONGEST_WAIT_S), 0)):
             worker = ends.get(event) or pipes[event]
             if worker not in self._workers:
                 continue  # replaced a moment ago
@@ -288,7 +334,7 @@ class _Crew:
 
     def _take(self, worker: _Worker, result: Any) -> None:
         if worker.ready:
-            self._results[worker.finish()] = result
+            self._results[worker.finish()] = (result, worker)
         else:
             worker.since = time.monotonic()
         worker.ready, self._failed_starts = True, 0
@@ -310,16 +356,15 @@ class _Crew:
             first = numbers[0]
             self._attempts[first] = self._attempts.get(first, 0) + 1
             if worker.late or ALARM is not None and code == -ALARM:
-                self._results[numbers.pop(0)] = VideoError(
-                    f"it took longer than {self._settings.timeout}, {self._timeout_s:g} seconds"
-                )
+                error = VideoError(f"it took longer than {self._settings.timeout}, {self._timeout_s:g} seconds")
+                self._results[numbers.pop(0)] = (error, None)
             elif self._attempts[first] >= _ATTEMPTS:
-                self._results[numbers.pop(0)] = VideoError(
-                    f"the process that read it was ended {_ATTEMPTS} times ({_cause(code)})"
-                )
+                error = VideoError(f"the process that read it was ended {_ATTEMPTS} times ({_cause(code)})")
+                self._results[numbers.pop(0)] = (error, None)
             else:
                 logger.warning("a reader process was ended (%s); another goes on with its videos", _cause(code))
-        self._unsent.extendleft(reversed(numbers))
+        for number in numbers:
+            heapq.heappush(self._unsent, (self._tasks[number][0].order, number))
 
 
 def _cause(code: int | None) -> str:
@@ -340,3 +385,18 @@ def _no_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _main_script_hidden() -> Iterator[None]:
+    """A process that is started while the block runs does not import the main script, which may import Paddle.
+
+    multiprocessing has new processes import the file or the module that sys.modules["__main__"] says it is.
+    """
+    main = vars(sys.modules["__main__"])
+    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)

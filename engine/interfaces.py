@@ -9,13 +9,14 @@ import numpy as np
 
 
 class Batch(Protocol):
-    """clips: uint8 (n, T, C, H, W). labels: int64 (n,), -1 for none. ids: one a clip. places: clips of the batch in all
-    ranks together, also those that are missing. spans: seconds, from and to, of each clip; empty: whole videos."""
+    """clips: uint8 (n, T, C, H, W). labels: int64 (n,), -1 for none. ids: one a clip. global_batch_size: clips of
+    the batch in all ranks together, also those that are missing. spans: seconds, from and to, of each clip; empty:
+    whole videos."""
 
     clips: np.ndarray
     labels: np.ndarray
     ids: list[str]
-    places: int
+    global_batch_size: int
     spans: Sequence[tuple[float, float]]
 
 

@@ -106,7 +106,7 @@ def train_one_epoch(
         number = state.iteration
         paddle.seed(_step_seed(seed, state.global_step, ranks.rank))
         with heartbeat(f"computing epoch {state.epoch}, iter {number}"):
-            outcome = stepper.forward(batch.clips, batch.labels, batch.places)
+            outcome = stepper.forward(batch.clips, batch.labels, batch.global_batch_size)
             own = metrics.counts(outcome.losses, outcome.logits, batch.labels)
             *counts, stopping = ranks.sum([*own, stop.signal is not None])
             scores = metrics.add(np.asarray(counts))

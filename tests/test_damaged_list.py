@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from media import make_audio, make_config, make_list, make_video, moving, zero_packets
 
-from video_zoo.datareader import get_reader
+from video_zoo.datareader import open_reader
 
 FASTSTART = {"movflags": "faststart"}
 
@@ -75,7 +75,7 @@ def test_every_bad_one_is_named_and_the_second_pass_is_the_first(tmp_path, on_da
         "test", filelist, num_reader_threads=2, batch_size=16, max_bad_videos=0.2, on_damage=on_damage, seg_num=8
     )
     passes = []
-    with get_reader("TSM", "test", config) as reader:
+    with open_reader("test", config) as reader:
         for _ in range(2):
             batches = list(reader)
             named = {problem.video.path: problem.reason for problem in [*reader.failures, *reader.damaged]}

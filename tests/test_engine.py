@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_finite_names_the_step_the_rate_and_the_videos(poison
 
 def test_a_batch_of_which_nothing_could_be_read_is_a_step_that_counts_nothing():
     training = Training(make_network())
-    black = make_batch(1)._replace(labels=np.array([-1]), ids=[""], places=2)
+    black = make_batch(1)._replace(labels=np.array([-1]), ids=[""], global_batch_size=2)
     summary = training.run([make_batch(2), black, make_batch(3, 2)])
     assert summary.steps == training.state.global_step == 3
     assert summary.scores.samples == training.progress.done == 5

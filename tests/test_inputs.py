@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import make_config, make_list, make_video, noise
 
+from video_zoo.datareader import open_reader
 from video_zoo.datareader.inputs import find_inputs
-from video_zoo.datareader.kinetics_reader import KineticsReader
 from video_zoo.datareader.video_list import Video
 from video_zoo.utils.errors import InputError
 
@@ -187,8 +187,8 @@ def test_a_reader_of_given_videos_equals_that_of_a_list(tmp_path):
     videos = find_inputs([names[0], bad, names[1]]).videos
     config = make_config("infer", make_list(tmp_path / "list", [names[0], bad, names[1]]))
     with (
-        KineticsReader("infer", config, True) as listed,
-        KineticsReader("infer", config, True, videos=videos) as reader,
+        open_reader("infer", config) as listed,
+        open_reader("infer", config, videos=videos) as reader,
     ):
         for theirs, ours in zip(listed, reader):
             assert ours.ids == theirs.ids and np.array_equal(ours.clips, theirs.clips) and ours.spans == ()
@@ -202,7 +202,7 @@ def test_a_reader_of_given_videos_equals_that_of_a_list(tmp_path):
 def test_a_given_path_is_not_looked_for_beside_the_list(tmp_path):
     make_video(tmp_path / "a.mp4", noise(9))
     config = make_config("infer", make_list(tmp_path / "list", ["a.mp4"]))
-    with KineticsReader("infer", config, True, videos=[Video("a.mp4", None, 1)]) as reader:
+    with open_reader("infer", config, videos=[Video("a.mp4", None, 1)]) as reader:
         assert list(reader) == [] and len(reader.failures) == 1
     with pytest.raises(InputError, match="no videos are given"):
-        KineticsReader("infer", config, True, videos=[])
+        open_reader("infer", config, videos=[])

@@ -15,14 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from media import decode_all, encode_images, levels, logged, make_config, make_list, make_pickle, make_video, noise
 
-from video_zoo.datareader import decode, get_reader, kinetics_reader
+from video_zoo.configs.schema import Config
+from video_zoo.datareader import decode, open_reader
+from video_zoo.datareader import reader as reader_module
+from video_zoo.datareader.batches import Batch
 from video_zoo.datareader.decode import decode_video
-from video_zoo.datareader.kinetics_reader import Batch, KineticsReader, TooManyBadVideos
+from video_zoo.datareader.reader import TooManyBadVideos, VideoReader
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.transforms import EvalTransform, Size
 from video_zoo.datareader.workers import WorkerPool
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.runtime import Launch
+from video_zoo.utils.runtime import ALONE, Launch
 
 VIDEOS = 7
 MODES = ["train", "valid", "test", "infer"]
@@ -43,8 +46,13 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def make_reader(mode: str, filelist: Path | str, model: dict | None = None, **keys: object) -> KineticsReader:
-    return get_reader("TSM", mode, make_config(mode, str(filelist), model, **keys))
+def make_reader(mode: str, filelist: Path | str, model: dict | None = None, **keys: object) -> VideoReader:
+    return open_any(mode, make_config(mode, str(filelist), model, **keys))
+
+
+def open_any(mode: str, config: Config, launch: Launch = ALONE) -> VideoReader:
+    """As TSM is trained and evaluated."""
+    return open_reader(mode, config, "multi_scale_crop" if mode == "train" else "center_crop", launch=launch)
 
 
 def read(mode: str, filelist: Path | str, model: dict | None = None, **keys: object) -> list[Batch]:
@@ -76,7 +84,7 @@ def same(ours: list[Batch], theirs: list[Batch]) -> bool:
         ids(ours) == ids(theirs)
         and np.array_equal(clips(ours), clips(theirs))
         and [batch.labels.tolist() for batch in ours] == [batch.labels.tolist() for batch in theirs]
-        and [batch.places for batch in ours] == [batch.places for batch in theirs]
+        and [batch.global_batch_size for batch in ours] == [batch.global_batch_size for batch in theirs]
     )
 
 
@@ -92,7 +100,7 @@ def mixed_list(folder: Path, tmp_path: Path, files: str) -> str:
 @pytest.mark.parametrize("mode", ["valid", "test", "infer"])
 def test_batches_follow_the_list_and_the_last_one_is_partial(folder, mode):
     batches = read(mode, folder / "all.list", batch_size=3)
-    assert [len(batch.ids) for batch in batches] == [batch.places for batch in batches] == [3, 3, 1]
+    assert [len(batch.ids) for batch in batches] == [batch.global_batch_size for batch in batches] == [3, 3, 1]
     assert ids(batches) == [f"v{number}.mp4" for number in range(VIDEOS)]
     for batch in batches:
         assert batch.clips.shape == (len(batch.ids), 2, 3, 16, 16) and batch.clips.dtype == np.uint8
@@ -107,7 +115,7 @@ def test_every_video_of_any_list_is_counted(folder, tmp_path, numbers, batch_siz
         batches = list(reader)
         assert len(reader) == len(numbers)
         assert reader.batches == len(batches) == math.ceil(len(numbers) / batch_size)
-    assert sum(batch.places for batch in batches) == len(numbers)
+    assert sum(batch.global_batch_size for batch in batches) == len(numbers)
     assert sorted(ids(batches)) == sorted(f"v{number}" for number in numbers)
     assert [len(batch.ids) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     assert 1 <= len(batches[-1].ids) <= batch_size
@@ -132,7 +140,7 @@ def test_the_seed_decides_the_order_and_the_draws(folder):
 
 
 def test_an_epoch_draws_its_own_clips_and_can_be_asked_for(folder):
-    def one_clip_an_epoch(reader: KineticsReader) -> dict[str, bytes]:
+    def one_clip_an_epoch(reader: VideoReader) -> dict[str, bytes]:
         return {name: clip.tobytes() for batch in reader for name, clip in zip(batch.ids, batch.clips)}
 
     with make_reader("train", folder / "all.list") as reader:
@@ -190,7 +198,7 @@ def test_there_are_as_many_processes_as_asked_for_and_useful(
     folder, tmp_path, monkeypatch, threads, cores, videos, processes
 ):
     """One a core at most, and one a video."""
-    monkeypatch.setattr(kinetics_reader, "usable_cores", lambda: cores)
+    monkeypatch.setattr(reader_module, "usable_cores", lambda: cores)
     before = set(multiprocessing.active_children())
     with make_reader("test", mixed_list(folder, tmp_path, "." * videos), num_reader_threads=threads) as reader:
         batches = iter(reader)
@@ -213,10 +221,10 @@ def test_buf_size_bounds_the_clips_read_ahead(folder, tmp_path, monkeypatch, buf
             asked.append(kwargs)
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(kinetics_reader, "WorkerPool", Pool)
+    monkeypatch.setattr(reader_module, "WorkerPool", Pool)
     filelist = mixed_list(folder, tmp_path, "." * videos)
     batches = read("test", filelist, num_reader_threads=1, buf_size=buf_size, batch_size=batch_size)
-    assert asked[0]["ahead"] == ahead and asked[0]["shape"] == (2, 3, 16, 16)
+    assert asked[0]["ahead"] == ahead and asked[0]["shape"] == (1, 2, 3, 16, 16)
     assert same(batches, read("test", filelist, batch_size=batch_size))
 
 
@@ -287,7 +295,7 @@ def ranks_of(size: int, mode: str, filelist: str | Path, model: dict | None = No
     config = make_config(mode, str(filelist), model, **keys)
     passes = []
     for rank in range(size):
-        with get_reader("TSM", mode, config, Launch(rank, size, rank, size)) as reader:
+        with open_any(mode, config, Launch(rank, size, rank, size)) as reader:
             passes.append(list(reader))
     return passes
 
@@ -302,7 +310,7 @@ def test_the_ranks_parts_are_together_the_batches_of_one_process(folder, tmp_pat
     ranks = ranks_of(size, "train", filelist, PKL, batch_size=batch_size, seed=seed)
     assert {len(batches) for batches in ranks} == {len(alone)} == {math.ceil(length / batch_size)}
     for whole, *parts in zip(alone, *ranks):
-        assert {part.places for part in parts} == {whole.places} == {len(whole.ids)}
+        assert {part.global_batch_size for part in parts} == {whole.global_batch_size} == {len(whole.ids)}
         assert parts[0].ids != [""]  # the first rank has one if anyone has
         shares = [math.ceil(len(whole.ids) * rank / size) for rank in range(size + 1)]
         for part, first, last in zip(parts, shares, shares[1:]):
@@ -331,7 +339,7 @@ def test_where_ranks_need_no_steps_together_each_has_its_videos_alone(folder, mo
 def test_a_rank_goes_on_in_the_middle_as_the_others_do(folder):
     config = make_config("train", str(folder / "all.list"), batch_size=2)
     for rank, whole in enumerate(ranks_of(2, "train", folder / "all.list", batch_size=2)):
-        with get_reader("TSM", "train", config, Launch(rank, 2)) as reader:
+        with open_any("train", config, Launch(rank, 2)) as reader:
             reader.first_batch = 1
             assert same(list(reader), whole[1:])
 
@@ -342,7 +350,7 @@ def test_each_rank_knows_its_own_bad_videos(folder, tmp_path):
     config = make_config("train", filelist, batch_size=2, max_bad_videos=0.5)
     failures = []
     for rank in range(2):
-        with get_reader("TSM", "train", config, Launch(rank, 2)) as reader:
+        with open_any("train", config, Launch(rank, 2)) as reader:
             batches = list(reader)
             assert len(batches) == reader.batches == 4 and len(reader) == 8
             failures += [(rank, failure.video.line) for failure in reader.failures]
@@ -354,7 +362,7 @@ def test_each_rank_knows_its_own_bad_videos(folder, tmp_path):
 def test_a_batch_smaller_than_the_ranks_is_refused(folder, mode):
     config = make_config(mode, str(folder / "all.list"), batch_size=2)
     with pytest.raises(InputError, match=rf"{mode.upper()}\.batch_size = 2 is that of all 3 processes together"):
-        get_reader("TSM", mode, config, Launch(0, 3))
+        open_any(mode, config, Launch(0, 3))
 
 
 @pytest.mark.parametrize(
@@ -368,10 +376,10 @@ def test_the_ranks_of_a_machine_share_its_cores(folder, monkeypatch, threads, co
             asked.append((workers, kwargs["ahead"]))
             super().__init__(read, workers, **kwargs)
 
-    monkeypatch.setattr(kinetics_reader, "usable_cores", lambda: cores)
-    monkeypatch.setattr(kinetics_reader, "WorkerPool", Pool)
+    monkeypatch.setattr(reader_module, "usable_cores", lambda: cores)
+    monkeypatch.setattr(reader_module, "WorkerPool", Pool)
     config = make_config("test", str(folder / "all.list"), num_reader_threads=threads, batch_size=8)
-    with get_reader("TSM", "test", config, Launch(6, 8, 0, local_size)) as reader:
+    with open_any("test", config, Launch(6, 8, 0, local_size)) as reader:
         assert ids(list(reader)) == ["v6.mp4"]
     assert asked == [(processes, min(VIDEOS, 2 + processes))]  # two batches, of each of which one clip is this rank's
 
@@ -464,15 +472,14 @@ def test_a_section_overrides_the_number_of_segments(folder):
 
 @pytest.mark.contract
 @pytest.mark.parametrize("mode", MODES)
-def test_seglen_stacks_consecutive_frames_as_channels(folder, mode):
+def test_seglen_gives_consecutive_frames(folder, mode):
     """Pickles of grey frames that count up: the levels are the frames' numbers."""
     batches = read(mode, folder / "pkl.list", {"seglen": 3, "seg_num": 3, **PKL})
-    assert clips(batches).shape == (VIDEOS, 3, 9, 16, 16)
+    assert clips(batches).shape == (VIDEOS, 9, 3, 16, 16)
     for name, clip in zip(ids(batches), clips(batches)):
         number = int(name[1])
-        assert (clip == clip[:, :, :1, :1]).all()
-        frames = clip[:, ::3, 0, 0].astype(int) - 20 * number  # (segments, 3): of R, G, B, the R
-        assert (clip[:, :, 0, 0].reshape(3, 3, 3) == clip[:, ::3, 0, 0][:, :, None]).all()
+        assert (clip == clip[:, :1, :1, :1]).all()  # grey
+        frames = clip[:, 0, 0, 0].astype(int).reshape(3, 3) - 20 * number  # (segments, seglen)
         length = (10 + number) // 3
         assert (np.diff(frames) == 1).all() and (frames // length == np.arange(3)[:, None]).all()
         if mode != "train":
@@ -505,9 +512,9 @@ def test_tsm_crops_at_several_sizes_and_tsn_at_one(tmp_path):
     make_pickle(tmp_path / "ramp.pkl", ramp, 0)
     filelist = make_list(tmp_path / "pkl.list", ["ramp.pkl"] * 40)
     slopes = {}
-    for name in ("TSM", "TSN"):
+    for name, transform in (("TSM", "multi_scale_crop"), ("TSN", "random_crop")):
         config = make_config("train", filelist, PKL, short_size=64, target_size=60, flip=False)
-        with get_reader(name, "train", config) as reader:
+        with open_reader("train", config, transform) as reader:
             rows = clips(list(reader))[:, 0, 0, 0].astype(int)
         slopes[name] = {right - left for left, right in rows[:, [0, -1]]}
     assert slopes["TSN"] == {59}
@@ -534,7 +541,7 @@ def test_a_bad_video_is_named_and_missing_in_its_batch(folder, tmp_path):
         reader.check_failures()
     assert [[Path(name).stem for name in batch.ids] for batch in batches] == [["v0"], ["v2", "v3"], ["v4"]]
     assert [batch.labels.tolist() for batch in batches] == [[0], [2, 3], [0]]
-    assert [batch.places for batch in batches] == [2, 2, 1]
+    assert [batch.global_batch_size for batch in batches] == [2, 2, 1]
     assert len(reader) == 5
     ((video, reason),) = reader.failures
     assert video.path == str(folder / "bad.mp4") and video.line == 2 and "no video" in reason
@@ -552,11 +559,13 @@ def test_a_batch_of_which_nothing_could_be_read_is_left_out_but_in_training(fold
         batches = list(reader)
         assert reader.batches == 3 and len(reader.failures) == 5
     (good,) = (batch for batch in batches if batch.ids != [""])
-    assert [Path(name).stem for name in good.ids] == ["v5"] and good.labels.tolist() == [1] and good.places == 2
+    assert (
+        [Path(name).stem for name in good.ids] == ["v5"] and good.labels.tolist() == [1] and good.global_batch_size == 2
+    )
     black = [batch for batch in batches if batch is not good]
     assert len(black) == (2 if mode == "train" else 0)
     for batch in black:
-        assert batch.labels.tolist() == [-1] and batch.places == 2
+        assert batch.labels.tolist() == [-1] and batch.global_batch_size == 2
         assert batch.clips.shape == (1, 2, 3, 16, 16) and not batch.clips.any()
 
 
@@ -577,7 +586,9 @@ def test_bad_videos_change_neither_the_number_of_batches_nor_whose_place_is_wher
         for number, (batch, whole) in enumerate(zip(batches, reader)):
             here = order[number * batch_size : (number + 1) * batch_size]
             left = [place for place, index in enumerate(here) if index + 1 not in lines]
-            assert whole.ids == [f"v{index % VIDEOS}" for index in here] and batch.places == whole.places == len(here)
+            assert whole.ids == [
+                f"v{index % VIDEOS}" for index in here
+            ] and batch.global_batch_size == whole.global_batch_size == len(here)
             assert batch.ids == ([whole.ids[place] for place in left] or [""])
             assert not left or np.array_equal(batch.clips, whole.clips[left])
 
@@ -851,9 +862,9 @@ def test_a_missing_list_names_the_modes_key(tmp_path, mode):
         make_reader(mode, tmp_path / "no.list")
 
 
-def test_an_unknown_model_has_no_reader(folder):
-    with pytest.raises(InputError, match="TSMM"):
-        get_reader("TSMM", "test", make_config("test", str(folder / "all.list")))
+def test_an_unknown_transform_is_named(folder):
+    with pytest.raises(InputError, match="center_crob"):
+        open_reader("test", make_config("test", str(folder / "all.list")), "center_crob")
 
 
 @pytest.mark.parametrize("mode", MODES)

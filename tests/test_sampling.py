@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.sampling import Span, segment_indices, segment_moments
 
 lengths = st.integers(1, 2000)
 segments = st.integers(1, 32)
@@ -133,3 +133,54 @@ def test_training_draws_are_reproducible(num_frames, seg_num, seglen, seed):
 
 def test_other_seeds_draw_other_places():
     assert len({tuple(draw("train", 800, 8, 1, seed)) for seed in range(20)}) == 20
+
+
+# --- frames of a segment that lie apart
+
+strides = st.integers(2, 6)
+
+
+@settings(deadline=None)
+@given(lengths, segments, seglens, st.integers(1, 6), st.booleans(), st.booleans())
+def test_a_stride_changes_nothing_but_the_distance(num_frames, seg_num, seglen, stride, drawn, legacy_pkl):
+    """Right size, frames that exist, a stride apart; and a stride of 1 is no stride."""
+    draws = (np.random.default_rng(0) if drawn else None for _ in range(2))
+    indices = segment_indices(num_frames, seg_num, seglen, frame_stride=stride, rng=next(draws), legacy_pkl=legacy_pkl)
+    assert len(indices) == seg_num * seglen and all(type(index) is int and 0 <= index < num_frames for index in indices)
+    rows = np.array(indices).reshape(seg_num, seglen)
+    assert ((rows[:, 1:] - rows[:, :-1]) % num_frames == stride % num_frames).all()
+    if stride == 1 or seglen == 1:
+        assert indices == segment_indices(num_frames, seg_num, seglen, rng=next(draws), legacy_pkl=legacy_pkl)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), segments, st.integers(2, 8), strides, st.booleans())
+def test_with_a_stride_the_covered_frames_are_in_the_middle_of_the_segment(room, seg_num, seglen, stride, legacy_pkl):
+    length = (seglen - 1) * stride + 1 + room
+    indices = segment_indices(length * seg_num, seg_num, seglen, frame_stride=stride, legacy_pkl=legacy_pkl)
+    rows = np.array(indices).reshape(seg_num, seglen) - length * np.arange(seg_num)[:, None]
+    before, after = rows[:, 0], length - 1 - rows[:, -1]
+    assert (before == room // 2).all() and ((after - before == 0) | (after - before == 1)).all()
+
+
+@pytest.mark.parametrize(
+    "num_frames, seg_num, seglen, stride, expected",
+    [
+        (20, 1, 4, 2, [6, 8, 10, 12]),  # 7 of 20 frames are covered: 6 before, 7 behind
+        (20, 2, 3, 4, [0, 4, 8, 10, 14, 18]),
+        (9, 1, 5, 3, [0, 3, 6, 0, 3]),  # too short: it begins again
+        (300, 1, 32, 2, list(range(118, 182, 2))),
+    ],
+)
+def test_worked_examples_of_strides(num_frames, seg_num, seglen, stride, expected):
+    assert segment_indices(num_frames, seg_num, seglen, frame_stride=stride) == expected
+
+
+def test_training_draws_cover_the_whole_range_with_a_stride_too():
+    rng = np.random.default_rng(0)
+    firsts = {segment_indices(20, 1, 4, frame_stride=3, rng=rng)[0] for _ in range(400)}
+    assert firsts == set(range(11))
+
+
+def test_moments_are_the_middles_of_equal_parts():
+    assert segment_moments(Span(2.0, 4.0), 4) == [2.25, 2.75, 3.25, 3.75]

@@ -9,7 +9,7 @@ import paddle
 import pytest
 from tiny import Training, as_on_a_gpu, gradients_of, learned, make_batch, make_network, part_of, same, values_of
 
-from video_zoo.datareader.kinetics_reader import Batch
+from video_zoo.datareader.batches import Batch
 from video_zoo.engine.ranks import Ranks
 from video_zoo.engine.step import Outcome, Stepper
 from video_zoo.utils.errors import InputError
@@ -37,7 +37,7 @@ def step(batch: Batch, places: int | None = None, frozen: bool = True, **options
     network.train()
     training, ranks = Training(network), Kept(network)
     stepper = Stepper(network, training.optimizer, training.schedule, ranks, **options)
-    outcome = stepper.forward(batch.clips, batch.labels, places or batch.places)
+    outcome = stepper.forward(batch.clips, batch.labels, places or batch.global_batch_size)
     assert stepper.update() == pytest.approx(0.05)
     return outcome, ranks
 
@@ -151,7 +151,7 @@ def test_an_update_steps_the_schedule_and_leaves_no_gradients():
     rates = []
     for _ in range(3):
         training.network.train()
-        training.stepper.forward(batch.clips, batch.labels, batch.places)
+        training.stepper.forward(batch.clips, batch.labels, batch.global_batch_size)
         rates.append(training.stepper.update())
         assert not any(gradient.any() for gradient in gradients_of(training.network).values())
     assert rates == pytest.approx([0.05, 0.05, 0.005]) and training.schedule.last_epoch == 3
@@ -161,7 +161,7 @@ def test_forward_alone_changes_no_weight():
     """So that a loss that is not finite can be seen before."""
     training, batch = Training(make_network(), parts=2), make_batch(4)
     before = {name: weight.numpy().copy() for name, weight in learned(training.network).items()}
-    training.stepper.forward(batch.clips, batch.labels, batch.places)
+    training.stepper.forward(batch.clips, batch.labels, batch.global_batch_size)
     assert same({name: weight.numpy() for name, weight in learned(training.network).items()}, before)
     assert training.schedule.last_epoch == 0
 
@@ -192,7 +192,7 @@ class Scaled(Training):
         batch = make_batch(2)
         self.network.train()
         hook = self.network.fc.bias.register_hook(lambda gradient: gradient + poison)
-        self.stepper.forward(batch.clips, batch.labels, batch.places)
+        self.stepper.forward(batch.clips, batch.labels, batch.global_batch_size)
         self.stepper.update()
         hook.remove()
 

@@ -18,8 +18,10 @@ from media import decode_all, make_config, make_video, moving
 from video_zoo.datareader import live, stream
 from video_zoo.datareader.batches import Batch
 from video_zoo.datareader.live import Clock, LiveWindows, without_password
+from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader, Timing
 from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.datareader.views import View
 from video_zoo.utils.errors import InputError
 
 FRAMES = 100  # 4 seconds
@@ -107,8 +109,16 @@ def file_answer(content: bytes, sent: int | None = None) -> Callable:
     return answer
 
 
-def reader_of(source: str, *times_s: float, model: dict | None = None, **options: object) -> StreamReader:
-    return StreamReader(make_config("infer", "", model), source, *times_s, **{"timing": FAST, "retries": 0, **options})
+def reader_of(
+    source: str, window_s: float, stride_s: float | None = None, model: dict | None = None, **options: object
+) -> StreamReader:
+    windows = Windows(window_s, window_s if stride_s is None else stride_s)
+    return StreamReader(make_config("infer", "", model), source, windows, **{"timing": FAST, "retries": 0, **options})
+
+
+def live_windows(window_s: float, stride_s: float, *numbers: int) -> LiveWindows:
+    transform = EvalTransform(16, 16, keep_aspect=False)
+    return LiveWindows(Windows(window_s, stride_s), View(*numbers, transform))
 
 
 def spans(batches: list[Batch]) -> list[tuple[float, float]]:
@@ -125,10 +135,11 @@ def spans(batches: list[Batch]) -> list[tuple[float, float]]:
     st.integers(50, 3000),
     st.integers(1, 4),
     st.integers(1, 3),
+    st.integers(1, 3),
 )
-def test_each_moment_takes_the_first_frame_at_or_after_it(steps_ms, window_ms, stride_ms, seg_num, seglen):
+def test_each_moment_takes_the_first_frame_at_or_after_it(steps_ms, window_ms, stride_ms, seg_num, seglen, apart):
     times_ms = np.cumsum([0, *steps_ms]).tolist()
-    windows, found = LiveWindows(window_ms / 1000, stride_ms / 1000, seg_num, seglen), []
+    windows, found = live_windows(window_ms / 1000, stride_ms / 1000, seg_num, seglen, apart), []
     for number, time_ms in enumerate(times_ms):
         found += windows.add(time_ms / 1000, lambda number=number: np.full((3, 2, 2), number, np.int16))
     expected = []
@@ -137,22 +148,22 @@ def test_each_moment_takes_the_first_frame_at_or_after_it(steps_ms, window_ms, s
             continue
         moments = [start_ms + (2 * part + 1) * window_ms / (2 * seg_num) for part in range(seg_num)]
         firsts = [next((n for n, each in enumerate(times_ms) if each >= moment - 1e-6), None) for moment in moments]
-        if None not in firsts and firsts[-1] + seglen <= len(times_ms):
-            chosen = [[first + step for step in range(seglen)] for first in firsts]
+        if None not in firsts and firsts[-1] + (seglen - 1) * apart < len(times_ms):
+            chosen = [first + step * apart for first in firsts for step in range(seglen)]
             expected.append((round(start_ms), chosen))
-    assert [(round(window.start_s * 1000), clip[:, ::3, 0, 0].tolist()) for window, clip in found] == expected
-    assert all(clip.shape == (seg_num, 3 * seglen, 2, 2) for _, clip in found)
+    assert [(round(window.start_s * 1000), clip[:, 0, 0, 0].tolist()) for window, clip in found] == expected
+    assert all(clip.shape == (seg_num * seglen, 3, 2, 2) for _, clip in found)
 
 
 def test_only_the_frames_that_are_needed_are_made(video, clips):
-    windows, made = LiveWindows(1.0, 1.0, 2, 1), []
+    windows, made = live_windows(1.0, 1.0, 2, 1, 1), []
     for number in range(FRAMES):
         windows.add(number / 25, lambda number=number: made.append(number) or np.zeros((3, 2, 2), np.uint8))
     assert made == [7, 19, 32, 44, 57, 69, 82, 94]
 
 
 def test_a_break_leaves_out_the_windows_under_way():
-    windows, found = LiveWindows(1.0, 0.5, 1, 1), []
+    windows, found = live_windows(1.0, 0.5, 1, 1, 1), []
     frame = lambda: np.zeros((3, 2, 2), np.uint8)  # noqa: E731
     for time_s in (0, 0.4):
         found += windows.add(time_s, frame)
@@ -199,7 +210,7 @@ def test_a_live_stream_gives_windows_until_its_duration(video, clips, serve):
     assert len(reader) == 1 and reader.dropped == 0 and not reader.failures
     assert np.allclose(spans(batches), [(start / 2, start / 2 + 1) for start in range(5)])
     for batch in batches:
-        assert batch.ids == [url] and batch.places == 1 and batch.labels.tolist() == [-1]
+        assert batch.ids == [url] and batch.global_batch_size == 1 and batch.labels.tolist() == [-1]
         assert batch.clips.shape == (1, 2, 3, 16, 16) and batch.clips.tobytes() == clips(*batch.spans[0])
 
 
@@ -389,9 +400,8 @@ def test_an_error_in_the_thread_comes_through(video, serve, monkeypatch):
     ],
 )
 def test_what_cannot_be_read_so_is_refused(change, message):
-    options = {"window_s": 1.0, **change}
     with pytest.raises(InputError, match=message):
-        StreamReader(make_config("infer", "", options.pop("model", None)), "0", **options)
+        reader_of("0", **{"window_s": 1.0, **change})
 
 
 def test_there_is_one_pass(monkeypatch):

@@ -17,13 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import decode_all, make_config, make_video, moving, zero_packets
 
-from video_zoo.datareader import window_reader
-from video_zoo.datareader.batches import Batch, TooManyBadVideos
-from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader import clip_reader, open_reader
+from video_zoo.datareader.batches import Batch
+from video_zoo.datareader.clip_reader import ClipReader
+from video_zoo.datareader.reader import TooManyBadVideos, VideoReader
+from video_zoo.datareader.sampling import Span, Windows, cut_windows, segment_indices
 from video_zoo.datareader.selective import PacketVideo
 from video_zoo.datareader.transforms import EvalTransform, Size
 from video_zoo.datareader.video_list import Video
-from video_zoo.datareader.windows import WindowedReader, window_frames
+from video_zoo.datareader.views import View
 from video_zoo.utils.errors import InputError
 
 FRAMES = 120  # 4.8 seconds
@@ -71,9 +73,12 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def reader_of(paths: list[Path], window_s: float, stride_s: float | None = None, model: dict | None = None, **keys):
+def reader_of(
+    paths: list[Path], window_s: float, stride_s: float | None = None, model: dict | None = None, **keys
+) -> VideoReader:
     videos = [Video(str(path), None, number) for number, path in enumerate(paths, 1)]
-    return WindowedReader(make_config("infer", "", model, **keys), videos, window_s, stride_s)
+    windows = Windows(window_s, window_s if stride_s is None else stride_s)
+    return open_reader("infer", make_config("infer", "", model, **keys), videos=videos, windows=windows)
 
 
 def read(paths: Path | list[Path], *times_s: float, **keys: object) -> list[Batch]:
@@ -84,6 +89,14 @@ def read(paths: Path | list[Path], *times_s: float, **keys: object) -> list[Batc
 def flat(batches: list[Batch]) -> list[tuple[str, tuple[float, float], bytes]]:
     """(id, span, clip) of each window."""
     return [each for batch in batches for each in zip(batch.ids, batch.spans, map(np.ndarray.tobytes, batch.clips))]
+
+
+def window_frames(
+    times_s: list[float], window_s: float, stride_s: float, seg_num: int, seglen: int
+) -> list[tuple[Span, list[int]]]:
+    """Each window of a video and the numbers of its clip's frames."""
+    cuts = cut_windows(times_s, Windows(window_s, stride_s))
+    return [(cut.span, [cut.first + n for n in segment_indices(cut.num_frames, seg_num, seglen)]) for cut in cuts]
 
 
 def times_of(path: Path) -> list[Fraction]:
@@ -217,7 +230,7 @@ def test_each_way_of_reading_is_tested(folder):
 def test_several_frames_at_each_place(folder, name):
     model = {"seg_num": 3, "seglen": 2}
     batches = read(folder / name, 0.4, model=model)
-    assert batches[0].clips.shape == (2, 3, 6, 16, 16) and batches[0].clips.dtype == np.uint8
+    assert batches[0].clips.shape == (2, 6, 3, 16, 16) and batches[0].clips.dtype == np.uint8
     assert same(flat(batches), expected(folder / name, 0.4, 0.4, 3, 2))
 
 
@@ -237,7 +250,7 @@ def test_a_file_shorter_than_a_window_and_of_fewer_frames_than_segments(folder):
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("buf_size", [1, 20])
 def test_batches_hold_the_windows_of_all_videos_in_order(folder, monkeypatch, workers, buf_size):
-    monkeypatch.setattr("video_zoo.datareader.windows.usable_cores", lambda: 2)
+    monkeypatch.setattr("video_zoo.datareader.reader.usable_cores", lambda: 2)
     names = ["short.mp4", "pictures.avi", "text.mp4", "plain.mp4", "short.mp4", "late.ts", "one_frame.mp4"]
     paths = [folder / name for name in names]
     keys = {"batch_size": 4, "num_reader_threads": workers, "buf_size": buf_size}
@@ -253,14 +266,14 @@ def test_batches_hold_the_windows_of_all_videos_in_order(folder, monkeypatch, wo
             reader.check_failures()
     assert {len(batch.ids) for batch in batches[:-1]} == {4} and 1 <= len(batches[-1].ids) <= 4
     for batch in batches:
-        assert len(batch.clips) == len(batch.labels) == len(batch.spans) == len(batch.ids) == batch.places
+        assert len(batch.clips) == len(batch.labels) == len(batch.spans) == len(batch.ids) == batch.global_batch_size
         assert (batch.labels == -1).all()
     theirs = [each for path in paths if path.name != "text.mp4" for each in expected(path, 0.5, 0.25)]
     assert same(flat(batches), theirs) and same(again, theirs)
 
 
 def test_a_pass_that_is_left_early_leaves_no_processes(folder, monkeypatch):
-    monkeypatch.setattr("video_zoo.datareader.windows.usable_cores", lambda: 2)
+    monkeypatch.setattr("video_zoo.datareader.reader.usable_cores", lambda: 2)
     before = set(multiprocessing.active_children())
     with reader_of([folder / "plain.mp4", folder / "pictures.avi"], 0.1, num_reader_threads=2) as reader:
         batches = iter(reader)
@@ -301,17 +314,18 @@ class Counter:
 def test_a_window_in_the_middle_is_decoded_from_the_keyframe_before(folder, monkeypatch):
     packets = Counter()
     monkeypatch.setattr(PacketVideo, "_packets", packets.over(PacketVideo._packets))
-    shape = (1, 2, 3, 16, 16)
-    read = window_reader.WindowReader(make_config("infer", "").INFER, shape, 0.4, 0.4)
-    chunk = read(Video(str(folder / "plain.mp4"), None, 1), 10, np.empty(shape, np.uint8))
-    assert np.allclose(chunk.windows, [(4.0, 4.4)]) and chunk.total == 12
+    config = make_config("infer", "")
+    view = View.of(config, "infer", "center_crop")
+    read = ClipReader(config.MODEL, config.INFER, view, Path(), 0, Windows(0.4, 0.4))
+    chunk = read(Video(str(folder / "plain.mp4"), None, 1), 0, 10, np.empty((1, 2, 3, 16, 16), np.uint8))
+    assert np.allclose([sample.span for sample in chunk.samples], [(4.0, 4.4)]) and chunk.total == 12
     assert 0 < packets.number <= 20  # the group of pictures that begins at 4.0 s
 
 
 @pytest.mark.parametrize("longest_s", [0.0, 5.0])
 def test_an_unclear_file_is_decoded_twice_whatever_its_length(folder, monkeypatch, longest_s):
     """Also where a task is over before its first window is through."""
-    monkeypatch.setattr(window_reader, "_LONGEST_TASK_S", longest_s)
+    monkeypatch.setattr(clip_reader, "_LONGEST_TASK_S", longest_s)
     frames = Counter()
     monkeypatch.setattr(PacketVideo, "decode_all", frames.over(PacketVideo.decode_all))
     ours = flat(read(folder / "pictures.avi", 0.4, 0.15))
@@ -386,7 +400,7 @@ def test_what_turns_out_unclear_on_the_way_is_read_in_order(folder, monkeypatch)
     def unclear(self, wanted):
         calls.append(1)
         if len(calls) == 2:
-            raise window_reader.Unclear("not as promised")
+            raise clip_reader.Unclear("not as promised")
         return whole(self, wanted)
 
     monkeypatch.setattr(PacketVideo, "decode_selected", unclear)

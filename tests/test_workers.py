@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from media import SECTIONS, logged
 
 from video_zoo.configs.schema import ModelSection
+from video_zoo.datareader.clip_reader import ClipReader
 from video_zoo.datareader.decode import VideoError
-from video_zoo.datareader.kinetics_reader import ClipReader
 from video_zoo.datareader.transforms import EvalTransform, TrainTransform
 from video_zoo.datareader.video_list import Video
-from video_zoo.datareader.workers import WorkerPool
+from video_zoo.datareader.views import View
+from video_zoo.datareader.workers import Task, WorkerPool
 from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,6 +156,16 @@ def process(number: int) -> int:
     return os.getpid()
 
 
+_CALLS: list[object] = []
+
+
+def count_calls(name: str) -> tuple[str, int, int]:
+    """The task, its process, and the how manieth of that one."""
+    _CALLS.append(name)
+    time.sleep(0.01)
+    return name, os.getpid(), len(_CALLS)
+
+
 def much(number: int, length: int) -> str:
     return str(number) * length
 
@@ -275,6 +286,50 @@ def test_no_more_processes_start_than_there_are_tasks(pools):
     assert len(multiprocessing.active_children()) == before  # none before it is needed
     assert len(set(results_of(pool, tasks(1)))) == 1
     assert len(multiprocessing.active_children()) == before + 1
+
+
+@pytest.mark.parametrize("ahead, expected", [(5, [0, 1, 2, 3, 4]), (1, [3, 1, 4, 0, 2]), (2, [1, 3, 0, 2, 4])])
+def test_results_come_in_the_tasks_order_as_far_as_they_are_there(pools, ahead, expected):
+    pools.append(pool := WorkerPool(double, 2, ahead))
+    given = [Task((number,), (number,)) for number in (3, 1, 4, 0, 2)]
+    assert [done.task.args[0] for done in pool.run(given)] == expected
+
+
+class Follow:
+    """Tasks of one place each, and of place 0 further ones, one after the other, each when the last is done."""
+
+    def __init__(self, places: int, further: int):
+        self.tasks = [Task((f"place {place}",), (place, 0)) for place in range(places)]
+        self.further = further
+
+    def __iter__(self) -> Follow:
+        return self
+
+    def __next__(self) -> Task:
+        if not self.tasks:
+            raise StopIteration
+        return self.tasks.pop(0)
+
+    def take(self, name: str) -> None:
+        if name in ("place 0", "further") and self.further:
+            self.tasks.insert(0, Task(("further",), (0, self.further), stay=True))
+            self.further -= 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_that_stay_are_done_by_one_process_and_nothing_in_between(pools, workers):
+    pools.append(pool := WorkerPool(count_calls, workers, ahead=6))
+    source, results = Follow(20, 8), []
+    for done in pool.run(source):
+        source.take(done.result[0])
+        results.append(done.result)
+    names = [name for name, *_ in results]
+    assert names == ["place 0", *8 * ["further"], *(f"place {place}" for place in range(1, 20))]
+    further = results[1:9]
+    assert len({pid for _, pid, _ in further}) == 1
+    counts = [count for _, _, count in further]
+    assert counts == list(range(counts[0], counts[0] + 8))
+    assert len({pid for _, pid, _ in results}) == workers
 
 
 # --- what comes back
@@ -406,9 +461,9 @@ def test_what_travels_to_the_processes_arrives_whole(pools, tmp_path, training):
     """A ClipReader with its transform, and the VideoError it raises there."""
     sizes = (16, 16, False)
     transform = TrainTransform(*sizes, True, True) if training else EvalTransform(*sizes)
-    read = ClipReader(ModelSection(), SECTIONS["test"](target_size=16), 2, tmp_path, transform, 0)
-    pools.append(pool := WorkerPool(read, 1, ahead=1, shape=read.shape))
-    (result,) = results_of(pool, [(Video("missing.mp4", 0, 1), 0)])
+    read = ClipReader(ModelSection(), SECTIONS["test"](target_size=16), View(2, 1, 1, transform), tmp_path, 0)
+    pools.append(pool := WorkerPool(read, 1, ahead=1, shape=(1, 2, 3, 16, 16)))
+    (result,) = results_of(pool, [(Video("missing.mp4", 0, 1), 0, 0)])
     assert isinstance(result, VideoError) and "no such file" in str(result)
 
 
@@ -569,32 +624,56 @@ def test_reader_processes_do_not_import_paddle(pools):
     assert "video_zoo.datareader" in modules and "paddle" not in modules
 
 
-def test_nothing_that_a_process_imports_imports_paddle():
-    """A process imports the main script too."""
-    script = (
-        "import runpy, sys\nimport video_zoo.datareader\n"
-        "for name in ('train.py', 'test.py', 'infer.py'):\n    runpy.run_path(name, run_name='__mp_main__')\n"
-        "print(sorted(name for name in sys.modules if name in ('paddle', 'video_zoo.datareader.kinetics_reader')))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.strip() == "['video_zoo.datareader.kinetics_reader']"
-
-
-SCRIPT = """
+JOBS = """
 import os, sys, time
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from video_zoo.datareader.workers import WorkerPool
 
 def hang(folder, array):
     (folder / str(os.getpid())).touch()
     time.sleep(600)
 
-if __name__ == "__main__":
-    for _ in WorkerPool(hang, 2, ahead=4, shape=(1000,)).map([(Path(sys.argv[2]),)] * 4):
-        pass
+def modules(number):
+    return sorted(name for name in sys.modules if name in ("heavy", "video_zoo.datareader.clip_reader"))
+"""
+HEAVY_SCRIPT = """
+import sys
+import heavy, jobs
+from video_zoo.datareader.workers import Task, WorkerPool
+
+pool = WorkerPool(jobs.modules, 2, ahead=4)
+print({name for done in pool.map([(number,) for number in range(4)]) for name in done.result})
+print(sys.modules["__main__"].__file__, __spec__ and __spec__.name)
+pool.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["file", "module"])
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_nothing_that_a_process_imports_imports_paddle(tmp_path, how, method):
+    """A process does not import the main script, which has Paddle at its top, and needs no guard."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    (tmp_path / "heavy.py").write_text(f"open({str(tmp_path / 'marks')!r}, 'a').write('imported ')\n")
+    only = f"import multiprocessing\nmultiprocessing.get_all_start_methods = lambda: [{method!r}]\n"
+    (tmp_path / "main.py").write_text(only + HEAVY_SCRIPT)
+    command = ["main.py"] if how == "file" else ["-m", "main"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    modules, main = done.stdout.splitlines()
+    assert modules == "{'video_zoo.datareader.clip_reader'}" or method == "spawn" and modules == "set()"
+    assert (tmp_path / "marks").read_text() == "imported "
+    assert main.split() == [str(tmp_path / "main.py"), str(None if how == "file" else "main")]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import jobs
+from video_zoo.datareader.workers import Task, WorkerPool
+
+for _ in WorkerPool(jobs.hang, 2, ahead=4, shape=(1000,)).map([(Path(sys.argv[1]),)] * 4):
+    pass
 """
 
 
@@ -603,10 +682,11 @@ def test_no_process_outlives_the_main_one(tmp_path, end):
     """Also one that is in the middle of a video, and nothing waits for that. Ctrl-C reaches all of them."""
     script, pids, errors = tmp_path / "main.py", tmp_path / "pids", tmp_path / "errors"
     script.write_text(SCRIPT)
+    (tmp_path / "jobs.py").write_text(JOBS)
     pids.mkdir()
-    command = [sys.executable, str(script), str(ROOT), str(pids)]
+    command, environment = [sys.executable, str(script), str(pids)], {**os.environ, "PYTHONPATH": str(ROOT)}
     with errors.open("w") as file:
-        main = subprocess.Popen(command, stderr=file, start_new_session=True)
+        main = subprocess.Popen(command, stderr=file, env=environment, start_new_session=True)
     try:
         assert wait_for(lambda: len(list(pids.iterdir())) == 2, 30)
         workers = [int(path.name) for path in pids.iterdir()]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 
-from video_zoo.datareader.kinetics_reader import Batch
+from video_zoo.datareader.batches import Batch
 from video_zoo.engine.checkpoint import State
 from video_zoo.engine.optimizer import momentum, piecewise_decay
 from video_zoo.engine.ranks import Ranks

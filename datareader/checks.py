@@ -1,0 +1,50 @@
+"""What of a config cannot be read so, before anything is read."""
+
+from __future__ import annotations
+
+import math
+
+from video_zoo.configs.schema import Config, ModelSection, ReaderSection
+from video_zoo.datareader import decode
+from video_zoo.datareader.sampling import Windows
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
+
+
+def check_sizes(mode: str, section: ReaderSection) -> None:
+    """Raises InputError if the crop is larger than the scaled frame."""
+    if section.target_size > section.short_size:
+        name = mode.upper()
+        raise InputError(
+            f"{name}.target_size = {section.target_size} does not fit into {name}.short_size = {section.short_size}:"
+            " the crop is cut out of the scaled frame"
+        )
+
+
+def check_decoder(mode: str, section: ReaderSection) -> None:
+    """Raises InputError if the decoder that is asked for is not installed."""
+    if decode.av is None and section.decoder != "opencv":
+        if section.decoder == "pyav":
+            raise InputError(f"{mode.upper()}.decoder is pyav, and PyAV is not installed: pip install av")
+        logger.warning("PyAV is not installed: OpenCV decodes every frame, which takes longer. pip install av")
+
+
+def check_windows(settings: Config, windows: Windows) -> None:
+    """Raises InputError if windows cannot be cut out of what the config's lists name, or cannot be so long."""
+    if settings.MODEL.format != "mp4":
+        raise InputError(
+            f"windows and streams are of videos, and MODEL.format is {settings.MODEL.format}: --set MODEL.format=mp4"
+        )
+    for name, seconds in (("window", windows.window_s), ("stride", windows.stride_s)):
+        if not 0 < seconds < math.inf:
+            raise InputError(f"a {name} of {seconds:g} seconds; it must be longer than 0, as 2.5")
+
+
+def check_template(model: ModelSection) -> None:
+    """Raises InputError if the images of a folder cannot be named by their number."""
+    try:
+        names = {model.frame_template % number for number in (1, 2)}
+    except (TypeError, ValueError):
+        names = set()
+    if len(names) < 2:
+        raise InputError(f"MODEL.frame_template = {model.frame_template!r} needs one %d, as in img_%05d.jpg")

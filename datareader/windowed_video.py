@@ -1,0 +1,194 @@
+"""A video file that stays open, and gives the clips of its windows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from video_zoo.datareader.decode import Frame, VideoError, av, check_file, open_with_opencv
+from video_zoo.datareader.sampling import USUAL_STEP_S, Cut, Windows, cut_windows
+from video_zoo.datareader.views import View
+
+if av is not None:
+    from video_zoo.datareader.rgb import ToRGB
+    from video_zoo.datareader.selective import PacketVideo
+
+
+class WindowedVideo:
+    """An open video, whose windows are read one after the other.
+
+    Where its packets say what is needed for which frame, it is `selective`: only that is decoded. Else the whole file
+    is decoded twice, for the times of its frames and then for the frames, however many calls that takes; only a window
+    before the last one begins anew. In memory is one full frame, and of others what goes into clips.
+
+    Raises VideoError, av.FFmpegError, OSError or ValueError: it cannot be read; so do all calls.
+    """
+
+    def __init__(self, path: Path, decoder: str, windows: Windows, view: View):
+        self.path = path
+        self.selective = False
+        self.cuts: list[Cut] = []  # all of them, once the times of the frames are known
+        self._windows, self._view = windows, view
+        self._video, self._times = None, []
+        check_file(path)
+        self._file = path.absolute()  # FFmpeg takes what comes before a colon for a protocol, unless a slash is first
+        if decoder != "opencv" and av is not None:
+            try:
+                self._video = PacketVideo(self._file)
+            except (av.FFmpegError, ValueError):
+                if decoder == "pyav":
+                    raise VideoError("it is no video, or its header is damaged") from None
+        if self._video is not None and not self._video.table.unclear:
+            self.selective, self._to_rgb = True, ToRGB()
+            self.cuts = self._cut(_times_of(self._video))
+        else:
+            self._frames = self._decode()
+
+    @property
+    def num_frames(self) -> int:
+        """Frames, or whole frames before the damage; known after `survey`."""
+        return len(self._times)
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with the file; known after `survey`."""
+        return None if self._video is None else self._video.table.damage
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._video is not None:
+            self._video.container.close()
+
+    # --- where parts of it can be decoded by themselves
+
+    def fill_selected(self, first: int, clips: np.ndarray) -> list[Cut]:
+        """Fills `clips`, uint8 (n, T, 3, H, W), with the windows from number `first` on, and says which they are.
+
+        Raises Unclear: parts cannot be decoded by themselves after all.
+        """
+        cuts = self.cuts[first : first + len(clips)]
+        places: dict[int, list[tuple[int, int]]] = {}  # frame -> (clip, place in it)
+        for clip, cut in enumerate(cuts):
+            for place, number in enumerate(self._indices(cut)):
+                places.setdefault(number, []).append((clip, place))
+        for number, frame in self._video.decode_selected(places) if places else ():
+            image = self._view.transformed(self._to_rgb(frame))
+            for clip, place in places[number]:
+                clips[clip, place] = image
+        return cuts
+
+    def give_up_selecting(self) -> None:
+        """From now on it is decoded from its start to its end."""
+        self.selective, self.cuts, self._frames = False, [], self._decode()
+
+    # --- where it must be decoded from its start to its end
+
+    def survey(self, until: float) -> bool:
+        """Decodes on for the times of the frames, until then on the monotonic clock; whether it is through.
+
+        Raises VideoError: not one frame.
+        """
+        if self.cuts:
+            return True
+        for time_s, _ in self._frames:
+            if time_s is None:  # the file does not say
+                time_s = self._times[-1] + USUAL_STEP_S if self._times else 0.0
+            self._times.append(time_s)
+            if time.monotonic() > until:
+                return False
+        if not self._times:
+            raise VideoError(f"not one frame can be decoded{f': {self.damage}' if self.damage else ''}")
+        self._times.sort()  # an AVI file may have the times of two frames exchanged
+        self.cuts = self._cut([time_s - self._times[0] for time_s in self._times])
+        self._begin(0)
+        return True
+
+    def fill_in_order(self, first: int, clips: np.ndarray, until: float) -> list[Cut]:
+        """As `fill_selected`, after `survey`; fewer windows than there is room for when the time is over."""
+        cuts = self.cuts[first : first + len(clips)]
+        for place, clip in enumerate(clips[: len(cuts)]):
+            frames = self._frames_of(first + place, until)
+            if frames is None:
+                return cuts[:place]
+            for target, frame in zip(clip, frames):
+                target[:] = frame
+        return cuts
+
+    def _frames_of(self, number: int, until: float) -> list[np.ndarray] | None:
+        """The transformed frames of a window; None: not yet."""
+        if number < self._window:
+            self._begin(number)
+        self._window, cut = number, self.cuts[number]
+        self._planned = max(self._planned, number)
+        self._kept = {place: frame for place, frame in self._kept.items() if place >= cut.first}
+        wanted = self._indices(cut)
+        while self._number <= max(wanted):
+            _, to_rgb = next(self._frames, (None, None))
+            if to_rgb is None:
+                raise VideoError("its number of frames changes from one decoding to the next")
+            while self._planned < len(self.cuts) and self.cuts[self._planned].first <= self._number:
+                self._wanted.update(self._indices(self.cuts[self._planned]))
+                self._planned += 1
+            if self._number in self._wanted:
+                self._wanted.remove(self._number)
+                self._kept[self._number] = self._view.transformed(to_rgb())
+            self._number += 1
+            if time.monotonic() > until and self._number <= max(wanted):
+                return None
+        return [self._kept[place] for place in wanted]
+
+    def _begin(self, window: int) -> None:
+        """Decodes from the start again, for the windows from this one on."""
+        self._frames = self._decode()
+        self._number = 0  # of the next frame
+        self._window = self._planned = window  # asked for; whose frames are not among the wanted yet
+        self._wanted: set[int] = set()
+        self._kept: dict[int, np.ndarray] = {}
+
+    def _decode(self) -> Iterator[Frame]:
+        return _frames_of_opencv(self._file) if self._video is None else _frames_of(self._video)
+
+    # --- either way
+
+    def _cut(self, times_s: Sequence[float]) -> list[Cut]:
+        return cut_windows(times_s, self._windows)
+
+    def _indices(self, cut: Cut) -> list[int]:
+        return [cut.first + index for index in self._view.indices(cut.num_frames)]
+
+
+def _times_of(video: Any) -> list[float]:
+    """Of a clear file's frames in the order of presentation, in seconds from the first on."""
+    pts, base = [video.table.pts[place] for place in video.table.shown()], video.stream.time_base
+    return [(each - pts[0]) * base.numerator / base.denominator for each in pts]
+
+
+def _frames_of(video: Any) -> Iterator[Frame]:
+    to_rgb, rate, base = ToRGB(), video.stream.average_rate, video.stream.time_base
+    for number, frame in enumerate(video.decode_all()):
+        time_s = number / float(rate) if rate else None
+        if frame.pts is not None:
+            time_s = float(frame.pts * base)  # frame.time is NaN for what the decoder gives at the end
+        yield time_s, lambda frame=frame: to_rgb(frame)
+
+
+def _frames_of_opencv(path: Path) -> Iterator[Frame]:
+    capture = open_with_opencv(path)
+
+    def to_rgb() -> np.ndarray:
+        ok, image = capture.retrieve()
+        if not ok:
+            raise VideoError("a frame cannot be decoded")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+    number, rate = 0, capture.get(cv2.CAP_PROP_FPS)
+    while capture.grab():
+        time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        yield (time_s if time_s > 0 or not number else number / rate if rate > 0 else None), to_rgb
+        number += 1
+    capture.release()
