@@ -17,13 +17,13 @@ from video_zoo.utils.log import logger
 
 class Batch(NamedTuple):
     """clips: uint8 RGB (n, seg_num, 3 * seglen, H, W). labels: int64 (n,), -1 where there is none. ids: one a clip.
-    places: videos of the batch in all ranks together, also those that could not be read. spans: seconds, from and to,
-    of each clip in its video; empty: whole videos."""
+    global_batch_size: videos of the batch in all ranks together, also those that could not be read. spans: seconds,
+    from and to, of each clip in its video; empty: whole videos."""
 
     clips: np.ndarray
     labels: np.ndarray
     ids: list[str]
-    places: int
+    global_batch_size: int
     spans: tuple[tuple[float, float], ...] = ()
 
 
