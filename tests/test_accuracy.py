@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tiny import make_scores
 
 from video_zoo.metrics import make_metrics

@@ -69,7 +69,9 @@ def test_a_batch_in_micro_batches_has_the_gradients_of_a_whole_one(micro_batches
 
 def test_batch_norm_sees_a_micro_batch_alone():
     """The check of the test above: without freezing it, the gradients are others."""
-    whole, split = (step(make_batch(5), frozen=False, micro_batches=micro_batches)[1].gradients for micro_batches in (1, 2))
+    whole, split = (
+        step(make_batch(5), frozen=False, micro_batches=micro_batches)[1].gradients for micro_batches in (1, 2)
+    )
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         assert_close(split, whole)
 
