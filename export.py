@@ -25,7 +25,8 @@ from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_folder, remove_leftovers
 from video_zoo.utils.log import logger, set_up_logging
-from video_zoo.utils.runtime import compute_threads, start_paddle
+from video_zoo.utils.paddle_env import start_paddle
+from video_zoo.utils.runtime import compute_threads
 
 _BATCH = 2  # clips at once, when programs are compared
 

@@ -37,7 +37,7 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
 from video_zoo.utils.fluid_vars import fingerprint
 from video_zoo.utils.log import Progress, logger, set_up_logging
-from video_zoo.utils.runtime import compute_threads, has_nvidia_driver, start_paddle
+from video_zoo.utils.runtime import compute_threads, has_nvidia_driver
 
 _TABLES = 20  # predictions printed; the files have all
 
@@ -228,6 +228,8 @@ def open_backend(
     on_gpu, started = args.use_gpu is True, False
     without_paddle = deployment is not None and args.engine in ("openvino", "onnxruntime")
     if not without_paddle and (args.use_gpu or args.use_gpu is None and has_nvidia_driver()):
+        from video_zoo.utils.paddle_env import start_paddle
+
         on_gpu, started = start_paddle(args.use_gpu), True
     choice = choose_engine(args.engine, args.precision, on_gpu, partial(obstacle, args.precision, deployment))
     job = Job(
@@ -238,6 +240,8 @@ def open_backend(
         clip_shape=settings.clip_shape("infer"),
     )
     if not started and (deployment is None or choice.engine.needs_paddle()):
+        from video_zoo.utils.paddle_env import start_paddle
+
         start_paddle(args.use_gpu)
     if deployment is not None:
         program = deployment.program(choice.engine.program, args.precision)

@@ -1,17 +1,18 @@
-"""Measures a model's accuracy on a list of videos: `python test.py --model_name=TSM --config=configs/tsm.txt`.
-
-Nothing here imports Paddle before `start_paddle` has set its threads and flags; reader processes never do.
-"""
+"""Measures a model's accuracy on a list of videos: `python test.py --model_name=TSM --config=configs/tsm.txt`."""
 
 from __future__ import annotations
+
+from video_zoo.utils.paddle_env import start_paddle  # isort: split
 
 import argparse
 
 from video_zoo.configs.schema import Config
+from video_zoo.datareader import open_reader
+from video_zoo.engine.evaluate import evaluate
+from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import cli
 from video_zoo.utils.log import Progress, logger, set_up_logging
-from video_zoo.utils.runtime import start_paddle
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,15 +34,9 @@ def main() -> None:
     set_up_logging()
     settings = cli.load_config(args, Config, {"TEST": {"batch_size": args.batch_size}}, MODELS)
     start_paddle(args.use_gpu)
-
-    from video_zoo.datareader import open_reader
-    from video_zoo.engine.evaluate import evaluate
-    from video_zoo.metrics import get_metrics
-
-    name = settings.MODEL.name.upper()
-    with open_reader("test", settings) as reader:
+    with open_reader("test", settings, MODELS.get(settings.MODEL.name).eval_transform) as reader:
         network, _ = load_trained(settings, "test", args.weights)
-        progress, metrics = Progress(len(reader)), get_metrics(name, "test", settings)
+        progress, metrics = Progress(len(reader)), make_metrics(settings.MODEL.num_classes)
         scores = evaluate(network, reader, metrics, progress, log_interval=args.log_interval, line="[EVAL] Batch {}")
         reader.report_failures()
         logger.info("[EVAL] eval finished.  %s over %d of %d videos, %s", scores, scores.samples, len(reader), progress)

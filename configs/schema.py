@@ -140,6 +140,7 @@ class ValidSection(ReaderSection):
     """Validation while training."""
 
     batch_size: int = key(128, "clips a step", low=1)
+    best_metric: str = key("top1", "the value, by its name in curves.jsonl, that decides which checkpoint is the best")
 
 
 @dataclass(frozen=True)

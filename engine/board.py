@@ -6,15 +6,17 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visualdl import LogWriter
 
 from video_zoo.engine.checkpoint import State
-from video_zoo.engine.interfaces import Scores
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
 from video_zoo.utils.log import logger
+
+if TYPE_CHECKING:
+    from video_zoo.metrics.metric import Scores
 
 CURVES = "curves.jsonl"
 _VISUALDL = "visualdl"
@@ -52,9 +54,8 @@ class Board:
             self._draw(point)
 
     def add(self, phase: str, step: int, scores: Scores, **others: float) -> None:
-        """Loss, top-1, top-5 and `others` of a phase ("train", "valid") at a global step. Raises InputError."""
-        values = {"loss": scores.loss, "top1": scores.top1, "top5": scores.top5, **others}
-        point = {"phase": phase, "step": step, "time_s": round(time.time(), 3), **values}
+        """The values of the metrics, and others, of a phase ("train", "valid") at a global step. Raises InputError."""
+        point = {"phase": phase, "step": step, "time_s": round(time.time(), 3), **scores.values, **others}
         try:
             self._file.write(_line(point))
         except OSError as error:

@@ -6,22 +6,26 @@ v1.5's format, because v1.5's tools then read what this project writes, and beca
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
+from video_zoo.configs.schema import Config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, atomic_folder, remove_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, format_info, write_folder
 from video_zoo.utils.log import logger
+
+if TYPE_CHECKING:
+    from video_zoo.datareader.kinetics_reader import KineticsReader as VideoReader
 
 
 class NotFinite(InputError):
@@ -29,28 +33,32 @@ class NotFinite(InputError):
 
 
 _STEP_COUNTER = "@LR_DECAY_COUNTER@"  # v1.5's: the number of the last step, from 0
+_NONE_YET = -1.0  # how checkpoint.json says that there is no best value yet
+_SECTIONS = ("MODEL", "TRAIN", "VALID")
 
 
 @dataclass
 class State:
-    """Where a training is; checkpoint.json holds it.
+    """Where a training is.
 
     Args:
         epoch: the one under way, from 0. One that is through, but not validated yet, is still under way.
         iteration: steps of the epoch that are done.
         global_step: steps that are done.
-        best_top1: of all validations, from 0 to 1.
-        totals: the metrics' sums over the epoch's samples so far.
+        best: the best value of `best_metric` in all validations; None before the first.
+        totals: the metrics' state over the epoch's samples so far.
+        best_metric: the name of the value that decides which checkpoint is the best.
     """
 
     epoch: int = 0
     iteration: int = 0
     global_step: int = 0
-    best_top1: float = -1.0
+    best: float | None = None
     totals: list[float] = field(default_factory=list)
+    best_metric: str = "top1"
 
     @classmethod
-    def of(cls, store: VariableStore) -> State:
+    def of(cls, store: VariableStore, best_metric: str = "top1") -> State:
         """The state in a checkpoint of ours. A v1.5 folder begins at epoch 0, its learning rate, as in v1.5, at the
         step its counter says. Raises InputError if it is damaged."""
         info = store.info()
@@ -58,25 +66,91 @@ class State:
             counter = store.read(_STEP_COUNTER).ravel() if _STEP_COUNTER in store.names() else np.array([-1])
             if len(counter) != 1:
                 raise InputError(f"{store.path / _STEP_COUNTER} is damaged: it must hold one number")
-            return cls(global_step=max(int(counter[0]) + 1, 0))
+            return cls(global_step=max(int(counter[0]) + 1, 0), best_metric=best_metric)
         try:
             totals = [float(value) for value in info.get("totals", [])]
             counts = [int(info[name]) for name in ("epoch", "global_step")]
             iteration = int(info.get("iteration", 0))
-            state = cls(counts[0], iteration, counts[1], float(info["best_top1"]), totals)
-            if min(*counts, iteration) < 0:
+            values = {name: float(value) for name, value in info.items() if name.startswith("best_")}
+            if min(*counts, iteration) < 0 or not values:
                 raise ValueError
-            if not all(math.isfinite(value) for value in (state.best_top1, *totals)):
+            if not all(math.isfinite(value) for value in (*values.values(), *totals)):
                 raise ValueError
-            return state
         except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
-                f"{store.path / INFO_FILE} is damaged: it must say epoch, global_step and best_top1"
+                f"{store.path / INFO_FILE} is damaged: it must say epoch, global_step and best_{best_metric}"
             ) from None
+        best = values.get(f"best_{best_metric}", _NONE_YET)
+        return cls(counts[0], iteration, counts[1], None if best == _NONE_YET else best, totals, best_metric)
+
+    def to_json(self) -> dict[str, Any]:
+        """As checkpoint.json has it."""
+        return {
+            "epoch": self.epoch,
+            "iteration": self.iteration,
+            "global_step": self.global_step,
+            f"best_{self.best_metric}": _NONE_YET if self.best is None else self.best,
+            "totals": self.totals,
+        }
 
     def next_epoch(self) -> None:
         """The epoch under way is through."""
         self.epoch, self.iteration, self.totals = self.epoch + 1, 0, []
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint tells of its training beside the state; None, or empty, where an older one does not.
+
+    Args:
+        model: its name.
+        training: an id, which stays when a training goes on.
+        classes: their names.
+        train_list, valid_list: fingerprints of the lists of videos.
+        sections: of the config, MODEL, TRAIN and VALID: key -> value.
+        loss_scale: that of mixed precision, with its counts.
+    """
+
+    model: str | None = None
+    training: str | None = None
+    classes: list[str] | None = None
+    train_list: str | None = None
+    valid_list: str | None = None
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    loss_scale: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_training(
+        cls, settings: Config, classes: list[str], reader: VideoReader, valid_reader: VideoReader | None
+    ) -> Facts:
+        """Those of a training that begins."""
+        return cls(
+            model=settings.MODEL.name.upper(),
+            training=uuid.uuid4().hex,
+            classes=classes,
+            train_list=reader.fingerprint(),
+            valid_list=valid_reader and valid_reader.fingerprint(),
+            sections={name: dataclasses.asdict(getattr(settings, name)) for name in _SECTIONS},
+        )
+
+    @classmethod
+    def from_json(cls, info: Mapping[str, Any]) -> Facts:
+        """Those that checkpoint.json has; a v1.5 folder's are empty."""
+        sections = {name: info[name] for name in _SECTIONS if isinstance(info.get(name), dict)}
+        names = ("model", "training", "classes", "list", "valid_list")
+        return cls(*map(info.get, names), sections=sections, loss_scale=info.get("loss_scale", {}))
+
+    def to_json(self) -> dict[str, Any]:
+        """As checkpoint.json has them."""
+        return {
+            "model": self.model,
+            "training": self.training,
+            "classes": self.classes,
+            "list": self.train_list,
+            "valid_list": self.valid_list,
+            **self.sections,
+            "loss_scale": self.loss_scale,
+        }
 
 
 class Checkpoints:
@@ -109,10 +183,12 @@ class Checkpoints:
         for path in self.folder.glob(f"{self._name}_*"):
             if self._place(path) or path == self.best():
                 try:
-                    info = VariableStore(path).info()
-                    order = (float(info.get("saved_s", 0)), int(info.get("global_step", 0)))
+                    store = VariableStore(path)
+                    info, state = store.info(), State.of(store)
+                    # An epoch's checkpoint of before its validation still is in that epoch.
+                    order = (float(info.get("saved_s", 0)), state.global_step, state.epoch)
                     if training is None or info.get("training") == training:
-                        found.append((*order, float(info.get("best_top1", -1)), path))
+                        found.append((*order, path))
                 except (InputError, TypeError, ValueError, OverflowError) as error:
                     logger.warning("%s is left out: %s", path, error)
         return max(found)[-1] if found else None
@@ -143,13 +219,12 @@ def save(
     variables: Mapping[str, paddle.Tensor],
     optimizer: paddle.optimizer.Optimizer,
     state: State,
-    info: Mapping[str, Any],
+    facts: Facts,
 ) -> None:
     """Writes a checkpoint; the folder is whole or not there.
 
     Args:
         variables: v1.5's names -> weights and statistics.
-        info: what else checkpoint.json shall tell. It must be JSON.
 
     Raises NotFinite if a weight is not finite, InputError if the folder cannot be written. What was there stays.
     """
@@ -163,17 +238,17 @@ def save(
             raise NotFinite(f"{name} is not finite after step {state.global_step}: no checkpoint is made of that")
     arrays[_STEP_COUNTER] = np.array([state.global_step - 1], np.int64)
     with atomic_folder(folder) as target:
-        write_folder(target, arrays, _with_state(info, state))
+        write_folder(target, arrays, _info(state, facts))
 
 
-def save_state(folder: Path, state: State, info: Mapping[str, Any]) -> None:
+def save_state(folder: Path, state: State, facts: Facts) -> None:
     """Rewrites the checkpoint.json of a checkpoint: the weights are the same, and the training is further."""
     with atomic_file(folder / INFO_FILE) as file:
-        file.write(format_info(_with_state(info, state)))
+        file.write(format_info(_info(state, facts)))
 
 
-def _with_state(info: Mapping[str, Any], state: State) -> dict[str, Any]:
-    return {**info, **dataclasses.asdict(state), "saved_s": time.time()}
+def _info(state: State, facts: Facts) -> dict[str, Any]:
+    return {**facts.to_json(), **state.to_json(), "saved_s": time.time()}
 
 
 def restore_momenta(
@@ -196,14 +271,6 @@ def restore_momenta(
         tensors = {name: paddle.to_tensor(array) for name, array in momenta.items()}
         optimizer.set_state_dict({**optimizer.state_dict(), **tensors})
     return len(momenta)
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset[str], section: str) -> list[str]:
-    """How a section of the config differs from the one of a checkpoint: `SECTION.key: old -> new`; keys that `free`
-    holds, or that the checkpoint does not know, are left out."""
-    now = json.loads(json.dumps(now))  # as checkpoint.json has it: lists for tuples
-    keys = [key for key in now if key in before and key not in free and before[key] != now[key]]
-    return [f"{section}.{key}: {before[key]} -> {now[key]}" for key in keys]
 
 
 def _velocity(tensor: paddle.Tensor) -> str:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import paddle
 
-from video_zoo.engine.interfaces import Batch, Metrics, Scores
 from video_zoo.engine.ranks import Ranks
-from video_zoo.engine.step import clip_losses
+from video_zoo.engine.stepper import clip_losses
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import Progress, logger, timed
+
+if TYPE_CHECKING:
+    from video_zoo.datareader.batches import Batch
+    from video_zoo.metrics.metric import MetricSet, Scores
 
 
 @paddle.no_grad()
 def evaluate(
     network: paddle.nn.Layer,
     batches: Iterable[Batch],
-    metrics: Metrics,
+    metrics: MetricSet,
     progress: Progress,
     *,
     log_interval: int,
@@ -29,7 +33,7 @@ def evaluate(
     """The scores over all batches, of all ranks together.
 
     Args:
-        network: clips -> logits (n, classes).
+        network: clips (n, T, C, H, W) -> logits (n, num_classes).
         progress: counts the videos, and where the time goes.
         log_interval: batches between log lines; 0: none.
         line: how a log line begins, with {} for the batch's number.
@@ -41,11 +45,11 @@ def evaluate(
     metrics.reset()
     for number, (batch, reader_s) in enumerate(timed(batches)):
         start = time.monotonic()
-        logits = network(paddle.to_tensor(batch.clips))
-        losses = clip_losses(logits, paddle.to_tensor(batch.labels))
-        scores = metrics.add(metrics.counts(losses.numpy(), logits.numpy(), batch.labels))
-        if not math.isfinite(scores.loss):
-            raise InputError(f"the loss is {scores.loss} in batch {number}: the weights are not sound, or no match")
+        logits, labels = average_views(network(paddle.to_tensor(batch.clips)), paddle.to_tensor(batch.labels))
+        losses = clip_losses(logits, labels)
+        scores = metrics.update(metrics.measure(losses.numpy(), logits.numpy(), labels.numpy()))
+        if not math.isfinite(scores["loss"]):
+            raise InputError(f"the loss is {scores['loss']} in batch {number}: the weights are not sound, or no match")
         done = scores.samples * (ranks.size if ranks else 1)  # the others are about as far
         progress.add(done, reader=reader_s, compute=time.monotonic() - start)
         if log_interval and number % log_interval == 0:
@@ -53,7 +57,14 @@ def evaluate(
             logger.info("%s  %s", line.format(number), said)
     progress.finish()
     if ranks:
-        totals = ranks.sum(metrics.totals())
-        metrics.reset()
-        metrics.add(totals)
-    return metrics.scores()
+        metrics.restore(ranks.all_reduce(metrics.state()))
+    return metrics.compute()
+
+
+def average_views(logits: paddle.Tensor, labels: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Logits (n, num_classes) and labels (n,) of clips -> those of videos, which the metrics see.
+
+    Each clip is the only view of its video, so nothing is averaged. Where a video has several views, this is the place
+    for the mean of their logits.
+    """
+    return logits, labels

@@ -6,8 +6,62 @@ import math
 from collections.abc import Sequence
 
 import paddle
-from paddle.nn.layer.norm import _BatchNormBase
 from paddle.optimizer.lr import LambdaDecay, LRScheduler, PiecewiseDecay
+
+from video_zoo.configs.schema import TrainSection
+from video_zoo.engine.batch_norm import batch_norms
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
+
+
+def make_optimizer(
+    section: TrainSection, network: paddle.nn.Layer, videos: int, steps_per_epoch: int
+) -> tuple[paddle.optimizer.Momentum, LRScheduler]:
+    """The optimizer and the learning rate of every step, as the TRAIN section describes them.
+
+    Args:
+        videos: in the list.
+        steps_per_epoch: batches of a pass over it.
+
+    Raises InputError if decay_epochs do not ascend.
+    """
+    rate = section.learning_rate
+    if section.base_batch_size:
+        rate *= section.batch_size / section.base_batch_size
+        scaling = (rate, section.learning_rate, section.batch_size, section.base_batch_size)
+        logger.info("learning rate: %g, which is %g times %d clips a step over base_batch_size %d", *scaling)
+    warmup_steps = round(section.warmup_epochs * steps_per_epoch)
+    if section.lr_schedule == "cosine":
+        schedule = cosine_decay(rate, section.epoch * steps_per_epoch, warmup_steps)
+    else:
+        decay_epochs, decay_steps = piecewise_plan(section, videos)
+        schedule = piecewise_decay(rate, section.learning_rate_decay, decay_epochs, decay_steps, warmup_steps)
+    optimizer = momentum(
+        network,
+        schedule,
+        section.momentum,
+        section.l2_weight_decay,
+        batch_norm_decay=section.batch_norm_decay,
+        clip_norm=section.clip_grad_norm,
+    )
+    return optimizer, schedule
+
+
+def piecewise_plan(section: TrainSection, videos: int) -> tuple[Sequence[float], int]:
+    """v1.5's: the epochs at whose ends the rate falls, and the steps that it takes an epoch to have."""
+    total = section.total_videos or videos
+    if abs(total - videos) > 0.1 * videos:
+        logger.warning(
+            "TRAIN.total_videos is %d, and the list has %d: the learning rate will not fall at the epochs that"
+            " decay_epochs says; with --set TRAIN.total_videos=%d it does",
+            *(total, videos, videos),
+        )
+    decay_epochs = section.decay_epochs
+    if decay_epochs is None:
+        decay_epochs = (section.epoch / 3, section.epoch * 2 / 3)
+    if list(decay_epochs) != sorted(decay_epochs):
+        raise InputError(f"TRAIN.decay_epochs = {list(decay_epochs)} must ascend")
+    return decay_epochs, int(total / section.batch_size + 1)
 
 
 def piecewise_decay(
@@ -60,10 +114,9 @@ def momentum(
         clip_norm: the gradients of all weights together are scaled down to this L2 norm at most; None: never.
     """
     if batch_norm_decay is not None:
-        for layer in network.sublayers():
-            if isinstance(layer, _BatchNormBase):
-                for parameter in layer.parameters(include_sublayers=False):
-                    parameter.regularizer = paddle.regularizer.L2Decay(batch_norm_decay)
+        for layer in batch_norms(network):
+            for parameter in layer.parameters(include_sublayers=False):
+                parameter.regularizer = paddle.regularizer.L2Decay(batch_norm_decay)
     return paddle.optimizer.Momentum(
         schedule,
         momentum,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from paddle import nn
@@ -14,9 +14,11 @@ from paddle import nn
 from video_zoo.engine.backends import ENGINES, Backend, Job
 from video_zoo.engine.backends.paddle_network import PaddleNetwork
 from video_zoo.engine.deployment import ENGINE_OF
-from video_zoo.engine.interfaces import Batch
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import Progress, logger
+
+if TYPE_CHECKING:
+    from video_zoo.datareader.batches import Batch
 
 LARGEST = 1e-4  # difference of a probability, float32
 AGREEMENT, MEAN = 0.98, 0.02  # lower precision: share of the same top-1; mean difference of the top-1's probability

@@ -6,14 +6,16 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
 from video_zoo.engine.backends import Backend
-from video_zoo.engine.interfaces import Batch
 from video_zoo.engine.results import Prediction, top_classes
 from video_zoo.utils.log import Progress, logger, timed
+
+if TYPE_CHECKING:
+    from video_zoo.datareader.batches import Batch
 
 Write = Callable[[Sequence[Prediction], np.ndarray], None]  # the predictions of a batch, and its clips
 _BEHIND = 2  # batches that writing may lag, at most

@@ -13,6 +13,7 @@ import paddle
 from paddle import distributed
 
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 from video_zoo.utils.runtime import Launch
 
 _LAUNCHER_S = 15  # until the launcher has noticed which rank ended first, and ends this one
@@ -35,6 +36,7 @@ class Ranks:
                 os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"  # also where the launcher saw GPUs
             with self._peers():
                 distributed.init_parallel_env()
+            logger.info("%d processes train together, each with its part of every batch", self.size)
 
     @property
     def first(self) -> bool:
@@ -48,7 +50,7 @@ class Ranks:
         with self._peers():
             return paddle.DataParallel(network)
 
-    def sum(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
+    def all_reduce(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
         """The sums over the ranks, float64."""
         total = np.asarray(values, np.float64)
         if self.size == 1:
@@ -58,7 +60,7 @@ class Ranks:
             distributed.all_reduce(tensor)
             return tensor.numpy()
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Each rank's value, in their order."""
         if self.size == 1:
             return [value]
@@ -67,12 +69,16 @@ class Ranks:
             distributed.all_gather_object(values, value)
         return values
 
-    def spread(self, tensors: Iterable[paddle.Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[paddle.Tensor]) -> None:
         """Sets the tensors to rank 0's."""
         if self.size > 1:
             with self._peers():
                 for tensor in tensors:
                     distributed.broadcast(tensor, 0)
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Rank 0's value."""
+        return self.all_gather(value)[0]
 
     def backward(self, loss: paddle.Tensor) -> None:
         """The backward pass, in which a wrapped network exchanges gradients."""

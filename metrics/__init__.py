@@ -1,16 +1,14 @@
-"""What is measured: one line a model."""
+"""What is measured of every model: one word a metric."""
 
 from __future__ import annotations
 
-from video_zoo.configs.schema import Config
-from video_zoo.metrics.accuracy import KineticsMetrics
-from video_zoo.utils.registry import Registry
+from video_zoo.metrics.accuracy import TopK
+from video_zoo.metrics.loss import Loss
+from video_zoo.metrics.metric import Metric, MetricSet
 
-METRICS: Registry[type[KineticsMetrics]] = Registry("metric")
-METRICS.add("TSM", KineticsMetrics)
-METRICS.add("TSN", KineticsMetrics)
+METRICS: tuple[type[Metric], ...] = (Loss, TopK)  # in the order of a log line
 
 
-def get_metrics(name: str, mode: str, config: Config) -> KineticsMetrics:
-    """The metrics of a model for a mode ("train", "valid", "test")."""
-    return METRICS.get(name)(config.MODEL.num_classes)
+def make_metrics(num_classes: int) -> MetricSet:
+    """All metrics, for labels from 0 to num_classes - 1."""
+    return MetricSet([metric(num_classes) for metric in METRICS])

@@ -25,7 +25,7 @@ from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, atomic_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, write_folder
-from video_zoo.utils.runtime import start_paddle
+from video_zoo.utils.paddle_env import start_paddle
 from video_zoo.utils.safe_pickles import read_arrays
 
 if TYPE_CHECKING:

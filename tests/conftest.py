@@ -17,7 +17,7 @@ os.environ["OMP_NUM_THREADS"] = "2"  # the golden values' bits depend on it
 os.environ["PADDLE_WEIGHTS_MIRROR"] = "http://127.0.0.1:9"  # nothing listens there: no test reaches the network
 
 from video_zoo.utils.log import logger
-from video_zoo.utils.runtime import start_paddle
+from video_zoo.utils.paddle_env import start_paddle
 
 start_paddle(use_gpu=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background

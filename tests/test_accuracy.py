@@ -9,15 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import make_scores
 
-from video_zoo.configs.schema import Config, ModelSection
-from video_zoo.metrics import get_metrics
-from video_zoo.metrics.accuracy import KineticsMetrics, Scores, label_ranks
+from video_zoo.metrics import make_metrics
+from video_zoo.metrics.accuracy import label_ranks
+from video_zoo.metrics.metric import MetricSet, Scores
 from video_zoo.utils.errors import InputError
 
 STEP = 2**-26  # nats; losses count in these
 # Few values, so that there are ties.
 values = st.sampled_from([-math.inf, -2.5, -0.0, 0.0, 1.0, 1.0000001, 7.0, math.inf, math.nan])
+
+
+def count(metrics: MetricSet, losses: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> Scores:
+    """Counts a batch, and gives its own scores."""
+    return metrics.update(metrics.measure(losses, logits, labels))
 
 
 @st.composite
@@ -64,28 +70,28 @@ def test_ranks_by_hand(row, label, rank):
 
 
 def test_a_network_that_gives_nan_is_never_right():
-    metrics = KineticsMetrics(10)
-    scores = metrics.update(np.full(4, np.nan), np.full((4, 10), np.nan), np.arange(4))
-    assert scores.top1 == scores.top5 == 0 and math.isnan(scores.loss)
+    metrics = make_metrics(10)
+    scores = count(metrics, np.full(4, np.nan), np.full((4, 10), np.nan), np.arange(4))
+    assert scores["top1"] == scores["top5"] == 0 and math.isnan(scores["loss"])
 
 
 @settings(deadline=None)
 @given(st.lists(batches(), min_size=1, max_size=5))
 def test_batches_of_any_sizes_weigh_what_they_should(several):
-    metrics, losses, ranks = KineticsMetrics(8), [], []
+    metrics, losses, ranks = make_metrics(8), [], []
     for logits, labels, batch_losses in several:
-        scores = metrics.update(batch_losses, logits, labels)
+        scores = count(metrics, batch_losses, logits, labels)
         own = [slow_rank(row, label) for row, label in zip(logits.tolist(), labels.tolist())]
         assert scores.samples == len(labels)
-        assert scores.loss == pytest.approx(math.fsum(batch_losses.tolist()) / len(labels), abs=STEP)
-        assert scores.top1 == own.count(0) / len(own)
+        assert scores["loss"] == pytest.approx(math.fsum(batch_losses.tolist()) / len(labels), abs=STEP)
+        assert scores["top1"] == own.count(0) / len(own)
         losses += batch_losses.tolist()
         ranks += own
-    scores = metrics.scores()
+    scores = metrics.compute()
     assert scores.samples == len(ranks)
-    assert scores.loss == pytest.approx(math.fsum(losses) / len(losses), abs=STEP)
-    assert scores.top1 == sum(rank < 1 for rank in ranks) / len(ranks)
-    assert scores.top5 == sum(rank < 5 for rank in ranks) / len(ranks)
+    assert scores["loss"] == pytest.approx(math.fsum(losses) / len(losses), abs=STEP)
+    assert scores["top1"] == sum(rank < 1 for rank in ranks) / len(ranks)
+    assert scores["top5"] == sum(rank < 5 for rank in ranks) / len(ranks)
 
 
 @st.composite
@@ -106,23 +112,23 @@ def partitions(draw):
 def test_no_order_and_no_partition_changes_the_sums(case):
     """Exactly: in batches, and as the sums of ranks, which are added before."""
     whole, parts = case
-    one, several, ranks = (KineticsMetrics(8) for _ in range(3))
-    one.update(*whole)
+    one, several, ranks = (make_metrics(8) for _ in range(3))
+    count(one, *whole)
     for part in parts:
-        several.update(*part)
-    ranks.add(sum(ranks.counts(*part) for part in parts))
-    assert one.totals().tolist() == several.totals().tolist() == ranks.totals().tolist()
-    assert one.scores() == several.scores() == ranks.scores()
+        count(several, *part)
+    ranks.update(sum(ranks.measure(*part) for part in parts))
+    assert one.state().tolist() == several.state().tolist() == ranks.state().tolist()
+    assert one.compute() == several.compute() == ranks.compute()
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1000, width=32), min_size=1, max_size=50), st.randoms(use_true_random=False))
 def test_sums_of_losses_are_exact_in_steps(losses, random):
     """Each is off by half a step at most; the sum adds nothing to that."""
-    metrics, shuffled = KineticsMetrics(2), random.sample(losses, len(losses))
+    metrics, shuffled = make_metrics(2), random.sample(losses, len(losses))
     for loss in shuffled:
-        metrics.update(np.array([loss], np.float32), np.eye(2)[:1], np.array([0]))
-    total = metrics.totals()[0]
+        count(metrics, np.array([loss], np.float32), np.eye(2)[:1], np.array([0]))
+    total = metrics.state()[0]
     assert total == math.fsum(round(loss / STEP) * STEP for loss in losses)
     assert abs(total - math.fsum(losses)) <= len(losses) * STEP / 2
 
@@ -132,88 +138,95 @@ def test_sums_of_losses_are_exact_in_steps(losses, random):
 def test_a_sample_without_a_label_does_not_count(batch, loss):
     """Whatever its loss and its logits are."""
     logits, labels, losses = batch
-    metrics = KineticsMetrics(8)
-    expected = metrics.counts(losses, logits, labels)
+    metrics = make_metrics(8)
+    expected = metrics.measure(losses, logits, labels)
     more = (np.append(losses, np.float32(loss)), np.append(logits, np.full_like(logits[:1], loss), axis=0))
-    assert metrics.counts(*more, np.append(labels, -1)).tolist() == expected.tolist()
-    assert metrics.totals().tolist() == [0] * 4  # counting is not adding
+    assert metrics.measure(*more, np.append(labels, -1)).tolist() == expected.tolist()
+    assert metrics.state().tolist() == [0] * 4  # counting is not adding
 
 
 def test_a_batch_without_labels_scores_nothing():
-    metrics = KineticsMetrics(3)
-    assert metrics.update(np.ones(2), np.eye(3)[:2], np.full(2, -1)) == Scores(0.0, 0.0, 0.0, 0)
-    assert metrics.update(np.ones(0), np.zeros((0, 3)), np.zeros(0, np.int64)) == Scores(0.0, 0.0, 0.0, 0)
-    assert metrics.scores() == Scores(0.0, 0.0, 0.0, 0)
+    metrics = make_metrics(3)
+    assert count(metrics, np.ones(2), np.eye(3)[:2], np.full(2, -1)) == make_scores(0.0, 0.0, 0.0, 0)
+    assert count(metrics, np.ones(0), np.zeros((0, 3)), np.zeros(0, np.int64)) == make_scores(0.0, 0.0, 0.0, 0)
+    assert metrics.compute() == make_scores(0.0, 0.0, 0.0, 0)
 
 
 def test_totals_are_what_a_training_goes_on_with():
     """Through JSON, and the caller's own."""
-    metrics, resumed = KineticsMetrics(3), KineticsMetrics(3)
-    metrics.update(np.array([0.1, 0.7], np.float32), np.eye(3)[:2], np.array([0, 2]))
-    resumed.add(np.asarray(json.loads(json.dumps(metrics.totals().tolist()))))
-    assert resumed.scores() == metrics.scores()
-    metrics.totals()[:] = 7
-    assert resumed.scores() == metrics.scores() and metrics.totals()[1:].tolist() == [1, 2, 2]
-    metrics.update(np.ones(1), np.eye(3)[:1], np.array([0]))
-    assert metrics.totals()[3] == 3 and resumed.totals()[3] == 2
+    metrics, resumed = make_metrics(3), make_metrics(3)
+    count(metrics, np.array([0.1, 0.7], np.float32), np.eye(3)[:2], np.array([0, 2]))
+    resumed.restore(json.loads(json.dumps(metrics.state().tolist())))
+    assert resumed.compute() == metrics.compute()
+    metrics.state()[:] = 7
+    assert resumed.compute() == metrics.compute() and metrics.state()[1:].tolist() == [1, 2, 2]
+    count(metrics, np.ones(1), np.eye(3)[:1], np.array([0]))
+    assert metrics.state()[3] == 3 and resumed.state()[3] == 2
 
 
 def test_a_small_last_batch_does_not_count_double():
     """Three right of three, then none of one: 0.75, not the mean of the batches, 0.5."""
-    metrics = KineticsMetrics(6)
+    metrics = make_metrics(6)
     logits = np.eye(6, dtype=np.float32)
-    metrics.update(np.array([1.0, 1, 1]), logits[:3], np.array([0, 1, 2]))
-    metrics.update(np.array([5.0]), logits[5:], np.array([4]))
-    assert metrics.scores() == Scores(loss=2.0, top1=0.75, top5=0.75, samples=4)
+    count(metrics, np.array([1.0, 1, 1]), logits[:3], np.array([0, 1, 2]))
+    count(metrics, np.array([5.0]), logits[5:], np.array([4]))
+    assert metrics.compute() == make_scores(loss=2.0, top1=0.75, top5=0.75, samples=4)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4, 5])
 def test_with_five_classes_or_fewer_all_are_right_in_the_top_5(classes):
-    metrics = KineticsMetrics(classes)
+    metrics = make_metrics(classes)
     logits = np.tile(np.arange(classes, dtype=np.float32), (classes, 1))
-    scores = metrics.update(np.zeros(classes), logits, np.arange(classes))
-    assert scores.top5 == 1.0 and scores.top1 == pytest.approx(1 / classes)
+    scores = count(metrics, np.zeros(classes), logits, np.arange(classes))
+    assert scores["top5"] == 1.0 and scores["top1"] == pytest.approx(1 / classes)
 
 
 def test_the_fifth_counts_and_the_sixth_does_not():
     logits = np.tile(np.arange(10, 0, -1, dtype=np.float32), (10, 1))  # class 0 first
-    assert KineticsMetrics(10).update(np.zeros(10), logits, np.arange(10)).top5 == 0.5
+    assert count(make_metrics(10), np.zeros(10), logits, np.arange(10))["top5"] == 0.5
 
 
 def test_reset_forgets():
-    metrics = KineticsMetrics(3)
-    metrics.update(np.ones(2), np.eye(3)[:2], np.array([0, 2]))
+    metrics = make_metrics(3)
+    count(metrics, np.ones(2), np.eye(3)[:2], np.array([0, 2]))
     metrics.reset()
-    assert metrics.scores() == Scores(0.0, 0.0, 0.0, 0)
-    metrics.update(np.zeros(1), np.eye(3)[:1], np.array([0]))
-    assert metrics.scores() == Scores(0.0, 1.0, 1.0, 1)
+    assert metrics.compute() == make_scores(0.0, 0.0, 0.0, 0)
+    count(metrics, np.zeros(1), np.eye(3)[:1], np.array([0]))
+    assert metrics.compute() == make_scores(0.0, 1.0, 1.0, 1)
 
 
 def test_many_float32_losses_are_added_exactly():
-    metrics = KineticsMetrics(2)
+    metrics = make_metrics(2)
     logits, labels = np.eye(2), np.array([0, 1])
-    metrics.update(np.full(2, 1e8, np.float32), logits, labels)
+    count(metrics, np.full(2, 1e8, np.float32), logits, labels)
     for _ in range(1000):
-        metrics.update(np.ones(2, np.float32), logits, labels)
-    assert metrics.scores().loss * 2002 == pytest.approx(2e8 + 2000, abs=0.1)
+        count(metrics, np.ones(2, np.float32), logits, labels)
+    assert metrics.compute()["loss"] * 2002 == pytest.approx(2e8 + 2000, abs=0.1)
 
 
 @pytest.mark.contract
 @pytest.mark.parametrize(
     "scores, line",
     [
-        (Scores(math.log(400), 0.0, 0.015625, 64), "Loss: 5.991465, top1_acc: 0.00, top5_acc: 1.56"),
-        (Scores(0.0, 1.0, 1.0, 1), "Loss: 0.000000, top1_acc: 100.00, top5_acc: 100.00"),
-        (Scores(12.3456789, 0.7, 0.89999, 9), "Loss: 12.345679, top1_acc: 70.00, top5_acc: 90.00"),
+        (make_scores(math.log(400), 0.0, 0.015625, 64), "Loss: 5.991465, top1_acc: 0.00, top5_acc: 1.56"),
+        (make_scores(0.0, 1.0, 1.0, 1), "Loss: 0.000000, top1_acc: 100.00, top5_acc: 100.00"),
+        (make_scores(12.3456789, 0.7, 0.89999, 9), "Loss: 12.345679, top1_acc: 70.00, top5_acc: 90.00"),
     ],
 )
 def test_scores_are_logged_as_v15_does(scores, line):
     assert str(scores) == line
 
 
-def test_every_model_has_metrics_and_an_unknown_one_has_not():
-    config = Config(MODEL=ModelSection(num_classes=7))
-    for name in ("TSM", "TSN", "tsm"):
-        assert get_metrics(name, "test", config).num_classes == 7
-    with pytest.raises(InputError, match="TSMM"):
-        get_metrics("TSMM", "test", config)
+def test_each_value_knows_whether_more_is_better_and_an_unknown_one_is_said():
+    metrics = make_metrics(7)
+    assert [metrics.more_is_better(name) for name in ("loss", "top1", "top5")] == [False, True, True]
+    with pytest.raises(InputError, match=r"no metric named 'top'; did you mean top\d\? Known: loss, top1, top5\."):
+        metrics.more_is_better("top")
+
+
+def test_the_state_of_other_metrics_is_left_out(log):
+    """A checkpoint within an epoch, of before there was one of them."""
+    metrics = make_metrics(3)
+    count(metrics, np.ones(2), np.eye(3)[:2], np.array([0, 2]))
+    metrics.restore([1.0, 2.0, 3.0])
+    assert metrics.compute() == make_scores(0.0, 0.0, 0.0, 0) and "of other metrics" in log.messages[0]

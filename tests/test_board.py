@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import Training, make_batches, make_network
+from tiny import Training, make_batches, make_network, make_scores
 from visualdl import LogReader
 
 from video_zoo.engine.board import Board, curves_of, training_of
 from video_zoo.engine.checkpoint import State
-from video_zoo.metrics.accuracy import Scores
 from video_zoo.utils.errors import InputError
 
 
@@ -37,7 +36,7 @@ def write(folder: Path, *curve: tuple[str, int, float], training: str = "t1", **
     folder.mkdir(exist_ok=True)
     board = Board(folder, training, **keys)
     for phase, step, loss in curve:
-        board.add(phase, step, Scores(loss, 0.25, 0.75, 8))
+        board.add(phase, step, make_scores(loss, 0.25, 0.75, 8))
     board.close()
 
 
@@ -46,9 +45,9 @@ def test_the_board_writes_every_point_twice(tmp_path):
     board = Board(tmp_path, "t1")
     start = time.time()
     for number, (step, loss) in enumerate(((0, 1.5), (1, 1.25), (5, 0.5)), 1):
-        board.add("train", step, Scores(loss, 0.25, 0.75, 8), learning_rate=0.01)
+        board.add("train", step, make_scores(loss, 0.25, 0.75, 8), learning_rate=0.01)
         assert len(points(tmp_path)) == number
-    board.add("valid", 5, Scores(2.0, 0.5, 1.0, 3))
+    board.add("valid", 5, make_scores(2.0, 0.5, 1.0, 3))
     board.close()
 
     def curve(tag: str) -> list[tuple[int, float]]:
@@ -280,7 +279,7 @@ def test_a_full_disk_is_an_input_error(tmp_path):
     board._file.close()
     board._file = Full()
     with pytest.raises(InputError, match=r"cannot write .*curves\.jsonl: No space left on device"):
-        board.add("train", 0, Scores(1.0, 0.0, 0.0, 1))
+        board.add("train", 0, make_scores(1.0, 0.0, 0.0, 1))
     with pytest.raises(InputError, match=r"cannot write the curves: No space left on device"):
         board.close()
     board._writer.close()

@@ -16,14 +16,15 @@ from tiny import Training, learned, make_batches, make_network, same
 
 from video_zoo.configs.schema import ModelSection, TrainSection
 from video_zoo.engine import checkpoint
-from video_zoo.engine.checkpoint import Checkpoints, State, changes
+from video_zoo.engine.checkpoint import Checkpoints, Facts, State
+from video_zoo.engine.resume import changes
 from video_zoo.models import pretrained
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import VariableStore, write_folder
 
-INFO = {"model": "TSM", "classes": ["a", "ü 漢"], "loss_scale": {}}
+FACTS = Facts(model="TSM", training="t1", classes=["a", "ü 漢"], sections={"MODEL": {"num_layers": 18}})
 STATE = State(1, 0, 2, 0.5)
 
 
@@ -40,8 +41,8 @@ def v15_names(model: type[TSN]) -> set[str]:
     return weights | statistics | {f"{name}_velocity_0" for name in weights}
 
 
-def save(training: Training, folder: Path, state: State | None = None, info: dict | None = None) -> None:
-    checkpoint.save(folder, training.network.variables(), training.optimizer, state or training.state, info or INFO)
+def save(training: Training, folder: Path, state: State | None = None, facts: Facts = FACTS) -> None:
+    checkpoint.save(folder, training.network.variables(), training.optimizer, state or training.state, facts)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def trained() -> Training:
     training = Training(make_network(), decay_epochs=(1,))
     training.run(make_batches(2, 2))
     training.state.next_epoch()
-    training.state.best_top1 = 0.5
+    training.state.best = 0.5
     return training
 
 
@@ -76,7 +77,8 @@ def test_a_checkpoints_values(tmp_path, trained):
     assert counter.dtype == np.int64 and counter.tolist() == [1]
     info = store.info()
     assert start <= info.pop("saved_s") <= time.time()
-    assert info == {**INFO, **vars(STATE)} and State.of(store) == trained.state == STATE
+    assert info == {**FACTS.to_json(), **STATE.to_json()} and Facts.from_json(info) == FACTS
+    assert State.of(store) == trained.state == STATE
     by_tensor = {tensor.name: name for name, tensor in trained.network.variables().items()}
     momenta = {key: value for key, value in trained.optimizer.state_dict().items() if key.endswith("_velocity_0")}
     assert len(momenta) == len(learned(trained.network))
@@ -210,7 +212,7 @@ def state_of(folder: Path, text: str | None) -> State:
 
 
 def test_a_v15_folder_is_a_beginning(tmp_path):
-    assert state_of(tmp_path, None) == State() == State(0, 0, 0, -1.0, [])
+    assert state_of(tmp_path, None) == State() == State(0, 0, 0, None, [])
 
 
 def test_an_empty_counter_of_v15_is_damaged(tmp_path):
@@ -267,15 +269,29 @@ def test_a_damaged_checkpoint_json_is_named(tmp_path, text):
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+best = finite.filter(lambda value: value != -1)  # which checkpoint.json has for none
 
 
 @settings(deadline=None)
-@given(st.builds(State, *[st.integers(0, 2**40)] * 3, finite, st.lists(finite, max_size=6)))
+@given(st.builds(State, *[st.integers(0, 2**40)] * 3, st.none() | best, st.lists(finite, max_size=6)))
 def test_a_state_comes_back_to_the_bit(tmp_path_factory, state):
     """Sums of losses go through JSON's decimals. The metrics say how many sums there are."""
     folder = tmp_path_factory.mktemp("c")
-    checkpoint.save_state(folder, state, INFO)
+    checkpoint.save_state(folder, state, FACTS)
     assert State.of(VariableStore(folder)) == state
+
+
+def test_the_best_value_is_that_of_the_metric_that_decides(tmp_path):
+    """checkpoint.json has its name. A training that goes on with another one has no best value yet."""
+    checkpoint.save_state(tmp_path, State(2, 0, 4, 1.25, best_metric="loss"), FACTS)
+    store = VariableStore(tmp_path)
+    assert store.info()["best_loss"] == 1.25 and "best_top1" not in store.info()
+    assert State.of(store, "loss") == State(2, 0, 4, 1.25, best_metric="loss")
+    assert State.of(store).best is None
+
+
+def test_facts_of_a_v15_folder_or_an_older_version_are_empty():
+    assert Facts.from_json({}) == Facts() == Facts.from_json({"MODEL": 3, "TRAIN": None})
 
 
 def test_the_next_epoch_begins_at_its_beginning():
@@ -289,7 +305,7 @@ def test_the_state_alone_is_rewritten(tmp_path, trained):
     save(trained, tmp_path / "c")
     before = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
     saved_s = VariableStore(tmp_path / "c").info()["saved_s"]
-    checkpoint.save_state(tmp_path / "c", State(2, 0, 2, 0.75), {**INFO, "loss_scale": {"scale": [2.0]}})
+    checkpoint.save_state(tmp_path / "c", State(2, 0, 2, 0.75), dataclasses.replace(FACTS, loss_scale={"scale": [2.0]}))
     store = VariableStore(tmp_path / "c")
     assert State.of(store) == State(2, 0, 2, 0.75) and store.info()["loss_scale"] == {"scale": [2.0]}
     assert store.info()["saved_s"] >= saved_s
@@ -307,7 +323,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path, trained, mo
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(InputError, match=r"cannot write .*checkpoint\.json: No space left on device"):
-        checkpoint.save_state(tmp_path / "c", State(2), INFO)
+        checkpoint.save_state(tmp_path / "c", State(2), FACTS)
     assert (tmp_path / "c/checkpoint.json").read_bytes() == before
     assert {path.name for path in (tmp_path / "c").iterdir()} == v15_names(TSM) | {
         "@LR_DECAY_COUNTER@",
@@ -321,7 +337,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path, trained, mo
 def fake(folder: Path, name: str, saved_s: float = 0.0, **info: object) -> Path:
     """A folder with a checkpoint.json and no weights."""
     (folder / name).mkdir()
-    (folder / name / "checkpoint.json").write_text(json.dumps({**vars(State()), "saved_s": saved_s, **info}))
+    (folder / name / "checkpoint.json").write_text(json.dumps({**State().to_json(), "saved_s": saved_s, **info}))
     return folder / name
 
 
@@ -339,7 +355,7 @@ def test_the_places(tmp_path):
 
 
 def save_epochs(folder: Path, epochs: int, keep: int, iterations: tuple[int, ...] = (100, 200)) -> Checkpoints:
-    """As engine/training.py saves, without a validation."""
+    """As engine/trainer.py saves, without a validation."""
     places = Checkpoints(folder, "TSM", keep)
 
     def put(path: Path) -> None:
@@ -466,9 +482,9 @@ def test_of_two_of_one_moment_the_one_with_more_steps_is_the_newest(tmp_path):
 def test_of_two_of_one_moment_and_step_the_one_that_was_validated_is_the_newest(tmp_path):
     """The epoch's own does not know yet how good it is."""
     fake(tmp_path, "TSM_epoch0", saved_s=5.0, global_step=4)
-    fake(tmp_path, "TSM_best", saved_s=5.0, global_step=4, best_top1=0.25)
+    fake(tmp_path, "TSM_best", saved_s=5.0, global_step=4, epoch=1, best_top1=0.25)
     assert Checkpoints(tmp_path, "TSM").newest() == tmp_path / "TSM_best"
-    fake(tmp_path, "TSM_epoch1", saved_s=5.0, global_step=4, best_top1=0.5)
+    fake(tmp_path, "TSM_epoch1", saved_s=5.0, global_step=4, epoch=2, best_top1=0.5)
     assert Checkpoints(tmp_path, "TSM").newest() == tmp_path / "TSM_epoch1"
 
 

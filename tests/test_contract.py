@@ -16,8 +16,8 @@ from paddle.nn import functional as F
 from video_zoo.datareader.decode import decode_video
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.transforms import EvalTransform, Size
-from video_zoo.engine.evaluate import clip_losses
 from video_zoo.engine.optimizer import momentum
+from video_zoo.engine.stepper import clip_losses
 from video_zoo.models.pretrained import load_weights
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -38,7 +37,7 @@ class Stop(Exception):
     pass
 
 
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 and /proc are Linux's")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "grün\n"), ("wb", b"\x00\xff")])
@@ -155,11 +154,7 @@ def test_a_folder_stays_as_it_was_if_the_block_fails(tmp_path, old, error):
         assert names(path) == ["old"]
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_a_folder_replaces_the_old_one_whole(tmp_path, monkeypatch, exchange):
-    """Also where the system cannot exchange two folders."""
-    if not exchange:
-        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+def test_a_folder_replaces_the_old_one_whole(tmp_path):
     path = tmp_path / "epoch0"
     path.mkdir()
     (path / "old").write_text("old")
@@ -172,7 +167,6 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path, monkeypatch, exchange):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_name(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     path = tmp_path / "epoch0"
     path.mkdir()
     (path / "old").write_text("old")
@@ -191,54 +185,25 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_name(tmp_path,
     assert names(path) == ["old"]
 
 
-@linux
 def test_there_is_always_a_whole_folder(tmp_path, monkeypatch):
-    """The old one and the new one change places in one step: there is no moment without, at which a kill would fall."""
-    path, seen = tmp_path / "epoch0", []
-    exchange = files._exchange
+    """Under its name, or aside, where `whole_folder` finds it: whenever a kill falls."""
+    path, seen = tmp_path / "epoch[0]", []  # brackets mean something to glob
+    rename = Path.rename
 
-    def look(one, other):
-        before = names(path)
-        done = exchange(one, other)
-        seen.append((before, names(path), names(one), done))
+    def look(source, target):
+        seen.append(names(files.whole_folder(path)))
+        done = rename(source, target)
+        seen.append(names(files.whole_folder(path)))
         return done
 
-    def no_rename(*_):
-        pytest.fail("an old folder must not step aside")
-
-    monkeypatch.setattr(files, "_exchange", look)
+    assert files.whole_folder(path) == path  # there is none, and the caller's message names it
     with atomic_folder(path) as target:
         (target / "a").touch()
-    assert seen == []
-    monkeypatch.setattr(Path, "rename", no_rename)
+    monkeypatch.setattr(Path, "rename", look)
     with atomic_folder(path) as target:
         (target / "b").touch()
-    assert seen == [(["a"], ["b"], ["a"], True)]
-    assert names(tmp_path) == ["epoch0"] and names(path) == ["b"]
-
-
-@linux
-def test_an_exchange(tmp_path):
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
-    assert files._exchange(tmp_path / "one", tmp_path / "other")
-    assert (names(tmp_path / "one"), names(tmp_path / "other")) == (["other"], ["one"])
-    assert not files._exchange(tmp_path / "one", tmp_path / "missing")
-    assert names(tmp_path) == ["one", "other"]
-
-
-@pytest.mark.parametrize("library", [OSError("no library"), SimpleNamespace()])
-def test_a_system_without_the_exchange(tmp_path, monkeypatch, library):
-    """Windows, macOS, an old libc."""
-
-    def load(*_, **__):
-        if isinstance(library, OSError):
-            raise library
-        return library
-
-    monkeypatch.setattr(files.ctypes, "CDLL", load)
-    assert not files._exchange(tmp_path, tmp_path)
+    assert seen == [["a"], ["a"], ["a"], ["b"]]
+    assert names(tmp_path) == ["epoch[0]"] and names(path) == ["b"]
 
 
 def test_remove_folder(tmp_path, blocked):
@@ -307,7 +272,7 @@ def test_a_killed_process_leaves_what_is_swept_up(tmp_path, whole):
 
 @pytest.mark.parametrize("renames, left", [(1, "old"), (2, "new")])
 def test_a_kill_while_the_old_folder_is_aside(tmp_path, renames, left):
-    """Between the two renames of a system without an exchange, the old one is what comes back; after them it goes."""
+    """Between the two renames, the old one is what comes back; after them it goes. It can be read all the time."""
     path = tmp_path / "TSM_best"
     with atomic_folder(path) as target:
         (target / "old").touch()
@@ -315,7 +280,6 @@ def test_a_kill_while_the_old_folder_is_aside(tmp_path, renames, left):
 import os, sys
 from pathlib import Path
 from video_zoo.utils import files
-files._exchange = lambda *_: False
 rename, left = Path.rename, {renames}
 def then_killed(source, target):
     global left
@@ -329,6 +293,7 @@ with files.atomic_folder(sys.argv[1]) as target:
     done = subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=False)
     assert done.returncode == -9 and path.exists() is (renames == 2)
     assert [name for name in names(tmp_path) if name.endswith(".old")]
+    assert names(files.whole_folder(path)) == [left]
     files.remove_leftovers(tmp_path, "TSN_*", "TSM_best.x")
     assert path.exists() is (renames == 2)
     files.remove_leftovers(tmp_path, "TSM_*")

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from paddle.nn import functional as F
 from tiny import CLASSES, Training, learned, make_batch, make_network
 
-import train
 from video_zoo.configs.schema import TrainSection
-from video_zoo.engine.optimizer import cosine_decay, momentum, piecewise_decay
+from video_zoo.engine.optimizer import cosine_decay, make_optimizer, momentum, piecewise_decay, piecewise_plan
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.utils.errors import InputError
@@ -213,8 +212,7 @@ def test_after_the_warm_up_the_rates_are_those_without(decay_epochs, steps_per_e
 
 def schedule_of(section: TrainSection, videos: int = 20):
     """As train.py makes it, of a list of so many videos."""
-    reader = type("Reader", (), {"batches": math.ceil(videos / section.batch_size), "__len__": lambda self: videos})()
-    return train.make_optimizer(section, make_network(), reader)[1]
+    return make_optimizer(section, make_network(), videos, math.ceil(videos / section.batch_size))[1]
 
 
 def test_base_batch_size_scales_the_rate(log):
@@ -240,25 +238,25 @@ def test_cosine_ends_with_the_last_step():
 @pytest.mark.contract
 def test_v15s_steps_an_epoch(log):
     """One more than whole batches, also where the list fits them exactly; the decay counts in these."""
-    assert train.piecewise_plan(TrainSection(batch_size=128, total_videos=239781), 239781) == ((65 / 3, 130 / 3), 1874)
-    assert train.piecewise_plan(TrainSection(batch_size=4, decay_epochs=(2, 3)), 8) == ((2, 3), 3)
+    assert piecewise_plan(TrainSection(batch_size=128, total_videos=239781), 239781) == ((65 / 3, 130 / 3), 1874)
+    assert piecewise_plan(TrainSection(batch_size=4, decay_epochs=(2, 3)), 8) == ((2, 3), 3)
     assert log.messages == []
 
 
 def test_a_list_of_another_length_than_total_videos_is_said(log):
-    assert train.piecewise_plan(TrainSection(batch_size=4, total_videos=100), 50)[1] == 26
+    assert piecewise_plan(TrainSection(batch_size=4, total_videos=100), 50)[1] == 26
     assert "TRAIN.total_videos is 100, and the list has 50" in log.messages[0]
     assert "--set TRAIN.total_videos=50 it does" in log.messages[0]
 
 
 def test_decay_epochs_must_ascend():
     with pytest.raises(InputError, match=r"TRAIN\.decay_epochs = \[3, 2\] must ascend"):
-        train.piecewise_plan(TrainSection(decay_epochs=(3, 2)), 10)
+        piecewise_plan(TrainSection(decay_epochs=(3, 2)), 10)
 
 
 def test_the_configs_decays_and_norm_are_heard():
     section = TrainSection(batch_norm_decay=0.25, clip_grad_norm=2.0, l2_weight_decay=0.5)
     network = make_network()
-    optimizer, _ = train.make_optimizer(section, network, type("Reader", (), {"batches": 1, "__len__": lambda _: 9})())
+    optimizer, _ = make_optimizer(section, network, videos=9, steps_per_epoch=1)
     assert optimizer._grad_clip.clip_norm == 2.0
     assert str(network.backbone.conv1.bn.weight.regularizer) == "L2Decay, coeff=0.250000"

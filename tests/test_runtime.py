@@ -1,4 +1,4 @@
-"""How Paddle is started: threads, memory flags, device. Paddle itself is imported in one subprocess only."""
+"""How Paddle is started: threads, memory flags, device; and what a process knows of itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video_zoo.utils import runtime
+from video_zoo.utils import paddle_env, runtime
 from video_zoo.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,20 +56,23 @@ def test_each_flag_of_the_environment_has_its_line(monkeypatch):
     monkeypatch.setenv("FLAGS_check_nan_inf", "perhaps")
     monkeypatch.setenv("FLAGS_gone", "1")
     monkeypatch.setenv("OTHER", "1")
-    assert runtime.describe_flags(paddle, True, {ALLOCATOR: "added: for a test"}) == [
+    monkeypatch.setattr(paddle_env, "paddle", paddle)
+    assert paddle_env.describe_flags(True, {ALLOCATOR: "added: for a test"}) == [
         "FLAGS_allocator_strategy=naive_best_fit is in force (added: for a test)",
         "FLAGS_check_nan_inf=perhaps is ignored: not a value it takes; in force is False",
         "FLAGS_eager_delete_tensor_gb=0.0 is in force",
         "FLAGS_fraction_of_gpu_memory_to_use=0.98 is in force",
         "FLAGS_gone=1 is ignored: this Paddle has no such flag",
     ]
-    on_cpu = runtime.describe_flags(paddle, False, {})
+    on_cpu = paddle_env.describe_flags(False, {})
     assert on_cpu[0] == "FLAGS_allocator_strategy=naive_best_fit is in force"
     assert on_cpu[3] == "FLAGS_fraction_of_gpu_memory_to_use=0.98 has no effect on a CPU"
+    assert paddle_env.describe_flags(False, {ALLOCATOR: "added: for a test"}) == on_cpu[1:]  # it is a GPU's
 
 
-def test_no_flags_no_lines():
-    assert runtime.describe_flags(FakePaddle(FLAGS_unset=1), True, {}) == []
+def test_no_flags_no_lines(monkeypatch):
+    monkeypatch.setattr(paddle_env, "paddle", FakePaddle(FLAGS_unset=1))
+    assert paddle_env.describe_flags(True, {}) == []
 
 
 @pytest.mark.parametrize("value", [True, False])
@@ -77,42 +80,40 @@ def test_words_for_true_and_false(value):
     right, wrong = ("1", "true", "True", "yes", "T", "y"), ("0", "false", "False", "no", "F", "n")
     if not value:
         right, wrong = wrong, right
-    assert all(runtime._same(text, value) for text in right)
-    assert not any(runtime._same(text, value) for text in (*wrong, "", "2", "maybe"))
+    assert all(paddle_env._same(text, value) for text in right)
+    assert not any(paddle_env._same(text, value) for text in (*wrong, "", "2", "maybe"))
 
 
 @given(value=st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.booleans())
 def test_a_value_written_out_is_the_same(value):
-    assert runtime._same(str(value), value)
+    assert paddle_env._same(str(value), value)
     if not isinstance(value, str):
-        assert not runtime._same("not a value", value)
+        assert not paddle_env._same("not a value", value)
 
 
 @given(value=st.floats(-1e6, 1e6))
 def test_another_number_is_not_the_same(value):
-    assert not runtime._same(str(value + max(1.0, abs(value))), value)
+    assert not paddle_env._same(str(value + max(1.0, abs(value))), value)
 
 
 # The allocator that v1.5's memory fraction needs
 
 
 @pytest.mark.parametrize(
-    ("use_gpu", "driver", "fraction", "allocator", "added"),
+    ("driver", "fraction", "allocator", "added"),
     [
-        (None, True, "0.98", None, True),
-        (True, True, "0.98", None, True),
-        (False, True, "0.98", None, False),
-        (None, False, "0.98", None, False),
-        (None, True, None, None, False),
-        (None, True, "0.98", "auto_growth", False),
+        (True, "0.98", None, True),
+        (False, "0.98", None, False),
+        (True, None, None, False),
+        (True, "0.98", "auto_growth", False),
     ],
 )
-def test_the_allocator_is_added_when_it_is_needed(monkeypatch, use_gpu, driver, fraction, allocator, added):
-    monkeypatch.setattr(runtime, "has_nvidia_driver", lambda: driver)
+def test_the_allocator_is_added_when_it_is_needed(monkeypatch, driver, fraction, allocator, added):
+    monkeypatch.setattr(paddle_env, "has_nvidia_driver", lambda: driver)
     for name, value in ((FRACTION, fraction), (ALLOCATOR, allocator)):
         if value is not None:
             monkeypatch.setenv(name, value)
-    said = runtime._add_allocator(use_gpu)
+    said = paddle_env._add_allocator()
     assert said == ({ALLOCATOR: f"added: {FRACTION} needs it"} if added else {})
     assert os.environ.get(ALLOCATOR) == ("naive_best_fit" if added else allocator)
 
@@ -163,6 +164,26 @@ def test_usable_cores_where_there_is_no_affinity(monkeypatch, tmp_path):
     assert runtime.usable_cores() == 3
     monkeypatch.setattr(runtime.os, "cpu_count", lambda: None)
     assert runtime.usable_cores() == 1
+
+
+# Without Paddle, and with a launcher's environment that makes no sense
+
+
+@pytest.mark.parametrize("where", ["", "launcher"])
+def test_what_keeps_paddle_from_being_started_is_one_message(tmp_path, where):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    if where:
+        environment["PADDLE_TRAINERS_NUM"] = "0"
+    else:
+        (tmp_path / "paddle.py").write_text("raise ImportError('No module named paddle')")
+        environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])
+    command = [sys.executable, str(ROOT / "test.py"), f"--config={ROOT}/configs/tsm.txt"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), done.stderr
+    if where:
+        assert "the launcher's environment makes no sense" in done.stderr
+    else:
+        assert "a package is missing or broken" in done.stderr and "bash scripts/setup_env.sh" in done.stderr
 
 
 # Several processes
@@ -225,18 +246,9 @@ def test_a_launchers_environment_that_makes_no_sense(monkeypatch, values):
 def test_the_processes_of_a_machine_share_its_cores(monkeypatch, size, local_size, before, threads):
     """The launcher sets OMP_NUM_THREADS=1 where nothing is set; a person's own number stays."""
     launched(monkeypatch, "0" if size else None, size, None, local_size)
-    monkeypatch.setattr(runtime, "usable_cores", lambda: 6)
+    monkeypatch.setattr(paddle_env, "usable_cores", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", before or "")
-
-    class Started(Exception):
-        pass
-
-    def started(*_):
-        raise Started
-
-    monkeypatch.setattr(runtime, "_import_paddle", started)
-    with pytest.raises(Started):
-        runtime.start_paddle(False)
+    paddle_env._set_threads()
     assert os.environ["OMP_NUM_THREADS"] == threads
 
 
@@ -246,27 +258,28 @@ def test_the_processes_of_a_machine_share_its_cores(monkeypatch, size, local_siz
     + [("4", 1, "GPU X (rank 2 of 4)")],
 )
 def test_which_gpu_it_is(monkeypatch, size, gpus, said):
-    launched(monkeypatch, "2" if size else None, size, None, size)
+    launch = launched(monkeypatch, "2" if size else None, size, None, size)
     paddle = SimpleNamespace(device=SimpleNamespace(cuda=SimpleNamespace(get_device_name=lambda: "X")))
-    assert runtime._describe_device(paddle, None, True, gpus) == said
+    monkeypatch.setattr(paddle_env, "paddle", paddle)
+    assert paddle_env._describe_device(launch, None, True, gpus) == said
 
 
 # Memory
 
 
 def test_memory_on_a_cpu():
-    assert runtime.gpu_memory() == ""
-    assert re.fullmatch(r"main \d+\.\d GB", runtime.peak_memory())
+    assert paddle_env.gpu_memory() == ""
+    assert re.fullmatch(r"main \d+\.\d GB", paddle_env.peak_memory())
 
 
 def test_memory_on_a_gpu(monkeypatch):
     cuda = SimpleNamespace(max_memory_allocated=lambda: 1.26e9, max_memory_reserved=lambda: 2e9)
     paddle = SimpleNamespace(get_device=lambda: "gpu:0", device=SimpleNamespace(cuda=cuda))
-    monkeypatch.setitem(sys.modules, "paddle", paddle)
-    assert runtime.gpu_memory() == ", 1.3 GB of GPU memory"
-    assert re.fullmatch(r"GPU 1\.3 GB \(2\.0 reserved\), main \d+\.\d GB", runtime.peak_memory())
-    monkeypatch.setattr(runtime, "resource", None)  # Windows
-    assert runtime.peak_memory() == "GPU 1.3 GB (2.0 reserved)"
+    monkeypatch.setattr(paddle_env, "paddle", paddle)
+    assert paddle_env.gpu_memory() == ", 1.3 GB of GPU memory"
+    assert re.fullmatch(r"GPU 1\.3 GB \(2\.0 reserved\), main \d+\.\d GB", paddle_env.peak_memory())
+    monkeypatch.setattr(paddle_env, "resource", None)  # Windows
+    assert paddle_env.peak_memory() == "GPU 1.3 GB (2.0 reserved)"
 
 
 # No GPU
@@ -286,22 +299,24 @@ def test_the_message_without_a_gpu_says_what_to_do(monkeypatch, cuda, visible, p
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     paddle = SimpleNamespace(is_compiled_with_cuda=lambda: cuda, __version__="9.9")
-    said = runtime._no_gpu(paddle)
+    monkeypatch.setattr(paddle_env, "paddle", paddle)
+    said = paddle_env._no_gpu()
     assert said.startswith("--use_gpu=True, but ")
     assert all(part in said for part in parts)
 
 
 BODY = """
-from video_zoo.utils import cli, runtime
+from video_zoo.utils.paddle_env import start_paddle
+import paddle
+from video_zoo.utils import cli
 from video_zoo.utils.log import set_up_logging
 def main():
     set_up_logging()
-    runtime.start_paddle(False)
-    import paddle
+    start_paddle(False)
     print(paddle.get_device(), paddle.ones([2]).sum().item())
-    runtime.start_paddle(None)
+    start_paddle(None)
     print(paddle.get_device())
-    runtime.start_paddle(True)
+    start_paddle(True)
 cli.run(main)
 """
 
@@ -378,11 +393,13 @@ def fake_gpu(error: Exception):
         "(External) CUDA error(209), no kernel image is available for execution on the device.",
     ],
 )
-def test_a_gpu_without_kernels_is_one_message(said):
+def test_a_gpu_without_kernels_is_one_message(monkeypatch, said):
+    monkeypatch.setattr(paddle_env, "paddle", fake_gpu(SystemError(said)))
     with pytest.raises(InputError, match=r"no kernels for this GPU \(NVIDIA H100 80GB HBM3, compute capability 9.0\)"):
-        runtime._check_kernels(fake_gpu(SystemError(said)))
+        paddle_env._check_kernels()
 
 
-def test_another_error_of_a_gpu_is_not_hidden():
+def test_another_error_of_a_gpu_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(paddle_env, "paddle", fake_gpu(SystemError("out of memory")))
     with pytest.raises(SystemError, match="out of memory"):
-        runtime._check_kernels(fake_gpu(SystemError("out of memory")))
+        paddle_env._check_kernels()

@@ -1,4 +1,4 @@
-"""A step in parts, over ranks' shares, without the clips that could not be read, and with a loss scale."""
+"""A step in micro-batches, over ranks' shares, without the clips that could not be read, and with a loss scale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiny import Training, as_on_a_gpu, gradients_of, learned, make_batch, make_
 
 from video_zoo.datareader.batches import Batch
 from video_zoo.engine.ranks import Ranks
-from video_zoo.engine.step import Outcome, Stepper
+from video_zoo.engine.stepper import Outcome, Stepper
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import ALONE
 
@@ -29,7 +29,7 @@ class Kept(Ranks):
         self.gradients = gradients_of(self.network)
 
 
-def step(batch: Batch, places: int | None = None, frozen: bool = True, **options) -> tuple[Outcome, Kept]:
+def step(batch: Batch, global_batch_size: int | None = None, frozen: bool = True, **options) -> tuple[Outcome, Kept]:
     """What the network said of a batch, and the gradients."""
     network = make_network(seed=1)
     if frozen:
@@ -37,7 +37,7 @@ def step(batch: Batch, places: int | None = None, frozen: bool = True, **options
     network.train()
     training, ranks = Training(network), Kept(network)
     stepper = Stepper(network, training.optimizer, training.schedule, ranks, **options)
-    outcome = stepper.forward(batch.clips, batch.labels, places or batch.global_batch_size)
+    outcome = stepper.forward(batch.clips, batch.labels, global_batch_size or batch.global_batch_size)
     assert stepper.update() == pytest.approx(0.05)
     return outcome, ranks
 
@@ -54,32 +54,34 @@ def assert_close(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], fac
         np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=name)
 
 
-@pytest.mark.parametrize("parts", [2, 3, 5, 99])
-def test_a_batch_in_parts_has_the_gradients_of_a_whole_one(parts):
-    """5 clips: also in parts of different sizes, and in more parts than clips. BatchNorm alone sees the part."""
+@pytest.mark.parametrize("micro_batches", [2, 3, 5, 99])
+def test_a_batch_in_micro_batches_has_the_gradients_of_a_whole_one(micro_batches):
+    """5 clips: also in some of different sizes, and in more than clips. BatchNorm alone sees the difference."""
     batch = make_batch(5)
     whole, whole_ranks = step(batch)
-    split, split_ranks = step(batch, parts=parts)
-    assert whole_ranks.passes == 1 and split_ranks.passes == min(parts, 5)
+    split, split_ranks = step(batch, micro_batches=micro_batches)
+    assert whole_ranks.passes == 1 and split_ranks.passes == min(micro_batches, 5)
     np.testing.assert_allclose(split.losses, whole.losses, rtol=1e-5)
     np.testing.assert_allclose(split.logits, whole.logits, rtol=1e-4, atol=1e-5)
     assert split.losses.shape == (5,) and split.logits.shape == (5, 4)
     assert_close(split_ranks.gradients, whole_ranks.gradients)
 
 
-def test_batch_norm_sees_a_part_alone():
+def test_batch_norm_sees_a_micro_batch_alone():
     """The check of the test above: without freezing it, the gradients are others."""
-    whole, split = (step(make_batch(5), frozen=False, parts=parts)[1].gradients for parts in (1, 2))
+    whole, split = (
+        step(make_batch(5), frozen=False, micro_batches=micro_batches)[1].gradients for micro_batches in (1, 2)
+    )
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         assert_close(split, whole)
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-def test_gradients_are_means_over_all_ranks_clips(parts):
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_gradients_are_means_over_all_ranks_clips(micro_batches):
     """A clip that is missing, or another rank's, counts in what the sum is divided by."""
     batch = make_batch(3)
-    _, alone = step(batch, parts=parts)
-    _, of_six = step(batch, places=6, parts=parts)
+    _, alone = step(batch, micro_batches=micro_batches)
+    _, of_six = step(batch, global_batch_size=6, micro_batches=micro_batches)
     assert_close(of_six.gradients, alone.gradients, factor=0.5)
 
 
@@ -101,12 +103,12 @@ def test_two_ranks_shares_add_up_to_the_whole():
     assert_close({name: (shares[0][name] + shares[1][name]) / 2 for name in shares[0]}, whole.gradients)
 
 
-@pytest.mark.parametrize("parts", [1, 3])
-def test_a_clip_without_a_label_has_no_part_in_the_gradients(parts):
+@pytest.mark.parametrize("micro_batches", [1, 3])
+def test_a_clip_without_a_label_has_no_part_in_the_gradients(micro_batches):
     batch = make_batch(5)
     black = np.concatenate([batch.clips[:2], np.zeros_like(batch.clips[:1]), batch.clips[2:]])
     labels = np.concatenate([batch.labels[:2], [-1], batch.labels[2:]])
-    outcome, ranks = step(batch._replace(clips=black, labels=labels), parts=parts)
+    outcome, ranks = step(batch._replace(clips=black, labels=labels), micro_batches=micro_batches)
     without, expected = step(batch)
     assert outcome.losses[2] == 0
     np.testing.assert_allclose(np.delete(outcome.losses, 2), without.losses, rtol=1e-5)
@@ -119,15 +121,15 @@ def test_a_batch_without_labels_has_gradients_of_zero():
     assert outcome.losses.tolist() == [0, 0] and not any(gradient.any() for gradient in ranks.gradients.values())
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("micro_batches", [1, 2])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_a_batch_without_labels_leaves_no_trace_in_the_statistics(parts, frozen):
+def test_a_batch_without_labels_leaves_no_trace_in_the_statistics(micro_batches, frozen):
     """To the bit; the network is as it was afterwards."""
     network = make_network(seed=1, dropout=0.5)
     if frozen:
         network.freeze_batch_norm()
     network.train()
-    training, batch = Training(network, parts=parts), make_batch(2)
+    training, batch = Training(network, micro_batches=micro_batches), make_batch(2)
     modes = [layer.training for layer in network.sublayers(include_self=True)]
     before = statistics_of(network)
     training.stepper.forward(batch.clips, np.full(2, -1), 4)
@@ -159,7 +161,7 @@ def test_an_update_steps_the_schedule_and_leaves_no_gradients():
 
 def test_forward_alone_changes_no_weight():
     """So that a loss that is not finite can be seen before."""
-    training, batch = Training(make_network(), parts=2), make_batch(4)
+    training, batch = Training(make_network(), micro_batches=2), make_batch(4)
     before = {name: weight.numpy().copy() for name, weight in learned(training.network).items()}
     training.stepper.forward(batch.clips, batch.labels, batch.global_batch_size)
     assert same({name: weight.numpy() for name, weight in learned(training.network).items()}, before)

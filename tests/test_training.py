@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from video_zoo.engine.train import ReaderWatch
+from video_zoo.engine.reader_watch import ReaderWatch
 from video_zoo.utils.fluid_vars import VariableStore
 
 CONFIG = """

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Callable
 
 import numpy as np
 import paddle
 
 from video_zoo.datareader.batches import Batch
-from video_zoo.engine.checkpoint import State
+from video_zoo.engine.checkpoint import Checkpoints, Facts, State
 from video_zoo.engine.optimizer import momentum, piecewise_decay
 from video_zoo.engine.ranks import Ranks
-from video_zoo.engine.step import Stepper
-from video_zoo.engine.train import EpochSummary, ReaderWatch, train_one_epoch
-from video_zoo.metrics.accuracy import KineticsMetrics
+from video_zoo.engine.reader_watch import ReaderWatch
+from video_zoo.engine.stepper import Stepper
+from video_zoo.engine.trainer import EpochSummary, Plan, Trainer
+from video_zoo.metrics import METRICS, make_metrics
+from video_zoo.metrics.metric import Scores
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.utils.log import Progress
@@ -79,6 +83,11 @@ def batch_of_logits(rows: list[list[int]], labels: list[int]) -> Batch:
     return Batch(clips, np.array(labels, np.int64), [f"v{number}" for number in range(len(rows))], len(rows))
 
 
+def make_scores(loss: float, top1: float, top5: float, samples: int) -> Scores:
+    values = {"loss": loss, "top1": top1, "top5": top5}
+    return Scores(values, samples, ", ".join(metric(CLASSES).describe(values) for metric in METRICS))
+
+
 class FakeBoard:
     """Notes what it is given."""
 
@@ -105,13 +114,19 @@ class Training:
         self.schedule = piecewise_decay(learning_rate, 0.1, decay_epochs, steps)
         self.optimizer = momentum(network, self.schedule, 0.9, 1e-2, clip_norm=clip_norm)
         self.stepper = Stepper(network, self.optimizer, self.schedule, Ranks(ALONE), **options)
-        self.board, self.metrics, self.progress = FakeBoard(), KineticsMetrics(CLASSES), Progress(100)
+        self.board, self.metrics, self.progress = FakeBoard(), make_metrics(CLASSES), Progress(100)
         self.state, self.stop, self.watch = State(), Stop("stopping"), ReaderWatch()
 
-    def run(self, batches, seed: int = 0, log_interval: int = 0, **keys) -> EpochSummary:
+    def run(
+        self, batches, seed: int = 0, log_interval: int = 0, after_step: Callable[[], None] = lambda: None
+    ) -> EpochSummary:
         """Goes on with the epoch that is under way; `state.next_epoch()` is the caller's."""
-        objects = (self.stepper, batches, self.metrics, self.progress, self.board, Ranks(ALONE), self.state, self.stop)
-        return train_one_epoch(*objects, self.watch, seed=seed, log_interval=log_interval, **keys)
+        plan, checkpoints = Plan(seed=seed, log_interval=log_interval), Checkpoints(Path(), "TSM")
+        parts = (self.stepper, batches, self.metrics, Ranks(ALONE), self.state, checkpoints, Facts(), plan)
+        trainer = Trainer(*parts, board=self.board)
+        trainer.progress, trainer.stop, trainer._watch = self.progress, self.stop, self.watch
+        trainer._save_within_epoch = after_step
+        return trainer.train_epoch()
 
     def weights(self) -> dict[str, np.ndarray]:
         return values_of(self.network)

@@ -188,11 +188,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         if isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):  # stopped while a package was being loaded
             code = getattr(error.__cause__, "code", 130)
         else:
-            print(
-                f"error: a package is missing or broken in {sys.executable}: {error}. `bash scripts/setup_env.sh` makes"
-                " an environment that has all of them, and `source .venv/bin/activate` enters it.",
-                file=sys.stderr,
-            )
+            print(f"error: {describe_import_error(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         code = 130
         print("stopped.", file=sys.stderr)
@@ -204,6 +200,14 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         _drop_stdout()
     sys.exit(code)
+
+
+def describe_import_error(error: ImportError) -> str:
+    """What to do about a package that is not installed."""
+    return (
+        f"a package is missing or broken in {sys.executable}: {error}. `bash scripts/setup_env.sh` makes an environment"
+        " that has all of them, and `source .venv/bin/activate` enters it."
+    )
 
 
 def _drop_stdout() -> None:

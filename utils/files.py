@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import glob
 import os
 import shutil
 import tarfile
@@ -43,8 +43,9 @@ def atomic_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Gives an empty temporary folder beside `path`; it takes the name `path` only when the block ends well.
 
-    A folder that is already there is replaced, and is untouched if the block fails. Raises InputError if the place
-    cannot be written.
+    A folder that is already there is replaced, and is untouched if the block fails. It is whole at any moment: between
+    two renames it has stepped aside, where `whole_folder` finds it, and a kill then leaves it there until
+    `remove_leftovers` puts it back. Raises InputError if the place cannot be written.
     """
     path = Path(path)
     temporary = None
@@ -55,20 +56,10 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.iterdir():
             _write_through(file)
-        if not path.is_dir():
+        if path.is_dir():
+            _replace_folder(temporary, path)
+        else:
             temporary.rename(path)
-        elif not _exchange(temporary, path):
-            # A folder cannot be renamed onto a full one: the old one steps aside first.
-            aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
-            path.rename(aside / path.name)
-            try:
-                temporary.rename(path)
-            except BaseException:
-                if not path.exists():
-                    (aside / path.name).rename(path)
-                    aside.rmdir()
-                raise
-            shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -100,6 +91,15 @@ def remove_leftovers(folder: str | os.PathLike, *names: str) -> None:
                 whole.rename(Path(folder) / whole.name)
             if path.suffix in (".tmp", ".old"):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def whole_folder(path: str | os.PathLike) -> Path:
+    """Where the folder of that name is: there, or where it stepped aside for a new one that a kill kept from coming."""
+    path = Path(path)
+    if path.exists():
+        return path
+    aside = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????.old/{glob.escape(path.name)}"))
+    return aside[0] if aside else path
 
 
 def make_folder(path: str | os.PathLike) -> Path:
@@ -151,14 +151,18 @@ def _write_through(file: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Lets two folders swap their names in one step; False where the system or its file system cannot (Linux can)."""
-    here, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: renameat2(2)
+def _replace_folder(new: Path, old: Path) -> None:
+    """Gives `new` the name of `old`. A folder cannot be renamed onto a full one: the old one steps aside first."""
+    aside = Path(tempfile.mkdtemp(dir=old.parent, prefix=f".{old.name}.", suffix=".old"))
+    old.rename(aside / old.name)
     try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError, TypeError):
-        return False
-    return rename(here, os.fsencode(one), here, os.fsencode(other), flag) == 0
+        new.rename(old)
+    except BaseException:
+        if not old.exists():
+            (aside / old.name).rename(old)
+            aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _umask() -> int:

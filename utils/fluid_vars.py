@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import read_to_end
+from video_zoo.utils.files import read_to_end, whole_folder
 
 INFO_FILE = "checkpoint.json"
 
@@ -92,9 +92,9 @@ class VariableStore:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
-        if self.path.is_dir():
-            self._files: dict[str, Path | bytes] = {file.name: file for file in self.path.iterdir() if file.is_file()}
+        self.path, place = Path(path), whole_folder(path)
+        if place.is_dir():
+            self._files: dict[str, Path | bytes] = {file.name: file for file in place.iterdir() if file.is_file()}
         elif self.path.is_file():
             self._files = _read_archive(self.path)
         else:
@@ -133,7 +133,7 @@ def fingerprint(path: str | os.PathLike | None) -> str:
     """Of a folder or an archive: names, sizes and times of its files. Another training's has another; "" for None."""
     if path is None:
         return ""
-    place = Path(path)
+    place = whole_folder(path)
     files = sorted(place.iterdir()) if place.is_dir() else [place]
     stats = [(file.name, file.stat()) for file in files]
     said = "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)

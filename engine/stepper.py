@@ -1,4 +1,4 @@
-"""One step of training: forward and backward over the parts of a batch, then the optimizer's."""
+"""One step of training: forward and backward over the micro-batches of a batch, then the optimizer's update."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from paddle.nn import functional as F
 
 from video_zoo.engine.ranks import Ranks
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 _DTYPES = {"off": None, "fp16": "float16", "bf16": "bfloat16"}
 
@@ -21,15 +22,23 @@ def clip_losses(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
     return F.cross_entropy(logits, labels, ignore_index=-1, reduction="none").flatten()
 
 
+def usable_amp(amp: str) -> str:
+    """TRAIN.amp, or "off" with a warning where there is no GPU."""
+    if amp != "off" and not paddle.get_device().startswith("gpu"):
+        logger.warning("TRAIN.amp = %s has no effect: Paddle has mixed precision for GPUs alone", amp)
+        return "off"
+    return amp
+
+
 class Outcome(NamedTuple):
-    """What the network said of a batch, float32. losses: (n,), in nats. logits: (n, classes)."""
+    """What a network gives for a batch, float32. losses: (n,), in nats. logits: (n, num_classes)."""
 
     losses: np.ndarray
     logits: np.ndarray
 
 
 class Stepper:
-    """The passes of a network and the steps of its optimizer: `forward`, a look at the outcome, `update`.
+    """A network and its optimizer. A step is `forward`, a look at the outcome, and `update`.
 
     Args:
         network: clips -> logits.
@@ -38,7 +47,7 @@ class Stepper:
         ranks: over which the gradients are averaged.
         amp: "fp16" (with dynamic loss scaling), "bf16" or "off"; on a GPU. Mixed precision: Micikevicius et al., ICLR
             2018.
-        parts: in which a batch is computed, one after the other, where memory is short.
+        micro_batches: how many a batch is computed in, one after the other, where memory is short.
     """
 
     def __init__(
@@ -49,7 +58,7 @@ class Stepper:
         ranks: Ranks,
         *,
         amp: str = "off",
-        parts: int = 1,
+        micro_batches: int = 1,
     ):
         self.network = network
         self.schedule = schedule
@@ -58,34 +67,35 @@ class Stepper:
         self._wrapped = ranks.wrap(network)
         self._dtype = _DTYPES[amp]
         self._scaler = paddle.amp.GradScaler(enable=amp == "fp16")
-        self._parts = parts
+        self._micro_batches = micro_batches
         self._loss: paddle.Tensor | None = None
 
-    def forward(self, clips: np.ndarray, labels: np.ndarray, batch_clips: int) -> Outcome:
-        """The losses and logits of a batch. The gradients of all its parts but the last are computed on the way.
+    def forward(self, clips: np.ndarray, labels: np.ndarray, global_batch_size: int) -> Outcome:
+        """The losses and logits of a batch. The backward passes of all its micro-batches but the last are done here.
 
         Args:
             clips: uint8 (n, T, C, H, W), this rank's.
             labels: int64 (n,); a clip with label -1 has no part in the loss.
-            batch_clips: of all ranks' batches together; the sum of their losses is divided by it.
+            global_batch_size: the clips of all ranks' batches together; the sum of their losses is divided by it.
         """
         padding = (labels < 0).all()
         if padding:
             self.network.eval()  # what stands in for clips that could not be read leaves no trace in the statistics
         losses, logits = [], []
-        parts = np.array_split(np.arange(len(clips)), min(self._parts, len(clips)))
-        for part in parts:
-            if part is not parts[0]:
-                with self._alone():
+        micro_batches = np.array_split(np.arange(len(clips)), min(self._micro_batches, len(clips)))
+        for indices in micro_batches:
+            if indices is not micro_batches[0]:
+                with self._no_sync():
                     self._backward()
-            with self._alone() if part is not parts[-1] else contextlib.nullcontext():
+            with self._no_sync() if indices is not micro_batches[-1] else contextlib.nullcontext():
                 with paddle.amp.auto_cast(self._dtype is not None, level="O1", dtype=self._dtype or "float16"):
-                    said = self._wrapped(paddle.to_tensor(clips[part]))
-                said = said.astype("float32")
-                each = clip_losses(said, paddle.to_tensor(labels[part]))
-            self._loss = each.sum() * (self._ranks.size / batch_clips)  # the exchange takes the mean over the ranks
-            losses.append(each.numpy())  # waits for a GPU here, not after the backward pass, which runs on
-            logits.append(said.numpy())
+                    own_logits = self._wrapped(paddle.to_tensor(clips[indices]))
+                own_logits = own_logits.astype("float32")
+                own_losses = clip_losses(own_logits, paddle.to_tensor(labels[indices]))
+            # The exchange of gradients takes their mean over the ranks.
+            self._loss = own_losses.sum() * (self._ranks.size / global_batch_size)
+            losses.append(own_losses.numpy())  # waits for a GPU here, not after the backward pass, which runs on
+            logits.append(own_logits.numpy())
         if padding:
             self.network.train()
         return Outcome(np.concatenate(losses), np.concatenate(logits))
@@ -121,6 +131,6 @@ class Stepper:
         self._ranks.backward(self._scaler.scale(self._loss))
         self._loss = None
 
-    def _alone(self) -> contextlib.AbstractContextManager:
-        """Passes that the ranks do not exchange: they do so once a step, with the last part's."""
+    def _no_sync(self) -> contextlib.AbstractContextManager:
+        """The ranks exchange gradients once a step, with the last micro-batch's; this is for the passes before."""
         return contextlib.nullcontext() if self._wrapped is self.network else self._wrapped.no_sync()

@@ -1,0 +1,52 @@
+"""Your own videos (`train.py --data=FOLDER`): lists of FOLDER/CLASS/*.mp4, and a config that names them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from video_zoo.configs.schema import Config
+from video_zoo.datareader.class_folders import split_class_folders
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
+
+
+def list_own_videos(data: str, settings: Config, lists: Path, *, going_on: bool) -> tuple[Config, list[str]]:
+    """Writes the lists of a folder of class folders; returns the config with them in it, and the classes' names.
+
+    Args:
+        data: the folder.
+        lists: the folder for the lists.
+        going_on: a training goes on, which must have the same videos as the lists that are there.
+
+    Raises InputError: there are no videos, or others than before; the lists cannot be written.
+    """
+    section = settings.TRAIN
+    if settings.MODEL.format != "mp4":
+        raise InputError(f"--data takes video files, and MODEL.format is {settings.MODEL.format}")
+    found = split_class_folders(data, section.valid_share, section.seed)
+    if going_on and not found.are_listed_in(lists):
+        raise InputError(
+            f"{data} is not what {lists} says any more: videos were added, removed or renamed. Without"
+            f" --data, --config={lists.parent / 'config.yaml'} goes on with the old lists; another --save_dir begins"
+            " with the new ones"
+        )
+    written = found.write(lists)
+    logger.info("--data=%s: %d classes (%s)", data, len(found.names), ", ".join(found.names))
+    split = (len(found.train), len(found.valid), section.valid_share, section.seed, written.train)
+    logger.info(
+        "%d videos to train with, %d to validate with (valid_share %g, seed %d), listed in %s and beside", *split
+    )
+    if found.without_valid:
+        logger.warning("with one video each, and so not validated: %s", ", ".join(found.without_valid))
+    if found.ignored:
+        logger.info("left out: %s", ", ".join(f"{count} {suffix}" for suffix, count in found.ignored.items()))
+    valid_list = written.valid and str(written.valid)
+    settings = dataclasses.replace(
+        settings,
+        MODEL=dataclasses.replace(settings.MODEL, num_classes=len(found.names), class_names=None),
+        TRAIN=dataclasses.replace(section, filelist=str(written.train)),
+        VALID=dataclasses.replace(settings.VALID, filelist=valid_list),
+        TEST=dataclasses.replace(settings.TEST, filelist=valid_list),
+    )
+    return settings, found.names
