@@ -19,7 +19,7 @@ from video_zoo.datareader.video_writer import Transcoder
 from video_zoo.engine.overlay import Overlay
 from video_zoo.engine.results import Prediction
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import remove_leftovers
+from video_zoo.utils.files import make_folder, remove_leftovers
 from video_zoo.utils.log import heartbeat, logger
 
 _OPTIONS = {"crf": "20", "preset": "veryfast"}  # x264's
@@ -30,52 +30,63 @@ class AnnotateError(InputError):
     """One video that cannot be annotated; others can."""
 
 
-def plan(videos: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """Where each video's annotated one goes: FOLDER/STEM.mp4, or STEM_2.mp4 ... where two have the same name.
+class Annotator:
+    """Annotates the videos of a pass: each goes to FOLDER/STEM.mp4, or STEM_2.mp4 ... where two have the same name.
 
     Args:
         videos: id -> file, all of a list, so that a resumed pass gives the same names.
+        folder: for the annotated videos.
+        keep: those that are there stay as they are.
 
-    Raises InputError if one of the videos is there itself.
+    Raises InputError: one of the videos would be overwritten, or the folder cannot be written.
     """
-    targets: dict[str, Path] = {}
-    for video_id, source in videos.items():
-        target, number = folder / f"{source.stem}.mp4", 1
-        while target in targets.values():
-            number += 1
-            target = target.with_name(f"{source.stem}_{number}.mp4")
-        targets[video_id] = target
-    sources = {os.path.realpath(source) for source in videos.values()}
-    for target in targets.values():
-        if os.path.realpath(target) in sources:
-            raise InputError(f"{target} is one of the videos; choose another folder for annotated ones")
-    return targets
 
+    def __init__(self, videos: Mapping[str, Path], folder: str | os.PathLike, keep: bool = False):
+        self._videos = videos
+        self._failures: list[str] = []
+        targets: dict[str, Path] = {}
+        folder = make_folder(folder)
+        for video_id, source in videos.items():
+            target, number = folder / f"{source.stem}.mp4", 1
+            while target in targets.values():
+                number += 1
+                target = target.with_name(f"{source.stem}_{number}.mp4")
+            targets[video_id] = target
+        sources = {os.path.realpath(source) for source in videos.values()}
+        for target in targets.values():
+            if os.path.realpath(target) in sources:
+                raise InputError(f"{target} is one of the videos; choose another folder for annotated ones")
+        self._targets = {video_id: target for video_id, target in targets.items() if not (keep and target.exists())}
 
-def annotate_all(
-    predictions: Iterable[Prediction], videos: Mapping[str, Path], targets: Mapping[str, Path], names: Sequence[str]
-) -> list[str]:
-    """Annotates each video of the predictions, which come video by video, one after the other.
+    def annotate_all(self, predictions: Iterable[Prediction], names: Sequence[str]) -> None:
+        """Annotates each video of the predictions, which come video by video, one after the other.
 
-    Args:
-        videos, targets: by id. One whose target is left out is not wanted.
+        Args:
+            names: of the classes.
 
-    Returns what is wrong with those that cannot be annotated. Raises InputError: there is no room.
-    """
-    failures, made = [], set()
-    for video_id, rows in itertools.groupby(predictions, key=lambda row: row.video_id):
-        target = targets.get(video_id)
-        if target is None or target in made:
-            continue
-        made.add(target)
-        try:
-            with heartbeat(f"annotating {target}"):
-                damage = annotate(videos[video_id], target, list(rows), names)
-            logger.info("annotated: %s%s", target, f", up to the damage: {damage}" if damage else "")
-        except AnnotateError as error:  # one video's trouble, not the run's
-            logger.warning("not annotated: %s", error)
-            failures.append(str(error))
-    return failures
+        Raises InputError: there is no room.
+        """
+        made = set()
+        for video_id, rows in itertools.groupby(predictions, key=lambda row: row.video_id):
+            target = self._targets.get(video_id)
+            if target is None or target in made:
+                continue
+            made.add(target)
+            try:
+                with heartbeat(f"annotating {target}"):
+                    damage = annotate(self._videos[video_id], target, list(rows), names)
+                logger.info("annotated: %s%s", target, f", up to the damage: {damage}" if damage else "")
+            except AnnotateError as error:  # one video's trouble, not the run's
+                logger.warning("not annotated: %s", error)
+                self._failures.append(str(error))
+
+    def check_failures(self) -> None:
+        """Raises InputError if a video could not be annotated."""
+        if self._failures:
+            raise InputError(
+                f"{len(self._failures)} of {len(self._targets)} videos could not be annotated:\n  "
+                + "\n  ".join(self._failures)
+            )
 
 
 def annotate(source: Path, target: Path, predictions: Sequence[Prediction], names: Sequence[str]) -> str | None:

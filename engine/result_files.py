@@ -104,7 +104,7 @@ class ResultFiles:
 
         Args:
             predictions: the windows of a video come together, and in the order of their time.
-            clips: what the network saw, for the page: uint8 RGB (n, T, 3 * seglen, H, W).
+            clips: what the network saw, for the page: uint8 RGB (n, T, 3, H, W).
 
         Raises InputError if a probability is not finite, or the files cannot be written.
         """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
-from video_zoo.engine import backends
-from video_zoo.engine.backends import ENGINES, Job, choose_engine
+from video_zoo.engine.backends import ENGINES, choose_engine
+from video_zoo.engine.backends.base import Job
 from video_zoo.utils.errors import InputError
 
 
@@ -14,7 +16,7 @@ def installed(monkeypatch):
     """Only these packages are installed."""
 
     def install(*modules: str) -> None:
-        monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: name if name in modules else None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in modules else None)
 
     return install
 
