@@ -89,11 +89,14 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
 def describe_clips(settings: Config) -> dict[str, Any]:
     """What inference.yaml says of how clips are made."""
     model, infer = settings.MODEL, settings.INFER
+    stride = getattr(model, "frame_stride", 1)
+    middle = "(n - 1) // 2" if stride == 1 else f"(n - {(model.seglen - 1) * stride + 1}) // 2"
     return {
         "sampling": {
             "segments": settings.seg_num("infer"),
             "consecutive_frames": model.seglen,
-            "place": "the middle of each of so many equal parts: part * n + (n - 1) // 2 of n = frames // segments",
+            "frame_stride": stride,
+            "place": f"the middle of each of so many equal parts: part * n + {middle} of n = frames // segments",
         },
         "scaling": {
             "shorter_side": infer.short_size,
