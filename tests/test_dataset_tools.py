@@ -276,15 +276,14 @@ def test_a_video_cut_short_is_kept_and_named(tmp_path, monkeypatch, clip_file):
 
 
 def deadly(job):
-    """In place of _work(): as a decoder that crashes on one video."""
+    """In place of convert(): as a decoder that crashes on one video."""
     if job.video_id == "deadly":
         os._exit(1)
     return "written", ""
 
 
 def test_a_process_that_dies_costs_one_video(monkeypatch):
-    monkeypatch.setattr(video2pkl, "_work", deadly)
-    monkeypatch.setattr(video2pkl, "_start_worker", None)
+    monkeypatch.setattr(video2pkl, "convert", deadly)
     jobs = [video2pkl.Job("", "", name, 0, 95) for name in ("one", "deadly", "two")]
     tally = video2pkl.Tally(len(jobs))
     video2pkl.convert_all(jobs, 2, tally)
