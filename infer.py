@@ -81,7 +81,7 @@ def main() -> None:
     names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
     folder = make_folder(args.save_dir)
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(open_reader(args, settings))
+        reader = stack.enter_context(open_input(args, settings))
         annotator = open_annotator(args, settings, reader) if args.save_video else None
         job = (args.engine, args.precision, args.use_gpu, settings.INFER.batch_size, settings.clip_shape("infer"))
         backend, info = open_backend(deployment or partial(load_network, args, settings), *job)
@@ -125,7 +125,7 @@ def load_network(args: argparse.Namespace, settings: Config) -> tuple[Any, dict[
     return get_trained(settings.MODEL.name, settings, "infer", args.weights)
 
 
-def open_reader(args: argparse.Namespace, settings: Config) -> BatchReader:
+def open_input(args: argparse.Namespace, settings: Config) -> BatchReader:
     """Reads the list, the videos, their windows, or the stream, as the flags say."""
     inputs = find_inputs(args.input) if args.input else None
     if args.resume and (settings.MODEL.format == "pkl" or inputs and inputs.streams):
