@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import argparse
 import collections
-import dataclasses
 import os
-import pickle
 import time
 from pathlib import Path
 
-import cv2
-
 from video_zoo.datareader.decode import VideoError
+from video_zoo.dataset.kinetics.jpeg_pickles import Job, convert
 from video_zoo.dataset.kinetics.kinetics_csv import Clip, find_label_file, read_clips
 from video_zoo.dataset.kinetics.make_list import VideoFolder, class_indices, unique_clips
 from video_zoo.dataset.video_lists import PROGRESS_EVERY_S, work
@@ -28,7 +25,6 @@ from video_zoo.utils.files import atomic_file, make_folder
 from video_zoo.utils.log import Progress
 
 JPEG_QUALITY = 95
-CUT_SHORT = 0.9  # fewer decoded frames than this share of what the file announces is worth a line in the report
 HELP = f"""
 No ffmpeg program is needed: OpenCV decodes all frames of a video and encodes them, at their size, as jpegs of
 quality {JPEG_QUALITY} of 100 (--quality).
@@ -39,46 +35,6 @@ is -1 where the csv has no label (the test split: for infer only).
 A pickle appears when it is complete, so a stopped run goes on where it was when the same command is given again.
 TARGET_DIR/CSV_report.txt names the videos that are missing, unreadable or cut short.
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One video to convert."""
-
-    source: str
-    target: str
-    video_id: str
-    label: int
-    quality: int  # of the jpegs, 1 to 100
-
-
-def convert(job: Job) -> tuple[str, str]:
-    """Writes one pickle. Returns ("written" | "cut short" | "unreadable", what is wrong).
-
-    One decoded frame is held at a time, and the jpegs of one video. Raises InputError if the pickle cannot be written.
-    """
-    cv2.setNumThreads(1)  # the processes are the parallelism
-    video = cv2.VideoCapture(job.source, cv2.CAP_FFMPEG)
-    jpegs = []
-    try:
-        announced = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
-        while True:
-            more, frame = video.read()  # frame: (height, width, 3) uint8, BGR
-            if not more:
-                break
-            jpegs.append(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, job.quality])[1].tobytes())
-    except cv2.error as error:
-        return "unreadable", f"{job.source}: {error.err}"
-    finally:
-        video.release()
-    if not jpegs:
-        size = os.path.getsize(job.source) if os.path.exists(job.source) else 0
-        return "unreadable", f"{job.source}: no frame can be decoded ({size} bytes)"
-    with atomic_file(job.target, "wb") as file:
-        pickle.dump((job.video_id, job.label, jpegs), file, protocol=2)
-    if len(jpegs) < CUT_SHORT * announced:
-        return "cut short", f"{job.source}: {len(jpegs)} of {announced} frames"
-    return "written", ""
 
 
 class Tally:
