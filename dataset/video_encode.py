@@ -6,24 +6,23 @@ import errno
 import json
 import os
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
-import numpy as np
-from av.video.frame import PictureType
-from av.video.reformatter import VideoReformatter
 
 from video_zoo.datareader.containers import cut_off
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.selective import PacketVideo
+from video_zoo.datareader.video_file import open_container
+from video_zoo.datareader.video_writer import Transcoder
 from video_zoo.dataset.video_probe import decode_everything
 from video_zoo.utils.errors import InputError
 
 TOOL = "prepare_videos"
 PRESET = "fast"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
 
 class Form(NamedTuple):
@@ -105,92 +104,18 @@ def _encode_whole(video: PacketVideo, path: str, form: Form, origin: dict[str, A
 
 
 def _encode(video: PacketVideo, path: str, form: Form, comment: str) -> tuple[int, tuple[int, int]]:
-    writer = None
-    try:
-        for frame in video.decode_all():
-            if writer is None:
-                writer = _Writer(path, video.stream, frame, form, comment)
-            writer.add(frame)
-    finally:
-        if writer is not None:
-            writer.close()
-    if writer is None:
+    frames = video.decode_all()
+    first = next(frames, None)
+    if first is None:
         damage = video.table.damage
         raise VideoError(f"not one frame can be decoded{f': {damage}' if damage else ''}")
-    return writer.frames, writer.size
-
-
-class _Writer:
-    """An mp4 file in the making.
-
-    Args:
-        stream: the source's, for its times and colours.
-        frame: the first one.
-    """
-
-    def __init__(self, path: str, stream: Any, frame: av.VideoFrame, form: Form, comment: str):
-        self.frames = 0
-        self._reformatter = VideoReformatter()
-        self._size = output_size(frame.width, frame.height, form.short_size)
-        turned = round(frame.rotation / 90) % 2
-        self.size = self._size if turned else self._size[::-1]  # (height, width), upright
-        self._time_base = frame.time_base or stream.time_base
-        self._rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self._start = self._last = None
-        self._container = av.open(path, "w", format="mp4", options={"movflags": "faststart"})
-        self._container.metadata["comment"] = comment
-        options = {"crf": str(form.crf), "preset": PRESET, "g": str(form.gop)}
-        self._stream = self._container.add_stream("libx264", rate=self._rate, options=options)
-        self._stream.height, self._stream.width = self.size
-        self._stream.pix_fmt = "yuv420p"
-        context = self._stream.codec_context
-        context.thread_count = 1  # the processes are the parallelism
-        context.time_base = self._stream.time_base = self._time_base
-        for name in _COLOURS:
-            if hasattr(frame, name) and hasattr(context, name):
-                setattr(context, name, getattr(frame, name))
-
-    def add(self, frame: av.VideoFrame) -> None:
-        """Encodes a frame, at its time after the first one."""
-        time = self._time(frame.pts)
-        width, height = self._size
-        small = self._reformatter.reformat(frame, width, height, "yuv420p", interpolation="BICUBIC")
-        quarters = round(frame.rotation / 90) % 4  # counterclockwise
-        if quarters:
-            small = _turn(small, quarters)
-        small.pts, small.time_base = time, self._time_base
-        small.pict_type = PictureType.NONE  # the encoder chooses, not the source
-        self._container.mux(self._stream.encode(small))
-        self.frames += 1
-
-    def close(self) -> None:
-        """Finishes the file."""
-        try:
-            if self.frames:
-                self._container.mux(self._stream.encode())
-        finally:
-            self._container.close()
-
-    def _time(self, pts: int | None) -> int:
-        """In units of the time base, from 0, always rising."""
-        if self._last is None:
-            self._start, self._last = pts or 0, 0
-        elif pts is None:
-            self._last += max(round(1 / (self._rate * self._time_base)), 1)
-        else:
-            self._last = max(pts - self._start, self._last + 1)
-        return self._last
-
-
-def _turn(frame: av.VideoFrame, quarters: int) -> av.VideoFrame:
-    """A yuv420p frame turned counterclockwise."""
-    height, width = frame.height, frame.width
-    pixels = frame.to_ndarray()  # (3/2 height, width): Y, then U and V of half the size
-    planes = np.split(pixels.reshape(-1), [height * width, height * width * 5 // 4])
-    shapes = ((height, width), (height // 2, width // 2), (height // 2, width // 2))
-    turned = [np.rot90(plane.reshape(shape), quarters).reshape(-1) for plane, shape in zip(planes, shapes)]
-    width = height if quarters % 2 else width
-    return av.VideoFrame.from_ndarray(np.concatenate(turned).reshape(-1, width), format="yuv420p")
+    options = {"crf": str(form.crf), "preset": PRESET, "g": str(form.gop)}
+    size = output_size(first.width, first.height, form.short_size)
+    with Transcoder(Path(path), video.stream, first, options, size=size, threads=1) as writer:
+        writer.container.metadata["comment"] = comment
+        for count, frame in enumerate(chain([first], frames), 1):  # noqa: B007
+            writer.add(frame)
+    return count, writer.size
 
 
 def _verify(path: str, frames: int, size: tuple[int, int]) -> None:
@@ -206,7 +131,7 @@ def _verify(path: str, frames: int, size: tuple[int, int]) -> None:
 def _marker(target: str) -> dict[str, Any]:
     """What this tool wrote into a file. Raises InputError if it did not."""
     try:
-        with av.open(target) as container:
+        with open_container(Path(target)) as container:
             marker = json.loads(container.metadata.get("comment", ""))
         if marker["tool"] == TOOL:
             return marker

@@ -19,7 +19,7 @@ TOP = 5
 
 
 def load_program(folder: Path, programs: dict):
-    """A function: uint8 clips (n, T, C, H, W) -> float32 probabilities (n, classes)."""
+    """A function: uint8 clips (n, T, 3, H, W) -> float32 probabilities (n, classes)."""
     try:
         import openvino
 
@@ -38,15 +38,16 @@ def load_program(folder: Path, programs: dict):
         return lambda clips: session.run(None, {"clips": clips})[0]
 
 
-def choose_frames(count: int, segments: int, consecutive: int) -> list:
-    """The frames of a clip: `consecutive` ones in the middle of each of `segments` equal parts of the video."""
-    length = count // segments
+def choose_frames(count: int, sampling: dict) -> list:
+    """The frames of a clip: a few, `stride` apart, in the middle of each equal part of the video."""
+    stride = sampling.get("frame_stride", 1)
+    length, covered = count // sampling["segments"], (sampling["consecutive_frames"] - 1) * stride + 1
     chosen = []
-    for segment in range(segments):
+    for segment in range(sampling["segments"]):
         start = segment * length if length else segment
-        if length >= consecutive:
-            start += (length - 1) // 2
-        chosen += [(start + step) % count for step in range(consecutive)]
+        if length >= covered:
+            start += (length - (1 if stride == 1 else covered)) // 2
+        chosen += [(start + step * stride) % count for step in range(sampling["consecutive_frames"])]
     return chosen
 
 
@@ -60,7 +61,7 @@ def read_frames(path: str, sampling: dict) -> list:
         frames.append(frame[:, :, ::-1])  # a long video should be decoded twice instead: to count, and to choose
     if not frames:
         raise SystemExit(f"error: {path} is no video, or cannot be read")
-    return [frames[i] for i in choose_frames(len(frames), sampling["segments"], sampling["consecutive_frames"])]
+    return [frames[i] for i in choose_frames(len(frames), sampling)]
 
 
 def scale_and_crop(frame: np.ndarray, scaling: dict) -> np.ndarray:
@@ -81,9 +82,8 @@ def main(folder: Path, videos: list) -> None:
         frames = [
             scale_and_crop(frame, description["scaling"]) for frame in read_frames(video, description["sampling"])
         ]
-        clip = np.stack(frames).transpose(0, 3, 1, 2)  # (T * consecutive, H, W, 3) -> (T * consecutive, 3, H, W)
-        clip = np.ascontiguousarray(clip).reshape(1, *description["input"]["shape"][1:])
-        probabilities = program(clip)[0]
+        clip = np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))  # (T, H, W, 3) -> (T, 3, H, W)
+        probabilities = program(clip[None])[0]
         print(video)
         for index in np.argsort(-probabilities, kind="stable")[:TOP]:
             print(f"  {100 * probabilities[index]:6.2f}%  {description['labels'][index]}")

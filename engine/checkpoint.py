@@ -25,7 +25,7 @@ from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, format_info, wr
 from video_zoo.utils.log import logger
 
 if TYPE_CHECKING:
-    from video_zoo.datareader.kinetics_reader import KineticsReader as VideoReader
+    from video_zoo.datareader.reader import VideoReader
 
 
 class NotFinite(InputError):

@@ -3,61 +3,29 @@
     inference.yaml            what this module reads and writes; every key says what it is
     config.yaml               the config it was made with, for this project's commands
     label.txt                 `NAME INDEX` lines
-    model.pdmodel, .pdiparams Paddle Inference, and TensorRT through it
-    model.onnx                ONNX Runtime
-    openvino_fp32.xml, .bin   OpenVINO; openvino_int8 quantised
+    model.pdmodel ...         the programs (engine/programs.py), and what lies beside them
 
 Nothing here imports an engine, so a folder is read at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.metadata
-import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from video_zoo.configs.schema import Config
+from video_zoo.engine.backends.base import INPUT, OUTPUT, Engine
+from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
 
 FILE, CONFIG, LABELS = "inference.yaml", "config.yaml", "label.txt"
-INPUT, OUTPUT = "clips", "probabilities"
 _VERSION = 1
-
-# kind of program -> precision -> file; the other files of a program have the same stem
-PROGRAMS = {
-    "paddle": {"fp32": "model.pdmodel"},
-    "onnx": {"fp32": "model.onnx"},
-    "openvino": {"fp32": "openvino_fp32.xml", "int8": "openvino_int8.xml"},
-}
-ENGINE_OF = {"paddle": "paddle-inference", "onnx": "onnxruntime", "openvino": "openvino"}  # kind -> what compares it
-
-# What writing a kind of program needs, beside Paddle: module -> pip name. paddle2onnx has a release for each Paddle.
-_CONVERTERS = {
-    "paddle": {},
-    "onnx": {"paddle2onnx": "paddle2onnx==%s", "packaging": "packaging", "onnx": "onnx"},
-    "openvino": {"openvino": "openvino"},
-    "int8": {"openvino": "openvino", "nncf": "nncf"},
-}
-
-
-def missing_converters(kind: str) -> list[str]:
-    """The pip names of what is not installed and writing this kind of program ("int8": quantising) needs."""
-    release = "1.3.1" if is_paddle_2() else "2.1.0"
-    missing = [pip for module, pip in _CONVERTERS[kind].items() if importlib.util.find_spec(module) is None]
-    return [pip.replace("%s", release) for pip in missing]
-
-
-def is_paddle_2() -> bool:
-    """Whether the installed Paddle is 2.6, found out without importing it."""
-    for package in ("paddlepaddle", "paddlepaddle-gpu"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(package).startswith("2.")
-    return False
 
 
 @dataclass(frozen=True)
@@ -68,7 +36,7 @@ class Deployment:
         folder: where it lies.
         model: TSM, TSN ...
         names: of the classes, by index.
-        shape: of a clip, (T, C, H, W).
+        shape: of a clip, (T, 3, H, W).
         programs: kind -> precision -> file.
         facts: whatever else a caller should know, for readers of the file.
         checksums: file -> SHA-256, of the programs and of what lies beside them.
@@ -85,8 +53,6 @@ class Deployment:
     @classmethod
     def read(cls, folder: Path) -> Deployment:
         """Raises InputError: no such file, or it is damaged, or a program that it names is missing."""
-        import yaml
-
         path = folder / FILE
         try:
             said = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -96,10 +62,11 @@ class Deployment:
             sound = (
                 said["version"] == _VERSION
                 and len(shape) == 4
+                and shape[1] == 3
                 and isinstance(names, list)
                 and all(isinstance(name, str) for name in names)
                 and said["output"]["shape"] == [-1, len(names)]
-                and all(files.items() <= PROGRAMS[kind].items() for kind, files in programs.items())
+                and all(files.items() <= PROGRAMS[kind].files.items() for kind, files in programs.items())
                 and all(Path(file).name == file for file in checksums)
             )
             found = cls(folder, str(said["model"]), names, shape, programs, checksums=checksums) if sound else None
@@ -113,8 +80,6 @@ class Deployment:
 
     def write(self) -> None:
         """Writes inference.yaml, with the checksums of the programs that are there. Raises InputError."""
-        import yaml
-
         said = {
             "version": _VERSION,
             "model": self.model,
@@ -122,7 +87,7 @@ class Deployment:
                 "name": INPUT,
                 "dtype": "uint8",
                 "shape": [-1, *self.shape],
-                "layout": "clips, frames, R G B (of each frame), rows, columns",
+                "layout": "clips, frames, R G B, rows, columns",
             },
             "output": {"name": OUTPUT, "dtype": "float32", "shape": [-1, len(self.names)]},
             **self.facts,
@@ -148,6 +113,33 @@ class Deployment:
     def fingerprint(self) -> str:
         """Of the programs."""
         return hashlib.sha256("".join(sorted(self.checksums.values())).encode()).hexdigest()[:16]
+
+    def obstacle(self, engine: Engine, precision: str) -> str | None:
+        """Why an engine has nothing to load here; None if it has."""
+        if engine.program is None:
+            return f"it computes from a checkpoint, and {self.folder} is a deployment folder"
+        if self.program(engine.program, precision) is None:
+            return f"{self.folder} has no {precision} program for it; export.py writes one"
+        return None
+
+    def check_settings(self, exported: Config, settings: Config) -> None:
+        """Raises InputError if the programs do not compute what the settings say.
+
+        Args:
+            exported: what the folder's config.yaml says.
+            settings: the same with what this run's flags change.
+        """
+        keys = [key for key, value in asdict(exported.MODEL).items() if value != getattr(settings.MODEL, key)]
+        changed = [f"MODEL.{key}" for key in keys if key not in ("class_names", "format")]
+        if settings.clip_shape("infer") != self.shape:
+            changed.append("a clip's size")
+        if changed:
+            raise InputError(
+                f"{self.folder} was exported with other settings than the flags give, and cannot change:"
+                f" {', '.join(changed)}. Leave the --set out, or export again."
+            )
+        if settings.MODEL.num_classes != len(self.names):
+            raise InputError(f"{self.folder} is damaged: its {CONFIG} and {FILE} have other numbers of classes")
 
     def check(self, program: Path) -> None:
         """Raises InputError if a program, or what lies beside it, is not what was written: engines may crash on it."""

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from video_zoo.datareader.video_writer import planes_of
 from video_zoo.engine.results import Prediction
 
 CLASSES = 3
@@ -23,13 +24,6 @@ EAST_ASIAN_FONTS = (
 _BOX, _TRACK = (12, 16, 20, 170), (66, 74, 84, 200)
 _FIRST, _OTHERS = (255, 255, 255, 255), (205, 211, 218, 255)  # of the text
 _BARS = (77, 179, 221, 255), (150, 170, 182, 255)
-
-
-def planes_of(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Y, U and V of a yuv420p picture (3/2 H, W), as views of it."""
-    height, width = pixels.shape[0] * 2 // 3, pixels.shape[1]
-    chroma = pixels[height:].reshape(2, height // 2, width // 2)
-    return pixels[:height], chroma[0], chroma[1]
 
 
 class Overlay(NamedTuple):

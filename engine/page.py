@@ -87,15 +87,26 @@ class Page:
         names: of the classes.
         title: its heading.
         limit: rows that get a film strip, some 40 kB each; those after it have bars only, and the page says so.
+        step: the strip shows every such frame of a clip; a segment's length shows the first one of each segment.
         notes: lines below the heading: the model, the weights, the list.
     """
 
-    def __init__(self, path: Path, names: Sequence[str], title: str, limit: int = 500, *, notes: Sequence[str] = ()):
+    def __init__(
+        self,
+        path: Path,
+        names: Sequence[str],
+        title: str,
+        limit: int = 500,
+        *,
+        step: int = 1,
+        notes: Sequence[str] = (),
+    ):
         self.path = Path(path)
         self.partial = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
         self._names = names
         self._title = title
         self._limit = limit
+        self._step = step
         self._notes = notes
         self._rows = 0
         self._file: IO[bytes] | None = None
@@ -119,11 +130,11 @@ class Page:
         self._file = open(self.partial, "ab")  # noqa: SIM115
 
     def add(self, predictions: Sequence[Prediction], clips: np.ndarray | None = None) -> None:
-        """Writes rows; with `clips`, what the network saw, uint8 RGB (n, T, 3 * seglen, H, W), the first of them have
-        film strips. Raises OSError."""
+        """Writes rows; with `clips`, what the network saw, uint8 RGB (n, T, 3, H, W), the first of them have film
+        strips. Raises OSError."""
         for prediction, clip in zip(predictions, repeat(None) if clips is None else clips):
             self._count()
-            strip = "" if clip is None or self._rows > self._limit else _draw_strip(clip)
+            strip = "" if clip is None or self._rows > self._limit else _draw_strip(clip[:: self._step])
             self._write(self._draw_head(prediction) + strip + self._draw_bars(prediction))
         self._file.flush()
 
@@ -180,13 +191,9 @@ def draw_bar(label: str, share: float, color: str = "") -> str:
 
 
 def film_strip(clip: np.ndarray) -> bytes:
-    """A JPEG of a clip's frames from left to right, 112 px high; the first one of each segment.
-
-    Args:
-        clip: uint8 RGB (T, 3 * seglen, H, W).
-    """
+    """A JPEG of a clip's frames, uint8 RGB (T, 3, H, W), from left to right, 112 px high."""
     frames, gap = [], np.full((HEIGHT, 2, 3), 20, np.uint8)
-    for frame in clip[:, :3].transpose(0, 2, 3, 1):
+    for frame in clip.transpose(0, 2, 3, 1):  # (T, 3, H, W) -> (T, H, W, 3)
         height, width = frame.shape[:2]
         size = (max(round(width * HEIGHT / height), 1), HEIGHT)
         way = cv2.INTER_AREA if height > HEIGHT else cv2.INTER_CUBIC

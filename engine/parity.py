@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from paddle import nn
 
-from video_zoo.engine.backends import ENGINES, Backend, Job
+from video_zoo.engine.backends import ENGINES
+from video_zoo.engine.backends.base import Backend, Job
 from video_zoo.engine.backends.paddle_network import PaddleNetwork
-from video_zoo.engine.deployment import ENGINE_OF
+from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import Progress, logger
 
 if TYPE_CHECKING:
+    from paddle import nn
+
     from video_zoo.datareader.batches import Batch
 
 LARGEST = 1e-4  # difference of a probability, float32
@@ -84,7 +86,8 @@ def check_programs(
     """Runs each program beside the network on up to `clips` clips, and logs how they compare.
 
     Args:
-        programs: kind -> precision -> file. OpenVINO's float32 is run in bfloat16, too, where the CPU has it.
+        programs: kind -> precision -> file. A float32 program is run in
+            lower precisions, too, where its kind says so and the CPU has them.
         job: threads and clip_shape.
 
     Returns: "ENGINE PRECISION" -> {clips, top1_agreement, largest_difference, mean_top1_difference}.
@@ -115,13 +118,13 @@ def check_programs(
 
 def _load(programs: Mapping[str, Mapping[str, Path]], job: Job) -> Iterable[tuple[str, Backend]]:
     for kind, files in programs.items():
-        engine = ENGINES.get(ENGINE_OF[kind])
+        engine = ENGINES.get(PROGRAMS[kind].engine)
         for precision, file in files.items():
             yield f"{engine.name} {precision}", engine.load(dataclasses.replace(job, program=file, precision=precision))
-        if kind == "openvino":
-            bf16 = dataclasses.replace(job, program=files["fp32"], precision="bf16")
+        for precision in PROGRAMS[kind].also_compared:
+            lower = dataclasses.replace(job, program=files["fp32"], precision=precision)
             try:
-                yield f"{engine.name} bf16", engine.load(bf16)
+                yield f"{engine.name} {precision}", engine.load(lower)
             except InputError as error:  # the CPU has none
                 logger.info("not compared: %s", error)
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
-from video_zoo.engine.backends import Backend
-from video_zoo.engine.results import Prediction, top_classes
+from video_zoo.engine.backends.base import Backend
+from video_zoo.engine.results import Prediction, format_table, top_classes
 from video_zoo.utils.log import Progress, logger, timed
 
 if TYPE_CHECKING:
     from video_zoo.datareader.batches import Batch
+    from video_zoo.engine.result_files import ResultFiles
 
 Write = Callable[[Sequence[Prediction], np.ndarray], None]  # the predictions of a batch, and its clips
 _BEHIND = 2  # batches that writing may lag, at most
+_PRINTED = 20  # predictions; the files have all
 
 
 def predict(
@@ -44,6 +46,30 @@ def predict(
             if log_interval and number % log_interval == 0:
                 logger.info("[INFER] Processed %d samples, %s", progress.done, progress)
     progress.finish()
+
+
+class Tee:
+    """Writes a batch of predictions to the files, and prints the first ones, or all.
+
+    Args:
+        files: are open.
+        names: of the classes.
+    """
+
+    def __init__(self, files: ResultFiles, names: Sequence[str], print_all: bool):
+        self._files = files
+        self._names = names
+        self._left = None if print_all else _PRINTED
+
+    def __call__(self, predictions: Sequence[Prediction], clips: np.ndarray) -> None:
+        self._files.add(predictions, clips)
+        shown = predictions[: self._left]
+        if shown:
+            print(format_table(shown, self._names), flush=True)
+        if self._left:
+            self._left -= len(shown)
+            if not self._left:
+                logger.info("further predictions are in the files alone")
 
 
 class _Writer:

@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from video_zoo.engine.page import Page
 from video_zoo.engine.results import Prediction, from_json, to_json, write_pickle
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, remove_leftovers
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 CSV_CLASSES = 5  # of each row, at most
 
@@ -71,6 +67,7 @@ class ResultFiles:
         self._page = page
         self._columns = 0  # classes in a row of the CSV; 0: no row has come yet
         self._windows = False
+        self._lock = FileLock(self._base.with_name(f".{stem}.partial.lock"), timeout=0)
         self._jsonl: IO[bytes] | None = None
         self._csv: IO[str] | None = None
 
@@ -104,7 +101,7 @@ class ResultFiles:
 
         Args:
             predictions: the windows of a video come together, and in the order of their time.
-            clips: what the network saw, for the page: uint8 RGB (n, T, 3 * seglen, H, W).
+            clips: what the network saw, for the page: uint8 RGB (n, T, 3, H, W).
 
         Raises InputError if a probability is not finite, or the files cannot be written.
         """
@@ -157,6 +154,9 @@ class ResultFiles:
             if file is not None:
                 with contextlib.suppress(OSError):
                     file.close()
+        if self._lock.is_locked:
+            Path(self._lock.lock_file).unlink(missing_ok=True)  # while it is held, so that it is nobody else's
+            self._lock.release()
 
     def _add_to_page(self, predictions: Sequence[Prediction], clips: np.ndarray | None) -> None:
         try:
@@ -181,8 +181,13 @@ class ResultFiles:
                 f"{self._final('jsonl')} is complete, there is nothing to go on with: leave --resume out, which begins"
                 " anew, or choose another folder"
             )
+        try:
+            self._lock.acquire()  # it ends with the process
+        except Timeout:
+            raise InputError(
+                f"{self._partial('jsonl')} is being written by another process; choose another folder"
+            ) from None
         self._jsonl = open(self._partial("jsonl"), "a+b")  # noqa: SIM115
-        self._lock()
         remove_leftovers(self._base.parent, *(glob.escape(self._final(end).name) for end in ("jsonl", "pkl")))
         if not (self._resume and self._find_end()):
             self._jsonl.truncate(0)
@@ -196,18 +201,6 @@ class ResultFiles:
         self._csv.flush()
         if self._page is not None:
             self._page.begin(self._stored())
-
-    def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._jsonl, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
-            if not os.path.samestat(os.fstat(self._jsonl.fileno()), os.stat(self._partial("jsonl"))):
-                raise BlockingIOError
-        except (BlockingIOError, FileNotFoundError):  # the latter: the other one has just finished
-            raise InputError(
-                f"{self._partial('jsonl')} is being written by another process; choose another folder"
-            ) from None
 
     def _find_end(self) -> bool:
         """Counts the rows that are there, and cuts off what may be incomplete: a last line without an end, and the

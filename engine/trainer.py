@@ -27,7 +27,7 @@ from video_zoo.utils.stop import Stop, Stopped
 
 if TYPE_CHECKING:
     from video_zoo.datareader.batches import Batch
-    from video_zoo.datareader.kinetics_reader import KineticsReader as VideoReader
+    from video_zoo.datareader.reader import VideoReader
     from video_zoo.metrics.metric import MetricSet, Scores
 
 

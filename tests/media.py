@@ -7,14 +7,17 @@ import logging
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import av
 import cv2
 import numpy as np
+import pytest
 
 from video_zoo.configs.schema import Config, InferSection, ModelSection, TestSection, TrainSection, ValidSection
+from video_zoo.datareader.video_writer import VideoWriter
 
 SECTIONS = {"train": TrainSection, "valid": ValidSection, "test": TestSection, "infer": InferSection}
 
@@ -58,24 +61,31 @@ def make_video(
     file_options: dict[str, str] | None = None,
     pix_fmt: str = "yuv420p",
     times_ms: Sequence[int] | None = None,
+    set_up: Callable[[Any], None] = lambda stream: None,
 ) -> Path:
     """Encodes uint8 RGB (T, H, W, 3) frames; the path's extension says the format, unless `file_format` does.
 
-    Without `times_ms` there are 25 a second.
+    Without `times_ms` there are 25 a second. `set_up` may change the stream before the first frame.
     """
-    with av.open(str(path), "w", format=file_format, options=file_options or {}) as container:
-        stream = container.add_stream(codec, rate=25, options=codec_options or {})
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = pix_fmt
-        if times_ms is not None:
-            stream.codec_context.time_base = Fraction(1, 1000)
-        for number, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            if times_ms is not None:
-                picture.pts, picture.time_base = int(times_ms[number]), Fraction(1, 1000)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+    form = {"codec": codec, "options": codec_options, "pix_fmt": pix_fmt}
+    container = {"file_format": file_format, "file_options": file_options}
+    time_base = None if times_ms is None else Fraction(1, 1000)
+    with VideoWriter(path, frames.shape[1:3], 25, time_base=time_base, **form, **container) as writer:
+        set_up(writer.stream)
+        for frame, time_ms in zip(frames, repeat(None) if times_ms is None else map(int, times_ms)):
+            writer.add_pixels(frame, time_ms)
     return path
+
+
+def make_rotated(path: Path, frames: np.ndarray, degrees: int) -> Path:
+    """A video whose file says that it is to be turned."""
+
+    def turn(stream: Any) -> None:
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV cannot mark a rotation")
+        stream.set_display_rotation(degrees)
+
+    return make_video(path, frames, set_up=turn)
 
 
 def remux(

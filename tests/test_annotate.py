@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import make_audio, make_video, moving, remux, zero_packets
+from media import make_audio, make_rotated, make_video, moving, remux, zero_packets
 
 from video_zoo.engine import annotate as module
 from video_zoo.engine import overlay
@@ -45,20 +45,6 @@ def read(path: Path) -> tuple[np.ndarray, list[float]]:
 def box_of(prediction: Prediction, height: int, width: int) -> tuple[slice, slice]:
     rows, columns, *_ = Overlay.of(prediction, NAMES, height, width).parts[0]
     return rows, columns
-
-
-def make_rotated(path: Path, frames: np.ndarray, degrees: int) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        if not hasattr(stream, "set_display_rotation"):
-            pytest.skip("this PyAV cannot mark a rotation")
-        stream.set_display_rotation(degrees)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    return path
 
 
 # --- when
@@ -255,14 +241,10 @@ def test_irregular_times_stay_and_count_from_the_first_frame(tmp_path):
 
 
 def test_pixels_that_are_not_square_stay_so(tmp_path):
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+    def set_up(stream):
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
-        for image in moving(4):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+
+    path = make_video(tmp_path / "a.mp4", moving(4), set_up=set_up)
     annotate(path, tmp_path / "b.mp4", [WHOLE], NAMES)
     with av.open(str(tmp_path / "b.mp4")) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
@@ -377,7 +359,7 @@ def test_an_encoder_that_fails_names_the_video(tmp_path, monkeypatch):
     def fail(*_):
         raise av.error.ExternalError(errno.EIO, "Generic error in an external library")
 
-    monkeypatch.setattr(module._Writer, "add", fail)
+    monkeypatch.setattr(module.Transcoder, "add", fail)
     with pytest.raises(AnnotateError, match=f"{source}: cannot be annotated: Generic error"):
         annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
+import importlib.util
+from pathlib import Path
 
-from video_zoo.engine import backends
-from video_zoo.engine.backends import ENGINES, Job, choose_engine
+import numpy as np
+import paddle
+import pytest
+from onnx import helper
+
+from video_zoo.engine.backends import ENGINES, choose_engine
+from video_zoo.engine.backends.base import Job
 from video_zoo.utils.errors import InputError
 
 
@@ -14,7 +21,7 @@ def installed(monkeypatch):
     """Only these packages are installed."""
 
     def install(*modules: str) -> None:
-        monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: name if name in modules else None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in modules else None)
 
     return install
 
@@ -77,3 +84,59 @@ def test_tensorrt_says_that_paddle_lacks_it():
     """The CPU builds lack it; with a GPU build on a GPU it is not known to work."""
     with pytest.raises(InputError, match="built without TensorRT; --engine=paddle-inference"):
         ENGINES.get("tensorrt").load(Job(on_gpu=True, clip_shape=(2, 3, 32, 32)))
+
+
+def test_engines_describe_themselves_without_their_packages(run_cli):
+    code = (
+        "import sys\n"
+        "from video_zoo.engine import deployment, export, inference, parity, predict, programs\n"
+        "from video_zoo.engine.backends import ENGINES\n"
+        "print(*ENGINES.names(), *{'paddle', 'openvino', 'onnxruntime', 'onnx', 'nncf'} & sys.modules.keys())\n"
+    )
+    said = run_cli("-c", code).stdout.split()
+    assert said == ["ONNXRUNTIME", "OPENVINO", "PADDLE", "PADDLE-INFERENCE", "TENSORRT"]
+
+
+def write_sum_onnx(path: Path) -> None:
+    ports = {name: [helper.make_tensor_value_info(name, 1, ["n", 2])] for name in ("frame", "state", "sum", "next")}
+    nodes = [helper.make_node("Add", ["frame", "state"], ["sum"]), helper.make_node("Add", ["sum", "sum"], ["next"])]
+    graph = helper.make_graph(nodes, "sums", ports["frame"] + ports["state"], ports["sum"] + ports["next"])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+
+
+def write_sum_paddle(path: Path) -> None:
+    class Sums(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.two = self.create_parameter([1], default_initializer=paddle.nn.initializer.Constant(2))
+
+        def forward(self, frame, state):
+            return frame + state, self.two * (frame + state)
+
+    spec = [paddle.static.InputSpec([None, 2], "float32", name) for name in ("frame", "state")]
+    program = paddle.jit.to_static(Sums(), input_spec=spec, full_graph=True)
+    old_form = getattr(getattr(paddle, "pir_utils", None), "OldIrGuard", contextlib.nullcontext)
+    with old_form():
+        paddle.jit.save(program, str(path.with_suffix("")))
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(
+    ("name", "file", "write"),
+    [
+        ("onnxruntime", "sums.onnx", write_sum_onnx),
+        ("openvino", "sums.onnx", write_sum_onnx),
+        ("paddle-inference", "sums.pdmodel", write_sum_paddle),
+    ],
+)
+def test_a_state_goes_in_and_comes_out(name, file, write, tmp_path):
+    write(tmp_path / file)
+    backend = ENGINES.get(name).load(Job(tmp_path / file, threads=1, outputs=("sum", "next")))
+    state = np.zeros((3, 2), np.float32)
+    for step in range(3):
+        frame = np.arange(6, dtype=np.float32).reshape(3, 2) + step
+        found = backend.run({"frame": frame, "state": state})
+        np.testing.assert_array_equal(found["sum"], frame + state)
+        np.testing.assert_array_equal(found["next"], 2 * (frame + state))
+        state = found["next"]

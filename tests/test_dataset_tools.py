@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "dataset" / "kinetics"
 from video_zoo.datareader import labels, v15_pickles
-from video_zoo.dataset.kinetics import kinetics_csv, make_list, video2pkl
+from video_zoo.dataset.kinetics import jpeg_pickles, kinetics_csv, make_list, video2pkl
 from video_zoo.utils.errors import InputError
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
@@ -264,27 +264,26 @@ def test_a_pickle_that_cannot_be_written_leaves_nothing(tmp_path, clip_file, mon
 
     monkeypatch.setattr(pickle, "dump", full_disk)
     with pytest.raises(InputError, match="cannot write .*x.pkl: No space left"):
-        video2pkl.convert(video2pkl.Job(str(clip_file), str(tmp_path / "x.pkl"), "x", 0, 95))
+        jpeg_pickles.convert(jpeg_pickles.Job(str(clip_file), str(tmp_path / "x.pkl"), "x", 0, 95))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_video_cut_short_is_kept_and_named(tmp_path, monkeypatch, clip_file):
-    monkeypatch.setattr(video2pkl, "CUT_SHORT", 2)
-    outcome = video2pkl.convert(video2pkl.Job(str(clip_file), str(tmp_path / "x.pkl"), "x", 0, 95))
+    monkeypatch.setattr(jpeg_pickles, "CUT_SHORT", 2)
+    outcome = jpeg_pickles.convert(jpeg_pickles.Job(str(clip_file), str(tmp_path / "x.pkl"), "x", 0, 95))
     assert outcome == ("cut short", f"{clip_file}: {FRAMES} of {FRAMES} frames")
     assert (tmp_path / "x.pkl").exists()
 
 
 def deadly(job):
-    """In place of _work(): as a decoder that crashes on one video."""
+    """In place of convert(): as a decoder that crashes on one video."""
     if job.video_id == "deadly":
         os._exit(1)
     return "written", ""
 
 
 def test_a_process_that_dies_costs_one_video(monkeypatch):
-    monkeypatch.setattr(video2pkl, "_work", deadly)
-    monkeypatch.setattr(video2pkl, "_start_worker", None)
+    monkeypatch.setattr(video2pkl, "convert", deadly)
     jobs = [video2pkl.Job("", "", name, 0, 95) for name in ("one", "deadly", "two")]
     tally = video2pkl.Tally(len(jobs))
     video2pkl.convert_all(jobs, 2, tally)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 import yaml
 
-from video_zoo.engine import deployment
-from video_zoo.engine.deployment import FILE, Deployment, is_deployment, missing_converters
+from video_zoo.engine import programs
+from video_zoo.engine.deployment import FILE, Deployment, is_deployment
+from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
 
 NAMES = ["air drumming", "Dreirad fahren", "打太极", 'a "quoted", name']
@@ -59,6 +61,7 @@ def test_programs_by_kind_and_precision(written, kind, precision, file):
         lambda said: said.pop("labels"),
         lambda said: said.update(version=2),
         lambda said: said["input"].update(shape=[-1, 8, 3]),
+        lambda said: said["input"].update(shape=[-1, 8, 9, 224, 224]),  # of seglen 3, before clips had a frame a place
         lambda said: said["input"].update(shape="none"),
         lambda said: said.update(labels=[1, 2]),
         lambda said: said.update(programs={"tflite": {"fp32": "x"}}),
@@ -110,17 +113,17 @@ def test_a_program_outside_of_the_folder_is_not_taken(written):
 
 @pytest.mark.parametrize(("paddle_2", "release"), [(True, "1.3.1"), (False, "2.1.0")])
 def test_the_converter_fits_paddle(monkeypatch, paddle_2, release):
-    monkeypatch.setattr(deployment, "is_paddle_2", lambda: paddle_2)
-    monkeypatch.setattr(deployment.importlib.util, "find_spec", lambda name: None)
-    assert missing_converters("onnx") == [f"paddle2onnx=={release}", "packaging", "onnx"]
-    assert missing_converters("int8") == ["openvino", "nncf"] and missing_converters("paddle") == []
+    monkeypatch.setattr(programs, "is_paddle_2", lambda: paddle_2)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert PROGRAMS["onnx"].missing() == [f"paddle2onnx=={release}", "packaging", "onnx"]
+    assert PROGRAMS["openvino"].missing(int8=True) == ["openvino", "nncf"] and PROGRAMS["paddle"].missing() == []
 
 
 @pytest.mark.contract
 def test_the_paddle_that_is_installed():
     import paddle
 
-    assert deployment.is_paddle_2() == paddle.__version__.startswith("2.")
+    assert programs.is_paddle_2() == paddle.__version__.startswith("2.")
 
 
 def test_the_folder_is_a_path(tmp_path):

@@ -12,12 +12,13 @@ import pytest
 from deployed import SHAPE, clips, expected, program_files, settled_network, shape_clips, trained_network
 from tiny import CLASSES
 
-from video_zoo.engine import export
-from video_zoo.engine.backends import ENGINES, Job
+from video_zoo.engine import programs as module
+from video_zoo.engine.backends import ENGINES
+from video_zoo.engine.backends.base import INPUT, OUTPUT, Job
 from video_zoo.engine.backends.open_vino import OpenVINO
 from video_zoo.engine.backends.paddle_network import PaddleNetwork
-from video_zoo.engine.deployment import ENGINE_OF, INPUT, OUTPUT
 from video_zoo.engine.parity import AGREEMENT, Parity
+from video_zoo.engine.programs import PROGRAMS, load_network, write_program
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.utils.errors import InputError
@@ -32,7 +33,7 @@ def programs(request, tmp_path_factory):
     model, options = NETWORKS[request.param]
     network, folder = settled_network(model, **options), tmp_path_factory.mktemp("programs")
     files = program_files(folder, KINDS)
-    assert {kind: export.write_program(kind, network, SHAPE, files[kind]) for kind in KINDS} == files
+    assert {kind: write_program(kind, network, SHAPE, files[kind]) for kind in KINDS} == files
     return network, files
 
 
@@ -40,7 +41,7 @@ def programs(request, tmp_path_factory):
 def test_an_engine_computes_what_the_network_computes(programs, kind):
     network, files = programs
     job = Job(files[kind], threads=2, batch_size=3, clip_shape=SHAPE)
-    backend = ENGINES.get(ENGINE_OF[kind]).load(job)
+    backend = ENGINES.get(PROGRAMS[kind].engine).load(job)
     given = clips(3)
     reference = expected(network, given)
     for part in (slice(0, 1), slice(0, 3), slice(1, 3)):
@@ -87,7 +88,7 @@ def test_an_engine_takes_a_network(name, tmp_path):
     if not engine.cpu:
         pytest.skip("it needs a GPU")
     network = settled_network()
-    backend = export.load_network(engine, network, tmp_path, Job(threads=2, clip_shape=SHAPE))
+    backend = load_network(engine, network, tmp_path, Job(threads=2, clip_shape=SHAPE))
     assert np.abs(backend(clips(2)) - expected(network, clips(2))).max() < 1e-5
 
 
@@ -96,7 +97,7 @@ def test_bfloat16_is_near(programs, engine):
     network, files = programs
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
-    kind = {other: kind for kind, other in ENGINE_OF.items()}[engine]
+    kind = ENGINES.get(engine).program
     found = ENGINES.get(engine).load(Job(files[kind], "bf16", threads=2))(clips(4))
     difference = np.abs(found - expected(network, clips(4))).max()
     assert 1e-6 < difference < 0.05  # it is bfloat16, and near
@@ -107,9 +108,9 @@ def test_bfloat16_is_near(programs, engine):
 def test_int8_of_a_trained_network_is_near(tmp_path):
     """An untrained network is no judge: its logits lie so close together that any rounding exchanges them."""
     network, (given, labels) = trained_network(), shape_clips(tmp_path, 64, seed=1)
-    source = export.write_program("openvino", network, given.shape[1:], tmp_path / "openvino_fp32.xml")
+    source = write_program("openvino", network, given.shape[1:], tmp_path / "openvino_fp32.xml")
     target = tmp_path / "openvino_int8.xml"
-    export.quantize_openvino(source, [clip[None] for clip in shape_clips(tmp_path, 64, seed=2)[0]], target)
+    PROGRAMS["openvino"].quantize(source, [clip[None] for clip in shape_clips(tmp_path, 64, seed=2)[0]], target)
     reference, found = PaddleNetwork(network)(given), OpenVINO(Job(target, "int8", threads=2))(given)
     assert (reference.argmax(1) == labels).mean() > 0.95
     parity = Parity()
@@ -124,9 +125,9 @@ def test_a_failing_converter_is_one_message(monkeypatch, tmp_path):
     def run(command, **options):
         return subprocess.CompletedProcess(command, -11, "[Paddle2ONNX] Start\n", "Paddle model convert failed.\n")
 
-    monkeypatch.setattr(export.subprocess, "run", run)
+    monkeypatch.setattr(module.subprocess, "run", run)
     with pytest.raises(InputError, match=r"paddle2onnx failed \(exit code -11\): Paddle model convert failed"):
-        export.write_program("onnx", settled_network(), SHAPE, tmp_path / "model.onnx")
+        write_program("onnx", settled_network(), SHAPE, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(("name", "file"), [("openvino", "x.xml"), ("onnxruntime", "x.onnx")])

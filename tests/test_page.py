@@ -46,8 +46,8 @@ class Checker(HTMLParser):
 
 
 def clips(count: int, size: int = 32, frames: int = 3, seglen: int = 1, seed: int = 0) -> np.ndarray:
-    values = np.random.default_rng(seed).integers(0, 256, (count, frames, 3 * seglen, 1, 1), dtype=np.uint8)
-    return np.broadcast_to(values, (count, frames, 3 * seglen, size, size)).copy()
+    values = np.random.default_rng(seed).integers(0, 256, (count, frames * seglen, 3, 1, 1), dtype=np.uint8)
+    return np.broadcast_to(values, (count, frames * seglen, 3, size, size)).copy()
 
 
 def rows(count: int, start: int = 0) -> list[Prediction]:
@@ -106,13 +106,18 @@ def test_a_name_that_is_no_text(tmp_path):
 
 @pytest.mark.parametrize("size", [32, 112, 224])
 @pytest.mark.parametrize("seglen", [1, 3])
-def test_the_strip_shows_the_first_frame_of_each_segment(size, seglen):
-    clip = clips(1, size, frames=4, seglen=seglen, seed=size)[0]
-    strip = cv2.imdecode(np.frombuffer(film_strip(clip), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    assert strip.shape == (HEIGHT, 4 * HEIGHT + 3 * 2, 3)
-    for number, frame in enumerate(clip):
+def test_the_strip_shows_the_first_frame_of_each_segment(size, seglen, tmp_path):
+    clip = clips(1, size, frames=4, seglen=seglen, seed=size)
+    page = Page(tmp_path / "page.html", NAMES, "title", step=seglen)
+    page.begin()
+    page.add(rows(1), clip)
+    page.finish()
+    html = page.path.read_text(encoding="utf-8")
+    (strip,) = strips_of(html)
+    assert strip.shape == (HEIGHT, 4 * HEIGHT + 3 * 2, 3) and 'alt="4 frames"' in html
+    for number, frame in enumerate(clip[0, ::seglen]):
         shown = strip[10:-10, number * (HEIGHT + 2) + 10 :][:, : HEIGHT - 20]
-        np.testing.assert_allclose(shown.mean((0, 1)), frame[:3, 0, 0], atol=4)  # RGB, not BGR
+        np.testing.assert_allclose(shown.mean((0, 1)), frame[:, 0, 0], atol=4)  # RGB, not BGR
 
 
 def test_a_strip_keeps_the_frames_proportions():

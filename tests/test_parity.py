@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny import Batch
 
 from video_zoo.engine import parity
-from video_zoo.engine.backends import Job
+from video_zoo.engine.backends.base import Job
 from video_zoo.engine.parity import Parity, check_programs
 from video_zoo.utils.errors import InputError
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import levels, make_audio, make_video, noise
+from media import levels, make_audio, make_rotated, make_video, noise
 
 ROOT = Path(__file__).resolve().parents[1]
 from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.selective import PacketVideo
+from video_zoo.datareader.video_writer import VideoWriter
 from video_zoo.dataset import prepare_videos, video_encode, video_lists
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
@@ -139,16 +140,9 @@ def test_there_is_no_sound(tmp_path):
 
 def test_the_times_of_a_variable_rate_are_kept(tmp_path):
     times = [3, 4, 8, 12, 23, 24, 25, 60, 61, 100]
-    with av.open(str(tmp_path / "a.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.codec_context.time_base = stream.time_base = Fraction(1, 600)
-        stream.width = stream.height = 32
-        stream.pix_fmt = "yuv420p"
+    with VideoWriter(tmp_path / "a.mp4", (32, 32), 25, time_base=Fraction(1, 600)) as writer:
         for image, pts in zip(levels(len(times), 32, 32), times):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = pts, Fraction(1, 600)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            writer.add_pixels(image, pts)
     with av.open(str(encode(tmp_path / "a.mp4", tmp_path)[0])) as container:
         found = [frame.pts * frame.time_base for frame in container.decode(video=0)]
     assert found == [Fraction(time - times[0], 600) for time in times]
@@ -158,16 +152,7 @@ def test_the_times_of_a_variable_rate_are_kept(tmp_path):
 def test_a_rotated_video_is_written_upright(tmp_path, degrees):
     corner = np.full((4, 64, 96, 3), 40, np.uint8)
     corner[:, :32, :48] = (220, 60, 60)
-    with av.open(str(tmp_path / "a.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        if not hasattr(stream, "set_display_rotation"):
-            pytest.skip("this PyAV cannot mark a rotation")
-        stream.set_display_rotation(degrees)
-        stream.height, stream.width = corner.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for image in corner:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+    make_rotated(tmp_path / "a.mp4", corner, degrees)
     target, _ = encode(tmp_path / "a.mp4", tmp_path, FORM._replace(short_size=64))
     before, after = frames_of(tmp_path / "a.mp4"), frames_of(target)
     assert after.shape == before.shape == (4, *((64, 96) if degrees == 180 else (96, 64)), 3)
@@ -271,7 +256,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     source = make_video(tmp_path / "a.mp4", noise(4, 32, 32))
-    monkeypatch.setattr(video_encode._Writer, "add", full)
+    monkeypatch.setattr(video_encode.Transcoder, "add", full)
     with pytest.raises(InputError, match="cannot write .*out/a.mp4: No space left"):
         encode(source, tmp_path)
     assert not list((tmp_path / "out").iterdir())

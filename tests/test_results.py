@@ -343,7 +343,6 @@ def test_probabilities_that_are_not_finite(tmp_path):
 
 
 def test_two_passes_do_not_write_the_same_files(tmp_path):
-    pytest.importorskip("fcntl")
     with open_files(tmp_path) as files:
         files.add(WHOLE[:2])
         for resume in (False, True):

@@ -112,22 +112,6 @@ def add_weights_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_engine_flags(parser: argparse.ArgumentParser) -> None:
-    """The --engine and --precision of infer.py."""
-    parser.add_argument(
-        "--engine",
-        default="auto",
-        metavar="NAME",
-        help="auto, openvino, onnxruntime, paddle-inference, tensorrt or paddle (auto: the fastest that is installed)",
-    )
-    parser.add_argument(
-        "--precision",
-        default="fp32",
-        choices=("fp32", "bf16", "fp16", "int8"),
-        help="of the arithmetic; int8 needs a deployment folder of export.py (fp32)",
-    )
-
-
 def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Values, models: Registry[Any]) -> Schema:
     """The config file with the flags, then every --set, laid over it; logged.
 

@@ -11,32 +11,20 @@ from __future__ import annotations
 
 import argparse
 import collections
-import concurrent.futures
-import dataclasses
-import multiprocessing
 import os
-import pickle
-import signal
-import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from video_zoo.datareader.decode import VideoError
+from video_zoo.dataset.kinetics.jpeg_pickles import Job, convert
 from video_zoo.dataset.kinetics.kinetics_csv import Clip, find_label_file, read_clips
 from video_zoo.dataset.kinetics.make_list import VideoFolder, class_indices, unique_clips
+from video_zoo.dataset.video_lists import PROGRESS_EVERY_S, work
 from video_zoo.utils import cli
-from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, make_folder
 from video_zoo.utils.log import Progress
 
 JPEG_QUALITY = 95
-PROGRESS_EVERY_S = 5.0
-OPENCV_SETTINGS = {  # for the environment, before OpenCV is loaded
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "threads;1",  # the processes are the parallelism
-    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # the report says which videos are broken
-    "OPENCV_LOG_LEVEL": "SILENT",
-}
-CUT_SHORT = 0.9  # fewer decoded frames than this share of what the file announces is worth a line in the report
 HELP = f"""
 No ffmpeg program is needed: OpenCV decodes all frames of a video and encodes them, at their size, as jpegs of
 quality {JPEG_QUALITY} of 100 (--quality).
@@ -47,47 +35,6 @@ is -1 where the csv has no label (the test split: for infer only).
 A pickle appears when it is complete, so a stopped run goes on where it was when the same command is given again.
 TARGET_DIR/CSV_report.txt names the videos that are missing, unreadable or cut short.
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One video to convert."""
-
-    source: str
-    target: str
-    video_id: str
-    label: int
-    quality: int  # of the jpegs, 1 to 100
-
-
-def convert(job: Job) -> tuple[str, str]:
-    """Writes one pickle. Returns ("written" | "cut short" | "unreadable", what is wrong).
-
-    One decoded frame is held at a time, and the jpegs of one video. Raises InputError if the pickle cannot be written.
-    """
-    import cv2
-
-    video = cv2.VideoCapture(job.source, cv2.CAP_FFMPEG)
-    jpegs = []
-    try:
-        announced = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
-        while True:
-            more, frame = video.read()  # frame: (height, width, 3) uint8, BGR
-            if not more:
-                break
-            jpegs.append(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, job.quality])[1].tobytes())
-    except cv2.error as error:
-        return "unreadable", f"{job.source}: {error.err}"
-    finally:
-        video.release()
-    if not jpegs:
-        size = os.path.getsize(job.source) if os.path.exists(job.source) else 0
-        return "unreadable", f"{job.source}: no frame can be decoded ({size} bytes)"
-    with atomic_file(job.target, "wb") as file:
-        pickle.dump((job.video_id, job.label, jpegs), file, protocol=2)
-    if len(jpegs) < CUT_SHORT * announced:
-        return "cut short", f"{job.source}: {len(jpegs)} of {announced} frames"
-    return "written", ""
 
 
 class Tally:
@@ -122,54 +69,17 @@ def convert_all(jobs: list[Job], processes: int, tally: Tally) -> None:
 
     Raises InputError as soon as a pickle cannot be written; what is finished stays.
     """
-    waiting = collections.deque(jobs)
-    suspects: list[Job] = []
-    while waiting:
-        suspects += _drain(waiting, processes, tally)
-    for job in suspects:  # one of those at work when a process died did it: each alone now
-        if _drain(collections.deque([job]), 1, tally):
-            tally.add(
-                job.video_id, "unreadable", f"{job.source}: a process died decoding it (broken, or out of memory)"
-            )
-
-
-def _drain(waiting: collections.deque[Job], processes: int, tally: Tally) -> list[Job]:
-    """Works `waiting` off. Returns the jobs at hand when a process died (rare), or an empty list."""
-    at_hand: dict[concurrent.futures.Future, Job] = {}
-    # Processes that are started anew inherit no threads or locks, and are the same on every system.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(processes, len(waiting)), multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
     try:
-        while waiting or at_hand:
-            while waiting and len(at_hand) < 2 * processes:
-                at_hand[pool.submit(_work, waiting[0])] = waiting[0]
-                waiting.popleft()
-            finished, _ = concurrent.futures.wait(at_hand, PROGRESS_EVERY_S, concurrent.futures.FIRST_COMPLETED)
-            for future in finished:
-                outcome = future.result()
-                tally.add(at_hand.pop(future).video_id, *outcome)
+        for (job,), result in work(convert, [(job,) for job in jobs], processes, timeout_s=0):
+            outcome = ("unreadable", f"{job.source}: {result}") if isinstance(result, VideoError) else result
+            tally.add(job.video_id, *outcome)
             tally.tell()
-        return []
-    except BrokenProcessPool:
-        return list(at_hand.values())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _work(job: Job) -> tuple[str, str]:
-    try:
-        return convert(job)
-    except SystemExit:  # SIGTERM: the half-written pickle is gone; the pool would catch this and give out the next job
-        os._exit(128 + signal.SIGTERM)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's; the videos at hand are finished
-    import cv2
-
-    cv2.setNumThreads(1)
+    finally:  # the processes have ended, perhaps while they were writing
+        ours = {Path(job.target).name for job in jobs}
+        for folder in {Path(job.target).parent for job in jobs}:
+            for half in folder.glob(".*.pkl.????????.tmp"):
+                if half.name[1:].rsplit(".", 2)[0] in ours:
+                    half.unlink(missing_ok=True)
 
 
 def plan(
@@ -201,12 +111,6 @@ def main() -> None:
         "--quality", type=_quality, default=JPEG_QUALITY, help=f"jpeg, 1 to 100 (default: {JPEG_QUALITY})"
     )
     flags = parser.parse_args()
-    for name, value in OPENCV_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    try:
-        import cv2  # noqa: F401  (in vain after hours of work otherwise)
-    except ImportError as error:
-        raise InputError(f"OpenCV cannot be imported ({error}): pip install opencv-python-headless") from error
 
     clips, repeated = unique_clips(read_clips(flags.csv))
     indices = class_indices(flags.csv, clips, find_label_file(None, Path(__file__).resolve().parent))

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
 
 from video_zoo.datareader.labels import write_class_names
+from video_zoo.datareader.video_writer import VideoWriter
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_folder
@@ -40,14 +40,9 @@ def draw_clip(direction: str, size_px: int, num_frames: int, step_px: int, rng: 
 
 def write_mp4(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
     """Encodes uint8 RGB (T, H, W, 3) as H.264, yuv420p, x264's defaults at a constant quality of 18."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
-        stream.codec_context.thread_count = 1  # with more, some files differ from run to run
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+    with VideoWriter(path, frames.shape[1:3], fps, options={"crf": "18"}, threads=1) as writer:
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+            writer.add_pixels(frame)
 
 
 def make_data_set(folder: Path, counts: dict[str, int], size_px: int, num_frames: int, step_px: int, seed: int) -> None:

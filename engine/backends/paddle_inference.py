@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-import numpy as np
-import paddle
-from paddle import inference
+from collections.abc import Mapping
+from typing import Any
 
-from video_zoo.engine.backends import Job
+import numpy as np
+
+from video_zoo.engine.backends.base import Backend, Engine, Job
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import captured_output
 
 _GPU_POOL_MB = 256  # at the start; it grows
 
 
-class PaddleInference:
+class PaddleInference(Backend):
     """Runs a batch at once."""
 
     name = "Paddle Inference"
 
     def __init__(self, job: Job):
+        import paddle
+        from paddle import inference
+
         with captured_output() as said:
             try:
                 self._predictor = inference.create_predictor(self.configure(job))
             except Exception as error:  # Paddle's own classes, and ValueError, RuntimeError
                 raise InputError(f"{self.name} cannot load {job.program}: {_summary(error)}\n{said.text()}") from error
-        self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
-        device = "GPU" if job.on_gpu else f"CPU, {job.threads} threads"
-        self.description = f"{self.name} {paddle.__version__}, {job.precision}, on the {device}"
+        names = self._predictor.get_output_names()  # they are Paddle's
+        self._outputs = {name: self._predictor.get_output_handle(own) for name, own in zip(job.outputs, names)}
+        self.description = f"{self.name} {paddle.__version__}, {job.precision}, on the {job.device}"
 
-    def configure(self, job: Job) -> inference.Config:
-        """Paddle's settings for a job. Raises InputError."""
+    def configure(self, job: Job) -> Any:
+        """Paddle's settings for a job, an `inference.Config`. Raises InputError."""
+        from paddle import inference
+
         config = inference.Config(str(job.program), str(job.program.with_suffix(".pdiparams")))
         config.disable_glog_info()
         config.enable_memory_optim()
         if job.on_gpu:
-            half = job.precision == "fp16"
-            precision = inference.PrecisionType.Half if half else inference.PrecisionType.Float32
-            config.enable_use_gpu(_GPU_POOL_MB, 0, precision)
+            config.enable_use_gpu(_GPU_POOL_MB, 0, paddle_precision(job))
         else:
             config.disable_gpu()
             config.enable_mkldnn()
@@ -46,11 +49,20 @@ class PaddleInference:
                 config.enable_mkldnn_bfloat16()
         return config
 
-    def __call__(self, clips: np.ndarray) -> np.ndarray:
-        self._input.reshape(clips.shape)
-        self._input.copy_from_cpu(np.ascontiguousarray(clips))
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for name, array in feeds.items():
+            handle = self._predictor.get_input_handle(name)
+            handle.reshape(array.shape)
+            handle.copy_from_cpu(np.ascontiguousarray(array))
         self._predictor.run()
-        return self._output.copy_to_cpu()
+        return {name: handle.copy_to_cpu() for name, handle in self._outputs.items()}
+
+
+def paddle_precision(job: Job) -> Any:
+    """Of the arithmetic on a GPU, as Paddle Inference calls it."""
+    from paddle import inference
+
+    return inference.PrecisionType.Half if job.precision == "fp16" else inference.PrecisionType.Float32
 
 
 def _summary(error: Exception) -> str:
@@ -60,4 +72,12 @@ def _summary(error: Exception) -> str:
     return (marked or lines or [type(error).__name__])[0]
 
 
-load = PaddleInference
+ENGINE = Engine(
+    "paddle-inference",
+    program="paddle",
+    load=PaddleInference,
+    cpu=("fp32", "bf16"),
+    gpu=("fp32", "fp16"),
+    cpu_rank=30,
+    gpu_rank=10,
+)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-import paddle
-from paddle.nn import functional as F
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from video_zoo.engine.backends import Job
+import numpy as np
+
+from video_zoo.engine.backends.base import INPUT, OUTPUT, Backend, Engine, Job
 from video_zoo.utils.errors import InputError
 
+if TYPE_CHECKING:
+    from paddle import nn
 
-class PaddleNetwork:
+
+class PaddleNetwork(Backend):
     """A network in evaluation mode.
 
     Args:
@@ -18,17 +22,25 @@ class PaddleNetwork:
         threads: for the log.
     """
 
-    def __init__(self, network: paddle.nn.Layer, threads: int = 1):
+    def __init__(self, network: nn.Layer, threads: int = 1):
+        import paddle
+
         network.eval()
         self._network = network
-        device = "GPU" if paddle.get_device().startswith("gpu") else f"CPU, {threads} threads"
+        device = Job(on_gpu=paddle.get_device().startswith("gpu"), threads=threads).device
         self.description = f"Paddle {paddle.__version__}, dynamic mode, fp32, on the {device}"
 
-    def __call__(self, clips: np.ndarray) -> np.ndarray:
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import paddle
+
         with paddle.no_grad():
-            return F.softmax(self._network(paddle.to_tensor(clips))).numpy()
+            logits = self._network(paddle.to_tensor(feeds[INPUT]))
+            return {OUTPUT: paddle.nn.functional.softmax(logits).numpy()}
 
 
-def load(job: Job) -> PaddleNetwork:
+def _load(job: Job) -> Backend:
     """A program is no network."""
     raise InputError("--engine=paddle computes from a checkpoint, not from a deployment folder")
+
+
+ENGINE = Engine("paddle", program=None, load=_load, cpu=("fp32",), gpu=("fp32",), cpu_rank=40, gpu_rank=20)

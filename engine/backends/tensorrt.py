@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from paddle import inference
+from typing import Any
 
-from video_zoo.engine.backends import Job
-from video_zoo.engine.backends.paddle_inference import PaddleInference
-from video_zoo.engine.deployment import INPUT
+from video_zoo.engine.backends.base import INPUT, Engine, Job
+from video_zoo.engine.backends.paddle_inference import PaddleInference, paddle_precision
 from video_zoo.utils.errors import InputError
 
 _WORKSPACE_BYTES = 1 << 30
@@ -18,19 +17,20 @@ class TensorRT(PaddleInference):
 
     name = "TensorRT through Paddle"
 
-    def configure(self, job: Job) -> inference.Config:
+    def configure(self, job: Job) -> Any:
+        from paddle import inference
+
         if inference.get_trt_compile_version() == (0, 0, 0):
             raise InputError(
                 "--engine=tensorrt: this Paddle was built without TensorRT; --engine=paddle-inference computes on the"
                 " GPU too"
             )
         config = super().configure(job)
-        half = job.precision == "fp16"
         config.enable_tensorrt_engine(
             workspace_size=_WORKSPACE_BYTES,
             max_batch_size=job.batch_size,
             min_subgraph_size=_SMALLEST_PART,
-            precision_mode=inference.PrecisionType.Half if half else inference.PrecisionType.Float32,
+            precision_mode=paddle_precision(job),
             use_static=False,
             use_calib_mode=False,
         )
@@ -39,4 +39,4 @@ class TensorRT(PaddleInference):
         return config
 
 
-load = TensorRT
+ENGINE = Engine("tensorrt", program="paddle", load=TensorRT, gpu=("fp32", "fp16"))

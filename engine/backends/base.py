@@ -1,0 +1,107 @@
+"""What an engine says of itself, what it is given, and what it makes of that."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+INPUT, OUTPUT = "clips", "probabilities"  # of a program: uint8 (n, T, 3, H, W) and float32 (n, classes)
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a program is to be run.
+
+    Args:
+        program: its file; None while it is still to be written.
+        precision: one of the engine's.
+        on_gpu: the device.
+        threads: on a CPU.
+        batch_size: the most clips at once.
+        clip_shape: (T, 3, H, W).
+        outputs: the names of what the program returns, in its order.
+    """
+
+    program: Path | None = None
+    precision: str = "fp32"
+    on_gpu: bool = False
+    threads: int = 1
+    batch_size: int = 1
+    clip_shape: tuple[int, ...] = ()
+    outputs: tuple[str, ...] = (OUTPUT,)
+
+    @property
+    def device(self) -> str:
+        """For the log."""
+        return "GPU" if self.on_gpu else f"CPU, {self.threads} threads"
+
+
+class Backend:
+    """A program that is ready to run. Attributes: description: engine, version, precision and device, for the log."""
+
+    description: str
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The program's inputs by name -> its outputs by name; the first axis of each is the number of clips.
+
+        A state that goes in with one call and comes out for the next is an input and an output like any other.
+        """
+        raise NotImplementedError
+
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        """uint8 clips (n, T, 3, H, W) -> float32 probabilities (n, classes)."""
+        return self.run({INPUT: clips})[OUTPUT]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An inference engine.
+
+    Args:
+        name: as --engine takes it.
+        program: the kind of program it loads (engine/programs.py); None: it takes the network as it is.
+        load: makes a backend of a job. Raises InputError.
+        packages: modules it needs, and the pip names of them; Paddle itself is not among them.
+        cpu, gpu: the precisions it has on each; none: it does not compute there.
+        cpu_rank, gpu_rank: its place in the order in which "auto" tries them; None: "auto" never takes it there.
+    """
+
+    name: str
+    program: str | None
+    load: Callable[[Job], Backend]
+    packages: Mapping[str, str] | None = None
+    cpu: tuple[str, ...] = ()
+    gpu: tuple[str, ...] = ()
+    cpu_rank: int | None = None
+    gpu_rank: int | None = None
+
+    def missing(self) -> list[str]:
+        """The pip names of the packages that are not installed."""
+        return missing_packages(self.packages or {})
+
+    def needs_paddle(self) -> bool:
+        """Whether its programs run in Paddle."""
+        return self.program in ("paddle", None)
+
+    def obstacle(self, precision: str, on_gpu: bool) -> str | None:
+        """Why it cannot compute here, and what would help; None if it can."""
+        missing = self.missing()
+        if missing:
+            return f"not installed (pip install {' '.join(missing)})"
+        precisions, device = (self.gpu, "a GPU") if on_gpu else (self.cpu, "a CPU")
+        if not precisions:
+            return f"it does not compute on {device} here; --use_gpu={not on_gpu} or another engine"
+        if precision not in precisions:
+            return f"it has no {precision} on {device}, only {', '.join(precisions)}"
+        return None
+
+
+def missing_packages(packages: Mapping[str, str]) -> list[str]:
+    """Module -> pip name: the pip names of the modules that are not installed."""
+    return [pip for module, pip in packages.items() if importlib.util.find_spec(module) is None]

@@ -1,0 +1,79 @@
+"""Opens what computes probabilities: a program of a deployment folder, or a network, in the engine that fits."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+from video_zoo.engine.backends import ENGINES, choose_engine
+from video_zoo.engine.backends.base import Backend, Engine, Job
+from video_zoo.engine.deployment import Deployment
+from video_zoo.engine.programs import PROGRAMS, load_network
+from video_zoo.utils.log import logger
+from video_zoo.utils.runtime import compute_threads, has_nvidia_driver
+
+if TYPE_CHECKING:
+    from video_zoo.models.network import VideoNetwork
+
+LoadNetwork = Callable[[], "tuple[VideoNetwork, dict[str, Any]]"]
+
+
+def open_backend(
+    source: Deployment | LoadNetwork,
+    engine: str,
+    precision: str,
+    use_gpu: bool | None,
+    batch_size: int,
+    clip_shape: tuple[int, ...],
+) -> tuple[Backend, dict[str, Any]]:
+    """What computes, and what the network's checkpoint says. Paddle is imported only where it computes.
+
+    Args:
+        source: a deployment folder, or what loads a network and the facts of its checkpoint.
+        engine: a name, or "auto".
+        use_gpu: True insists on a GPU, False on the CPU; None takes a GPU if there is one.
+        batch_size: the most clips at once.
+        clip_shape: (T, 3, H, W).
+
+    Raises InputError: the engine cannot compute here, or not with this precision; a program is damaged; there is no
+        GPU.
+    """
+    deployment = source if isinstance(source, Deployment) else None
+    on_gpu, started = use_gpu is True, False
+    without_paddle = deployment is not None and engine != "auto" and not ENGINES.get(engine).needs_paddle()
+    if not without_paddle and (use_gpu or use_gpu is None and has_nvidia_driver()):
+        on_gpu, started = _start_paddle(use_gpu), True
+
+    def has_program(each: Engine) -> str | None:
+        return deployment.obstacle(each, precision) if deployment else _network_obstacle(each, precision)
+
+    choice = choose_engine(engine, precision, on_gpu, has_program)
+    if not started and (deployment is None or choice.engine.needs_paddle()):
+        _start_paddle(use_gpu)
+    job = Job(None, precision, on_gpu, compute_threads(), batch_size, clip_shape)
+    if deployment is not None:
+        program = deployment.program(choice.engine.program, precision)
+        deployment.check(program)
+        backend, info = choice.engine.load(replace(job, program=program)), {}
+    else:
+        network, info = source()
+        with tempfile.TemporaryDirectory(prefix="zoo_program_") as folder:
+            backend = load_network(choice.engine, network, Path(folder), job)
+    logger.info("engine %s (%s): %s", choice.engine.name, choice.reason, backend.description)
+    return backend, info
+
+
+def _start_paddle(use_gpu: bool | None) -> bool:
+    from video_zoo.utils.paddle_env import start_paddle  # imports Paddle, which many a deployment folder does without
+
+    return start_paddle(use_gpu)
+
+
+def _network_obstacle(engine: Engine, precision: str) -> str | None:
+    """Why an engine that is installed cannot compute from a checkpoint; None if it can."""
+    if precision == "int8":
+        return "int8 needs a deployment folder: export.py --int8=True makes one"
+    missing = PROGRAMS[engine.program].missing() if engine.program else []
+    return f"its program cannot be made of a checkpoint without pip install {' '.join(missing)}" if missing else None

@@ -1,0 +1,197 @@
+"""The kinds of programs a network is written as for inference engines; Paddle is imported when one is written.
+
+A new kind is a function that writes it and a record in PROGRAMS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable
+
+import numpy as np
+
+from video_zoo.engine.backends.base import INPUT, OUTPUT, Backend, Engine, Job, missing_packages
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import heartbeat
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+_OPSET = 17
+_CONVERT = (
+    "import sys, paddle2onnx\n"
+    "model, params, out, opset, options = *sys.argv[1:5], sys.argv[5:]\n"
+    "paddle2onnx.export(model, params, out, opset_version=int(opset), **dict(each.split('=') for each in options))\n"
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A kind of program.
+
+    Args:
+        engine: the name of the one that compares it with the network (engine/parity.py).
+        files: precision -> the file in a deployment folder; what else belongs to it has the same stem.
+        write: (network, shape, path) writes a float32 program that takes uint8 clips (any number, *shape). Raises
+            InputError if a converter fails.
+        packages: what `write` needs beside Paddle: module -> pip name; may depend on the Paddle that is installed.
+        quantize: (float32 program, uint8 clips (1, *shape), path) writes the int8 one, where there is one.
+        quantize_packages: what `quantize` needs.
+        also_compared: lower precisions in which its engine runs the float32 program, and which are compared, too.
+    """
+
+    engine: str
+    files: Mapping[str, str]
+    write: Callable[[nn.Layer, Sequence[int], Path], None]
+    packages: Callable[[], dict[str, str]] = dict
+    quantize: Callable[[Path, Sequence[np.ndarray], Path], None] | None = None
+    quantize_packages: Callable[[], dict[str, str]] = dict
+    also_compared: tuple[str, ...] = ()
+
+    def missing(self, int8: bool = False) -> list[str]:
+        """The pip names of what is not installed and writing the program, or the int8 one, too, needs."""
+        return missing_packages({**self.packages(), **(self.quantize_packages() if int8 else {})})
+
+
+def write_program(kind: str, network: nn.Layer, shape: Sequence[int], path: Path) -> Path:
+    """Writes a float32 program of a kind that takes uint8 clips (any number, *shape); returns its path. Raises
+    InputError."""
+    PROGRAMS[kind].write(network, shape, path)
+    return path
+
+
+def load_network(engine: Engine, network: nn.Layer, folder: Path, job: Job) -> Backend:
+    """A backend of a network, by way of a program in `folder`, which must stay while the backend is used.
+
+    Args:
+        job: but for its program.
+
+    Raises InputError.
+    """
+    if engine.program is None:
+        from video_zoo.engine.backends.paddle_network import PaddleNetwork
+
+        return PaddleNetwork(network, job.threads)
+    path = folder / PROGRAMS[engine.program].files["fp32"]
+    return engine.load(replace(job, program=write_program(engine.program, network, job.clip_shape, path)))
+
+
+def is_paddle_2() -> bool:
+    """Whether the installed Paddle is 2.6, found out without importing it."""
+    for package in ("paddlepaddle", "paddlepaddle-gpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(package).startswith("2.")
+    return False
+
+
+@contextlib.contextmanager
+def _to_convert(network: nn.Layer, shape: Sequence[int], path: Path, newest_form: bool) -> Iterator[Path]:
+    """Paddle's program of a network, beside `path` while the block runs."""
+    from video_zoo.engine.static_program import save_static_program
+
+    scratch = path.with_name(f"{path.stem}_scratch.pdmodel")
+    try:
+        yield save_static_program(network, shape, scratch, newest_form=newest_form, for_converter=True)
+    finally:
+        for file in path.parent.glob(f"{scratch.stem}.*"):
+            file.unlink()
+
+
+def _write_paddle(network: nn.Layer, shape: Sequence[int], path: Path) -> None:
+    from video_zoo.engine.static_program import save_static_program
+
+    save_static_program(network, shape, path)
+
+
+def _write_onnx(network: nn.Layer, shape: Sequence[int], path: Path) -> None:
+    """By paddle2onnx, in a process of its own, as it may end the process or install packages."""
+    options = [] if is_paddle_2() else ["optimize_tool=None"]
+    with _to_convert(network, shape, path, newest_form=True) as source, heartbeat("converting to ONNX"):
+        files = [str(source), str(source.with_suffix(".pdiparams")), str(path), str(_OPSET)]
+        done = subprocess.run([sys.executable, "-c", _CONVERT, *files, *options], capture_output=True, text=True)
+    if done.returncode or not path.is_file() or not path.stat().st_size:
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        said = [line for line in lines if re.search("fail|error", line, re.IGNORECASE)] or lines[-1:]
+        raise InputError(f"paddle2onnx failed (exit code {done.returncode}): {said[0] if said else 'it said nothing'}")
+    _tidy_onnx(path)
+
+
+def _onnx_packages() -> dict[str, str]:
+    release = "1.3.1" if is_paddle_2() else "2.1.0"  # each for its Paddle
+    return {"paddle2onnx": f"paddle2onnx=={release}", "packaging": "packaging", "onnx": "onnx"}
+
+
+def _tidy_onnx(path: Path) -> None:
+    """Names input, output and the free axis, and leaves out constants that nothing uses."""
+    import onnx
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    old = graph.output[0].name
+    for node in graph.node:
+        for place, name in enumerate(node.output):
+            if name == old:
+                node.output[place] = OUTPUT
+    graph.output[0].name = OUTPUT
+    for value in (graph.input[0], graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "clips"
+    used = {name for node in graph.node for name in node.input}
+    kept = [constant for constant in graph.initializer if constant.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _write_openvino(network: nn.Layer, shape: Sequence[int], path: Path) -> None:
+    import openvino as ov
+
+    with _to_convert(network, shape, path, newest_form=False) as source:
+        try:
+            model = ov.Core().read_model(source)
+        except RuntimeError as error:
+            raise InputError(f"OpenVINO cannot convert the network: {error}") from error
+        model.input(0).set_names({INPUT})
+        model.output(0).set_names({OUTPUT})
+        ov.save_model(model, path, compress_to_fp16=False)
+
+
+def _quantize_openvino(source: Path, clips: Sequence[np.ndarray], path: Path) -> None:
+    """By OpenVINO's own post-training quantisation (NNCF)."""
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+        import nncf
+        import openvino as ov
+
+        nncf.set_log_level(logging.ERROR)
+        with heartbeat("quantising"):
+            model = nncf.quantize(
+                ov.Core().read_model(source),
+                nncf.Dataset(clips),
+                subset_size=len(clips),
+                preset=nncf.QuantizationPreset.MIXED,
+            )
+    ov.save_model(model, path, compress_to_fp16=False)
+
+
+PROGRAMS: dict[str, Program] = {
+    "paddle": Program(engine="paddle-inference", files={"fp32": "model.pdmodel"}, write=_write_paddle),
+    "onnx": Program(engine="onnxruntime", files={"fp32": "model.onnx"}, write=_write_onnx, packages=_onnx_packages),
+    "openvino": Program(
+        engine="openvino",
+        files={"fp32": "openvino_fp32.xml", "int8": "openvino_int8.xml"},
+        write=_write_openvino,
+        packages=lambda: {"openvino": "openvino"},
+        quantize=_quantize_openvino,
+        quantize_packages=lambda: {"nncf": "nncf"},
+        also_compared=("bf16",),
+    ),
+}
