@@ -170,7 +170,9 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
         settings, classes = use_own_videos(args.data, settings, folder, ranks, going_on=path is not None)
     section = settings.TRAIN
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(open_reader("train", settings, TRAIN_TRANSFORMS[name], launch=launch))
+        reader = stack.enter_context(
+            open_reader("train", settings, TRAIN_TRANSFORMS.get(name, "multi_scale_crop"), launch=launch)
+        )
         valid_reader = None
         if args.valid_interval and (settings.VALID.filelist or not args.data):
             valid_reader = stack.enter_context(open_reader("valid", settings, launch=launch))
