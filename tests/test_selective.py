@@ -19,7 +19,7 @@ from media import decode_all, levels, make_audio, make_video, moving, remux
 
 from video_zoo.datareader import packets
 from video_zoo.datareader.codecs import Picture
-from video_zoo.datareader.decode import decode_video
+from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.packets import PacketTable, plan
 from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.selective import PacketVideo
@@ -205,6 +205,19 @@ def test_frames_hidden_by_an_edit_list_do_not_count(make, tmp_path, name, hidden
     assert unclear(edited) == "" or name == "x265.mp4" and hidden > 19  # that one begins with an open group
     for numbers in CHOICES:
         assert_equal_to(everything[hidden:], edited, numbers)
+
+
+def test_an_edit_list_that_hides_everything(tmp_path):
+    path = make_video(tmp_path / "v.mp4", moving(1))
+
+    def earlier(number, packet):
+        packet.pts -= 512
+        packet.dts -= 512
+
+    options = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    hidden = remux(path, tmp_path / "hidden.mp4", earlier, options)
+    with pytest.raises(VideoError, match="not one frame"):
+        decode_video(hidden, lambda count: [0])
 
 
 @pytest.mark.parametrize("name", ["x264.mp4", "open groups.mp4", "x265.mp4"])
