@@ -137,8 +137,8 @@ def doubt(table: PacketTable, codec: str, delay: int) -> str | None:
         codec: FFmpeg's name.
         delay: pictures that the decoder holds back, at most.
     """
-    if not len(table):
-        return "no packets"
+    if not table.num_frames:
+        return "no packet is shown"
     if None in table.pts or len(set(table.pts)) < len(table):
         return "timestamps are missing or repeated"
     if not table.pictures[0].start or min(table.pts) < table.pts[0]:

@@ -40,6 +40,7 @@ class PacketVideo:
             self.context = self.stream.codec_context
             self.codec = self.context.codec.canonical_name
             self.context.thread_count = 1  # the reader's processes are the parallelism
+            self.context.options = {"err_detect": "explode"}  # what is not decoded is an error, and no stale memory
             self.table = self._read_table()
         except BaseException:
             self.container.close()

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from media import decode_all, levels, make_audio, make_video, moving, remux
 
 from video_zoo.datareader import packets
-from video_zoo.datareader.codecs import Picture
-from video_zoo.datareader.decode import decode_video
+from video_zoo.datareader.codecs import Picture, Unclear
+from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.packets import PacketTable, plan
 from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.selective import PacketVideo
@@ -207,6 +207,19 @@ def test_frames_hidden_by_an_edit_list_do_not_count(make, tmp_path, name, hidden
         assert_equal_to(everything[hidden:], edited, numbers)
 
 
+def test_an_edit_list_that_hides_everything(tmp_path):
+    path = make_video(tmp_path / "v.mp4", moving(1))
+
+    def earlier(number, packet):
+        packet.pts -= 512
+        packet.dts -= 512
+
+    options = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    hidden = remux(path, tmp_path / "hidden.mp4", earlier, options)
+    with pytest.raises(VideoError, match="not one frame"):
+        decode_video(hidden, lambda count: [0])
+
+
 @pytest.mark.parametrize("name", ["x264.mp4", "open groups.mp4", "x265.mp4"])
 @pytest.mark.parametrize("first", [1, 9, 20, 21])
 @pytest.mark.parametrize("extension", ["mp4", "mkv"])
@@ -387,6 +400,22 @@ def test_hevc_that_is_joined_or_drops_pictures(open_groups, tmp_path, change):
     everything = pyav_all(path)
     for numbers in CHOICES:
         assert_equal_to(everything, path, numbers)
+
+
+def test_a_slice_that_the_decoder_skips_is_not_passed_over(make, tmp_path):
+    """FFmpeg leaves in its place what is in memory, and marks nothing."""
+
+    def add_slice(place: int, packet: av.Packet) -> bytes | None:
+        data, last = bytes(packet), units(packet)[-1]
+        return None if place != 12 else data + b"\0\0\0\6" + data[last : last + 2] + b"\x5a\x02\x3f\xea"
+
+    path = remux(make("x265.mp4")[0], tmp_path / "v.mp4", add_slice)
+    with PacketVideo(path) as video:
+        number = video.table.shown().index(12)
+        assert video.table.unclear is None
+        with pytest.raises(Unclear, match="cannot be decoded"):
+            list(video.decode_selected([number]))
+    assert_equal_to(pyav_all(path), path, [number])
 
 
 @pytest.mark.parametrize("name, pyramid", [("libx264", "b-pyramid=none"), ("libx264", "b-pyramid=normal")])
