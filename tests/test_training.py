@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -119,10 +120,19 @@ def test_mixed_precision_on_a_cpu_has_no_effect_and_says_so(train, tmp_path, amp
         (["--resume=nowhere"], "no weights at nowhere"),
         (["--set=TRAIN.decay_epochs=[2, 1]"], "must ascend"),
         (["--set=MODEL.num_classes=5"], "names 4 classes, and MODEL.num_classes is 5"),
+        (["--set=VALID.best_metric=los"], "VALID.best_metric: no metric named 'los'; did you mean loss?"),
     ],
 )
 def test_what_cannot_be_trained_is_one_message(train, tmp_path, flags, message):
     assert_error(train(tmp_path, *flags), message)
+
+
+def test_the_config_says_which_value_decides(train, tmp_path):
+    """Of losses, the lowest."""
+    assert train(tmp_path, "--set=VALID.best_metric=loss", "--epoch=3").returncode == 0
+    points = map(json.loads, (tmp_path / "curves.jsonl").read_text().splitlines())
+    losses = [point["loss"] for point in points if point.get("phase") == "valid"]
+    assert len(losses) == 3 and VariableStore(tmp_path / "TSM_best").info()["best_loss"] == min(losses)
 
 
 def test_every_new_key_trains(train, tmp_path):

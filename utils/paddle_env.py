@@ -72,6 +72,8 @@ with _quiet_import():
     try:
         import paddle
     except ImportError as error:
+        if isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):  # stopped while Paddle was being loaded
+            raise error.__cause__ from None
         raise SystemExit(f"error: {describe_import_error(error)}") from error
 # Paddle takes SIGTERM for itself, and ends without a `finally`.
 if threading.current_thread() is threading.main_thread():
