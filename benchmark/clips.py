@@ -1,4 +1,4 @@
-"""The clips that reader.py reads: made once, from seeds, with x264's defaults."""
+"""The clips that the benchmarks read: made once, from seeds, with x264's defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from video_zoo.utils.log import logger
 
 NUM_FRAMES, FPS = 300, 30
 HOURS_S = 2 * 3600
-_PIECE_FRAMES = 120  # of the two hours, encoded once
 
 
 class Kind(NamedTuple):
@@ -44,22 +43,21 @@ def clip_file(folder: Path, kind: Kind, num_frames: int = NUM_FRAMES) -> Path:
         logger.info("making %s", path.name)
         with atomic_file(path, "wb") as file:
             _encode(file, draw_frames(kind, num_frames), kind, {"g": str(kind.gop)})
-    return path
+    return path.resolve()
 
 
 def long_file(folder: Path, seconds: int = HOURS_S) -> Path:
     """A 3840x2160 file of two hours: four seconds, encoded once, and their packets again and again."""
-    path, piece = folder / f"3840x2160_{seconds}s.mp4", folder / "3840x2160_piece.mp4"
+    path, piece, kind = folder / f"3840x2160_{seconds}s.mp4", folder / "3840x2160_piece.mp4", Kind(3840, 2160, 120)
     if not path.exists():
         logger.info("making %s", path.name)
-        kind = Kind(3840, 2160, _PIECE_FRAMES)
         with atomic_file(piece, "wb") as file:
             options = {"g": str(kind.gop), "preset": "ultrafast", "crf": "35"}
-            _encode(file, draw_plain_frames(kind, _PIECE_FRAMES), kind, options)
+            _encode(file, draw_plain_frames(kind, kind.gop), kind, options)
         with atomic_file(path, "wb") as file:
-            _repeat(piece, file, seconds * FPS // _PIECE_FRAMES)
+            _repeat(piece, file, seconds * FPS // kind.gop)
         piece.unlink()
-    return path
+    return path.resolve()
 
 
 def draw_frames(kind: Kind, num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
