@@ -49,7 +49,7 @@ class Side:
     Attributes: hello: what the class says of itself; {"error": why} if it cannot be made.
     """
 
-    def __init__(self, script: Path, name: str, python: str = sys.executable, threads: int | None = None):
+    def __init__(self, script: str, name: str, python: str = sys.executable, threads: int | None = None):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
         self._process = subprocess.Popen([python, script, name], env=child_environment(threads), **pipes)
         self.hello = self.receive()
@@ -98,8 +98,7 @@ def serve(sides: Mapping[str, Callable[[], Any]]) -> None:
 
     side: Any = None
     answer(make)
-    for line in sys.stdin if side else ():
-        given = json.loads(line)
+    for given in map(json.loads, sys.stdin if side else ()):
         answer(lambda given=given: getattr(side, given.pop("job"))(**given))
 
 
@@ -130,7 +129,7 @@ class Row:
     """
 
     title: str
-    script: Path
+    script: str
     name: str
     python: str = sys.executable
     threads: int | None = None
@@ -172,18 +171,22 @@ class Row:
         """Over the turns."""
         return median(turn[key] for turn in self.turns)
 
+    def fastest(self) -> float:
+        """Milliseconds of the quickest call."""
+        return min(turn["fastest"] for turn in self.turns)
+
     def close(self) -> None:
         """Ends the process."""
         if self.side is not None:
             self.side.close()
 
 
-def take_turns(rows: Sequence[Row], rounds: int, jobs: Callable[[int], dict[str, Any]] = lambda number: {}) -> None:
-    """Every row's turns, one each a round, in an order that changes; `jobs` says what a round's turns are given."""
-    for number in range(rounds):
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+def take_turns(rows: Sequence[Row], jobs: Sequence[dict[str, Any]]) -> None:
+    """Every row's turns, one each a round, in an order that changes; a round's turns are given its job."""
+    for number, job in enumerate(jobs):
+        print(f"round {number + 1} of {len(jobs)}", file=sys.stderr)
         for place in range(len(rows)):
-            rows[(place + number) % len(rows)].turn(**jobs(number))
+            rows[(place + number) % len(rows)].turn(**job)
 
 
 def ratio(one: Row | None, other: Row | None, key: str = "ms") -> str:
@@ -191,8 +194,7 @@ def ratio(one: Row | None, other: Row | None, key: str = "ms") -> str:
     either was not measured."""
     if one is None or other is None or one.error or other.error:
         return ""
-    values = [theirs[key] / ours[key] for ours, theirs in zip(one.turns, other.turns)]
-    return spread(values)
+    return spread([theirs[key] / ours[key] for ours, theirs in zip(one.turns, other.turns)])
 
 
 def spread(values: Sequence[float]) -> str:
@@ -201,14 +203,11 @@ def spread(values: Sequence[float]) -> str:
 
 
 class TimedSide:
-    """A side that calls the same function again and again. Subclasses have `prepare(**job)`, which makes `call`."""
+    """A side that calls the same function again and again. Subclasses have `prepare(**job)`, which makes `call`, and
+    returns what `start` is to return beside the time."""
 
     warmup_s, turn_s, least_calls = 2.0, 1.0, 2
     call: Callable[[], Any]
-
-    def prepare(self, **job: Any) -> dict[str, Any]:
-        """Gets ready; what it returns becomes part of what `start` returns."""
-        raise NotImplementedError
 
     def start(self, **job: Any) -> dict[str, Any]:
         """Gets ready and warms up. {"ms": of the quickest call, ...}."""
@@ -291,15 +290,21 @@ def machine() -> str:
     return f"{usable_cores()} cores of {cpu}; Python {platform.python_version()}, {versions}; {today}."
 
 
-def print_table(title: str, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """A Markdown table."""
-    print(f"### {title}\n")
-    header = list(header)
-    for cells in (header, ["---"] * len(header), *rows):
-        print(f"| {' | '.join(map(str, cells))} |")
+def print_table(title: str, header: str, rows: Iterable[Sequence[object]]) -> None:
+    """A Markdown table.
+
+    Args:
+        header: its cells, with " | " between them.
+        rows: floats are written with three digits or more; a row that is too short is filled up.
+    """
+    columns = header.count(" | ") + 1
+    print(f"### {title}\n\n| {header} |\n|{' --- |' * columns}")
+    for row in rows:
+        print(f"| {' | '.join(map(_text, [*row, *[''] * (columns - len(row))]))} |")
     print(flush=True)
 
 
-def left_out(row: Row, header: Sequence[str]) -> list[str]:
-    """The cells of a row that was not measured."""
-    return [row.title, f"left out: {row.error}", *[""] * (len(header) - 2)]
+def _text(cell: object) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:.{0 if cell >= 100 else 1 if cell >= 10 else 2}f}"

@@ -39,7 +39,7 @@ from statistics import median
 
 import inference_sides
 from clips import KINDS, Kind, clip_file
-from harness import CLIPS, ROOT, Row, Shape, Side, left_out, machine, print_table, ratio, run_marked, spread, take_turns
+from harness import CLIPS, ROOT, Row, Shape, Side, machine, print_table, ratio, run_marked, take_turns
 from inference_sides import CHECKPOINT, CONFIG, DEPLOYMENT, FP32, INT8, ONNX
 
 from video_zoo.engine.deployment import LABELS, PROGRAMS
@@ -47,7 +47,7 @@ from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger, set_up_logging
 
-SCRIPT = Path(inference_sides.__file__)
+SCRIPT = inference_sides.__file__
 OURS = {  # engine -> the kind of its program, its precisions
     "openvino": ("openvino", ("fp32", "bf16", "int8")),
     "onnxruntime": ("onnx", ("fp32",)),
@@ -74,16 +74,14 @@ def main() -> None:
     parser.add_argument("--num_layers", type=int, choices=(18, 34, 50), default=50, help="of the ResNet (50)")
     parser.add_argument("--base_width", type=cli.positive_int, default=64, metavar="N", help="of the ResNet (64)")
     parser.add_argument("--size", type=cli.positive_int, default=224, metavar="PIXELS", help="of the frames (224)")
-    parser.add_argument("--batch", type=cli.positive_int, default=1, metavar="N", help="clips at once (1)")
     parser.add_argument("--rounds", type=cli.positive_int, default=3, metavar="N", help="of network and start (3)")
     parser.add_argument("--videos", type=cli.positive_int, default=40, metavar="N", help="bf16, int8: half (40)")
-    parser.add_argument("--passes", type=cli.positive_int, default=1, metavar="N", help="over them (1)")
     parser.add_argument("--torch_python", type=cli.path, default=sys.executable, metavar="PYTHON", help="has the peers")
     parser.add_argument("--folder", type=Path, default=CLIPS, metavar="DIR", help="of clips (benchmark/clips)")
     args = parser.parse_args()
     set_up_logging()
     print(f"{machine()}\n", flush=True)
-    shape = Shape("TSM", args.num_layers, args.base_width, size=args.size, batch=args.batch)
+    shape = Shape("TSM", args.num_layers, args.base_width, size=args.size)
     with tempfile.TemporaryDirectory(prefix="zoo_inference_") as name:
         folder, maker = Path(name), Side(SCRIPT, "ours")
         logger.info("making a checkpoint and a deployment folder")
@@ -105,18 +103,17 @@ def part_network(args: argparse.Namespace, shape: Shape, folder: Path, missing: 
         row.start(shape=shape, folder=str(folder))
         if not row.error and row.title.endswith("fp32") and row.started["difference"] > ALLOWED:
             raise InputError(f"{row.title}: a probability is off by {row.started['difference']:.1e}")
-    take_turns([*rows.values()], args.rounds)
-    header = ("", "x PyTorch eager's speed", "ms", "fastest", "clips/s", "peak MB", "differs by at most", "")
+    take_turns([*rows.values()], [{}] * args.rounds)
     table = []
     for row in rows.values():
         row.close()
         if row.error:
-            table.append(left_out(row, header))
+            table.append((row.title, f"left out: {row.error}"))
             continue
-        ms, fastest = row.median("ms"), min(turn["fastest"] for turn in row.turns)
-        cells = (ratio(row, rows[EAGER]), f"{ms:.1f}", f"{fastest:.1f}", f"{1000 * shape.batch / ms:.2f}")
-        table.append((row.title, *cells, f"{row.median('peak_mb'):.0f}", f"{row.started['difference']:.0e}", row.note))
+        cells = (ratio(row, rows[EAGER]), row.median("ms"), row.fastest(), 1000 / row.median("ms"))
+        table.append((row.title, *cells, row.median("peak_mb"), f"{row.started['difference']:.0e}", row.note))
     print("- " + ", ".join(sorted({row.started["what"] for row in rows.values() if not row.error})) + "\n")
+    header = " | x PyTorch eager's speed | ms | fastest | clips/s | peak MB | differs by at most | "
     print_table(f"TSM, {shape}", header, table)
     for precision in ("fp32", "bf16", "int8"):
         ours, peer = rows[our_title("openvino", precision)], rows[f"OpenVINO on PyTorch's, {precision}"]
@@ -183,9 +180,9 @@ def part_end_to_end(args: argparse.Namespace, shape: Shape, folder: Path, missin
             try:
                 table.append(compare_whole(kind, precision, args, shape, folder, chosen))
             except RuntimeError as error:
-                table.append((kind, precision, len(chosen), f"left out: {error}", *[""] * 6))
-    header = ("clips", "", "videos", "x the plain loop's speed", "ours, s", "plain, s", "ours, videos/s")
-    header = (*header, "ours, whole run, s", "plain, whole run, s", "same top-1")
+                table.append((kind, precision, len(chosen), f"left out: {error}"))
+    header = "clips |  | videos | x the plain loop's speed | ours, s | plain, s | ours, videos/s"
+    header = f"{header} | ours, whole run, s | plain, whole run, s | same top-1"
     print_table("From video files to names, OpenVINO", header, table)
 
 
@@ -207,24 +204,15 @@ def compare_whole(
     flags += ["--engine=openvino", f"--precision={precision}", "--use_gpu=False"]
     program = {"program": our_program(folder, "openvino", precision), "precision": precision}
     job = {"shape": shape, "labels": str(folder / DEPLOYMENT / LABELS), **program}
-    ours, plain, tops = [], [], []
-    for turn in range(args.passes):
-        logger.info("end to end, %s, %s: pass %d of %d", kind, precision, turn + 1, args.passes)
-        for side in ("ours", "plain") if turn % 2 == 0 else ("plain", "ours"):
-            if side == "ours":
-                ours.append(run_infer(flags))
-                continue
-            seconds, tops = run_plain(args.torch_python, job, [*map(str, videos)])
-            plain.append(seconds)
+    logger.info("end to end, %s, %s", kind, precision)
+    ours, plain, tops = run_infer(flags), *run_plain(args.torch_python, job, [*map(str, videos)])
     rows = map(json.loads, (folder / "TSM_infer_result.jsonl").read_text(encoding="utf-8").splitlines())
     found = {row["video"]: row["top"][0] for row in rows}
     same = sum(found[path]["class"] == top for path, top, _ in tops)
     largest = max(abs(found[path]["probability"] - probability) for path, _, probability in tops)
     far = "no, " if same < len(tops) or precision == "fp32" and largest > SAME else ""
-    loop, whole = ([median(each[place] for each in side) for side in (ours, plain)] for place in (0, 1))
-    times = spread([theirs[0] / mine[0] for mine, theirs in zip(ours, plain)])
-    cells = (f"{loop[0]:.1f}", f"{loop[1]:.1f}", f"{len(videos) / loop[0]:.2f}", f"{whole[0]:.1f}", f"{whole[1]:.1f}")
-    return (kind, precision, len(videos), times, *cells, f"{far}{same} of {len(tops)}, within {largest:.0e}")
+    cells = (plain[0] / ours[0], ours[0], plain[0], len(videos) / ours[0], ours[1], plain[1])
+    return (kind, precision, len(videos), *cells, f"{far}{same} of {len(tops)}, within {largest:.0e}")
 
 
 def run_infer(flags: Sequence[str | Path]) -> tuple[float, float]:
@@ -260,8 +248,8 @@ def part_start(args: argparse.Namespace, shape: Shape, folder: Path, missing: di
     rows = []
     for name, runs in found.items():
         ends = [run["end"] for run in runs]
-        rows.append((name, f"{median(run['first'] for run in runs):.1f}", f"{median(ends):.1f}", f"{min(ends):.1f}"))
-    header = ("from", "s to the first result", "s to the end", "fastest")
+        rows.append((name, median(run["first"] for run in runs), median(ends), min(ends)))
+    header = "from | s to the first result | s to the end | fastest"
     print_table("infer.py on one video of 340x256", header, rows)
 
 

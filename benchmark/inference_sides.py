@@ -13,12 +13,8 @@ from pairs import load_settings, our_network, save_pair, softmax, torch_network
 
 from video_zoo.utils.runtime import compute_threads
 
-CONFIG, CHECKPOINT, DEPLOYMENT, CALIBRATION = (
-    "config.yaml",
-    "checkpoint",
-    "deployment",
-    "calibration.npy",
-)  # in a folder
+# In the folder that all sides share.
+CONFIG, CHECKPOINT, DEPLOYMENT, CALIBRATION = "config.yaml", "checkpoint", "deployment", "calibration.npy"
 ONNX, FP32, INT8 = "onnx", "fp32.xml", "int8.xml"  # endings of the programs made of PyTorch's network
 _OPSET = 17
 
@@ -46,7 +42,7 @@ class Ours:
         write(base / CONFIG, self._settings, "What benchmark/inference.py was given.")
         clips = self._read_clips(videos)
         np.save(base / CALIBRATION, np.concatenate([clips, clips // 2]))  # and as dark ones
-        mirrored = np.tile(clips[:1, ..., ::-1], (self._shape.batch, 1, 1, 1, 1))  # nothing was calibrated with it
+        mirrored = np.ascontiguousarray(clips[:1, ..., ::-1])  # nothing was calibrated with it
         network = our_network(self._settings, "infer")
         variables = save_pair(network, self._shape.model, mirrored, base)
         (base / CHECKPOINT).mkdir()
@@ -136,7 +132,8 @@ class Theirs:
 
 
 class Runner(TimedSide):
-    """Computes probabilities of the folder's clips again and again."""
+    """Computes probabilities of the folder's clips again and again. Subclasses have `open`, which returns a function,
+    clips -> probabilities, and what it is."""
 
     def prepare(self, shape: dict[str, Any], folder: str, **way: Any) -> dict[str, Any]:
         """{"difference": the largest of a probability from our dynamic network's, "what": computes}."""
@@ -145,10 +142,6 @@ class Runner(TimedSide):
         self.call = lambda: compute(clips)
         difference = np.abs(self.call() - softmax(np.load(f"{folder}/logits.npy"))).max()
         return {"difference": float(difference), "what": what}
-
-    def open(self, shape: Shape, folder: Path, **way: Any) -> tuple[Any, str]:
-        """A function, clips -> probabilities, and what it is."""
-        raise NotImplementedError
 
 
 class EngineRunner(Runner):

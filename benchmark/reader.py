@@ -26,7 +26,7 @@ from statistics import median
 import numpy as np
 import reader_ways
 from clips import KINDS, NUM_FRAMES, Kind, clip_file
-from harness import CLIPS, Row, Side, left_out, machine, print_table, ratio, take_turns
+from harness import CLIPS, Row, Side, machine, print_table, ratio, take_turns
 from reader_parts import SEG_NUM, part_list, part_long, part_memory, part_split, part_workers
 from reader_ways import ELSEWHERE, WAYS
 
@@ -67,14 +67,15 @@ def part_decode(args: argparse.Namespace) -> None:
         fastest = min(peers, key=lambda row: row.median("ms"))
         times = [ratio(ours, row, key) for row in (fastest, rows["v15"]) for key in ("ms", "cpu_ms")]
         summary.append((kind, fastest.title, *times))
-    header = ("clips", "fastest peer", "its time / ours (bar: 1.25)", "its CPU time / ours")
-    print_table("Times as fast, one thread", (*header, "v1.5's / ours (bar: 2.5)", "CPU time likewise"), summary)
+    header = "clips | fastest peer | its time / ours (bar: 1.25) | its CPU time / ours"
+    header = f"{header} | v1.5's / ours (bar: 2.5) | CPU time likewise"
+    print_table("Times as fast, one thread", header, summary)
 
 
 def compare(path: Path, kind: Kind, args: argparse.Namespace) -> dict[str, Row]:
     """Measures every method on a clip, and prints it."""
     pythons = {name: args.peers if name in ELSEWHERE else sys.executable for name in WAYS}
-    script = Path(reader_ways.__file__)
+    script = reader_ways.__file__
     rows = {name: Row(title, script, name, pythons[name], threads=1) for name, (title, *_) in WAYS.items()}
     first = [choose(None), choose(0)]
     with tempfile.TemporaryDirectory() as folder:
@@ -83,21 +84,20 @@ def compare(path: Path, kind: Kind, args: argparse.Namespace) -> dict[str, Row]:
             row.start(path=str(path), choices=first, folder=f"{folder}/{name}")
         for name, row in rows.items():
             row.note = "" if row.error else difference(Path(folder) / name, Path(folder) / "v15")
-    take_turns(
-        [*rows.values()], args.repeats, lambda number: {"path": str(path), "choices": [first[0], choose(number)]}
-    )
+    jobs = [{"path": str(path), "choices": [first[0], choose(number)]} for number in range(args.repeats)]
+    take_turns([*rows.values()], jobs)
     table = []
-    header = ("", "ms a clip", "ms, test and training", "CPU ms", "x ours", f"clips/s, {args.processes} processes")
-    header = (*header, "peak MB", "frames equal")
     for name, row in rows.items():
         if row.error:
-            table.append(left_out(row, header))
+            table.append((row.title, f"left out: {row.error}"))
             continue
-        both = (row.median("ms") + row.median("drawn_ms")) / 2
-        cells = (f"{row.median('ms'):.1f}", f"{both:.1f}", f"{row.median('cpu_ms'):.1f}", ratio(rows["ours"], row))
+        ms, both = row.median("ms"), (row.median("ms") + row.median("drawn_ms")) / 2
         rate = clips_per_second(row, pythons[name], path, args)
-        table.append((row.title, *cells, f"{rate:.1f}", f"{row.median('peak_mb'):.0f}", row.note))
+        cells = (ms, both, row.median("cpu_ms"), ratio(rows["ours"], row), rate, row.median("peak_mb"))
+        table.append((row.title, *cells, row.note))
         row.close()
+    header = f" | ms a clip | ms, test and training | CPU ms | x ours | clips/s, {args.processes} processes"
+    header = f"{header} | peak MB | frames equal"
     print_table(f"{kind}, {NUM_FRAMES} frames, {path.stat().st_size / 1e6:.2f} MB", header, table)
     return rows
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any, Callable
@@ -17,7 +18,7 @@ from unittest import mock
 import av
 import numpy as np
 from clips import KINDS, NUM_FRAMES, Kind, clip_file, long_file
-from harness import memory_mb, print_table
+from harness import memory_mb, print_table, spread
 from PIL import Image
 
 from video_zoo.configs.schema import Config, TestSection
@@ -59,11 +60,12 @@ def part_split(args: argparse.Namespace) -> None:
         path = clip_file(args.folder, kind)
         found = [split_ms(path, kind) for _ in range(args.repeats + 1)][1:]  # the first warms up
         medians = [median(each[step] for each in found) for step in found[0]] + [transfer]
-        steps.append((kind, *(f"{ms:.1f}" for ms in medians), f"{sum(medians):.1f}"))
+        steps.append((kind, *medians, sum(medians)))
         *times, levels, share = crop_figures(path, kind, args.repeats)
-        crops.append((kind, *(f"{ms:.1f}" for ms in times), levels, f"{share:.5f}"))
-    print_table("Where our time goes, ms a clip (one thread)", ("clips", *found[0], "transfer", "sum"), steps)
-    header = ("clips", "all pixels, then crop", "default", "fast_crop", "differs by at most", "share of values")
+        crops.append((kind, *times, levels, f"{share:.5f}"))
+    header = "clips | demux | decode | convert | resize | transfer | sum"
+    print_table("Where our time goes, ms a clip (one thread)", header, steps)
+    header = "clips | all pixels, then crop | default | fast_crop | differs by at most | share of values"
     print_table(f"Scaling and cropping {SEG_NUM} frames, ms (fast_crop against the default)", header, crops)
 
 
@@ -157,10 +159,9 @@ def part_workers(args: argparse.Namespace) -> None:
                     rates[count].append(clips / (time.perf_counter() - start))
         for reader in readers.values():
             reader.close()
-    times = {count: median(rate / one for rate, one in zip(rates[count], rates[1])) for count in counts}
-    rows = [(count, f"{median(rates[count]):.1f}", f"{times[count]:.2f}") for count in counts]
+    rows = [(count, median(rates[count]), spread([*map(truediv, rates[count], rates[1])])) for count in counts]
     title = f"Reader processes: TSM, test, {TARGET_SIZE} px, batches of 16, {KINDS[0]} (bar: two 1.8)"
-    print_table(title, ("processes", "clips/s", "x one"), rows)
+    print_table(title, "processes | clips/s | x one", rows)
 
 
 def part_memory(args: argparse.Namespace) -> None:
@@ -173,10 +174,9 @@ def part_memory(args: argparse.Namespace) -> None:
         for batch in reader:
             before, clips = clips, clips + len(batch.ids)
             if any(before < mark <= clips for mark in marks):
-                seconds = time.perf_counter() - start
-                rows.append((clips, f"{memory_mb('VmRSS'):.1f}", f"{_workers_mb():.1f}", f"{seconds:.0f}"))
+                rows.append((clips, memory_mb("VmRSS"), _workers_mb(), time.perf_counter() - start))
     title = f"Memory over {args.clips} clips in a row ({TINY}, {TINY_FRAMES} frames)"
-    print_table(title, ("clips", "main process, MB", "reader process, MB", "seconds"), rows)
+    print_table(title, "clips | main process, MB | reader process, MB | seconds", rows)
 
 
 def part_list(args: argparse.Namespace) -> None:
@@ -188,10 +188,9 @@ def part_list(args: argparse.Namespace) -> None:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
                 costs.append(fresh.submit(list_cost, path, lines, workers).result())
         (_, _, few_mb), (seconds, main_mb, workers_mb) = costs
-        more_mb = max(workers_mb - few_mb, 0)
-        rows.append((workers, f"{seconds:.2f}", f"{main_mb:.0f}", f"{workers_mb / workers:.0f}", f"{more_mb:.0f}"))
-    header = ("reader processes", "seconds (bar: 3)", "added to the main process, MB (bar: 200)")
-    header += ("each reader process, MB", "all of them, more than with 1,000 lines, MB")
+        rows.append((workers, seconds, main_mb, workers_mb / workers, max(workers_mb - few_mb, 0.0)))
+    header = "reader processes | seconds (bar: 3) | added to the main process, MB (bar: 200)"
+    header = f"{header} | each reader process, MB | all of them, more than with 1,000 lines, MB"
     print_table(f"A list of {LIST_LINES:,} lines", header, rows)
 
 
@@ -218,9 +217,8 @@ def part_long(args: argparse.Namespace) -> None:
         start = time.perf_counter()
         clips = sum(len(batch.ids) for batch in reader)
         seconds, peak_mb = time.perf_counter() - start, _workers_mb("VmHWM")
-    header = ("file, MB", "clips read", "seconds", "reader process at most, MB (bar: 1,000)")
-    row = (f"{path.stat().st_size / 1e6:.0f}", clips, f"{seconds:.1f}", f"{peak_mb:.0f}")
-    print_table("Two hours of 3840x2160", header, [row])
+    header = "file, MB | clips read | seconds | reader process at most, MB (bar: 1,000)"
+    print_table("Two hours of 3840x2160", header, [(path.stat().st_size / 1e6, clips, seconds, peak_mb)])
 
 
 def _workers_mb(what: str = "VmRSS") -> float:

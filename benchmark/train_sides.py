@@ -18,7 +18,7 @@ LEARNING_RATE, MOMENTUM, DECAY = 1e-3, 0.9, 1e-4
 
 
 class Trainer(TimedSide):
-    """Trains on the same batch again and again. Subclasses have `build`, which makes `step`.
+    """Trains on the same batch again and again. Subclasses have `build`: the network, its optimizer, and `step`.
 
     Attributes: step: clips, labels -> milliseconds of each of the PARTS; the device has then done what it was told.
     """
@@ -34,10 +34,6 @@ class Trainer(TimedSide):
         self._parts: list[dict[str, float]] = []
         self.call = lambda: self._parts.append(self.step(clips, labels))
         return {}
-
-    def build(self, shape: Shape, **options: Any) -> None:
-        """The network, its optimizer, and `step`."""
-        raise NotImplementedError
 
     def turn(self) -> dict[str, float]:
         """Medians of the steps of a second."""

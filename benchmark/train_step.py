@@ -1,6 +1,6 @@
 """A training step: TSM against TSN, and against the same network in PyTorch, taking turns on the same machine.
 
-    python benchmark/train_step.py --torch_python=../peers/bin/python --rounds 5       (--help: sizes, batches, parts)
+    python benchmark/train_step.py --torch_python=../peers/bin/python --rounds 5       (--help: sizes, batches)
 
 PyTorch is a package that the project does not need. It goes into an environment of its own, Python 3.10 or newer (on a
 GPU machine: a CUDA build of torch):
@@ -30,14 +30,15 @@ from pathlib import Path
 
 import train_sides
 from clips import KINDS, clip_file
-from harness import CLIPS, Row, Shape, Side, left_out, machine, print_table, ratio, take_turns
+from harness import CLIPS, Row, Shape, Side, machine, print_table, ratio, take_turns
 from train_sides import PARTS
 
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger, set_up_logging
 
-SCRIPT = Path(train_sides.__file__)
+MODELS = ("TSM", "TSN")
+SCRIPT = train_sides.__file__
 CPU_SHAPES = (Shape(), Shape(num_layers=18, base_width=16, size=56, batch=16))
 GPU_SHAPES = (Shape(batch=16), Shape(batch=32))
 ALLOWED = 1e-4  # between the logits of the two frameworks, of the largest
@@ -56,31 +57,28 @@ def main() -> None:
             title = f"{shape}, amp {amp}{', channels-last' if args.channels_last else ''}"
             logger.info("%s: warming up", title)
             found[title] = compare(title, shape, amp, args)
-    pairs = {"Paddle's TSM / PyTorch's": ("Paddle TSM", "PyTorch TSM")}
-    pairs["Paddle's TSN / PyTorch's"] = ("Paddle TSN", "PyTorch TSN")
-    pairs["Paddle: TSM's time / TSN's"] = ("Paddle TSN", "Paddle TSM")
-    pairs["PyTorch: TSM's time / TSN's"] = ("PyTorch TSN", "PyTorch TSM")
-    pairs["to_static / eager"] = ("Paddle TSM, to_static", "Paddle TSM")
-    cells = (
-        (title, *(ratio(rows.get(one), rows.get(other)) for one, other in pairs.values()))
-        for title, rows in found.items()
-    )
-    print_table("Times as fast, and what the shift costs", ("", *pairs), cells)
+    pairs = {
+        "Paddle's TSM / PyTorch's": ("Paddle TSM", "PyTorch TSM"),
+        "Paddle's TSN / PyTorch's": ("Paddle TSN", "PyTorch TSN"),
+        "Paddle: TSM's time / TSN's": ("Paddle TSN", "Paddle TSM"),
+        "PyTorch: TSM's time / TSN's": ("PyTorch TSN", "PyTorch TSM"),
+        "to_static / eager": ("Paddle TSM, to_static", "Paddle TSM"),
+    }
+    table = [
+        (title, *(ratio(rows[one], rows[other]) for one, other in pairs.values())) for title, rows in found.items()
+    ]
+    print_table("Times as fast, and what the shift costs", " | ".join(["", *pairs]), table)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=("TSM", "TSN"), default=["TSM", "TSN"], help="which (both)")
     parser.add_argument("--batch", type=cli.positive_int, metavar="N", help="clips a step (GPU: 16 and 32)")
     parser.add_argument("--amp", nargs="+", choices=("off", "fp16", "bf16"), help="(GPU: all; CPU: off)")
     parser.add_argument("--num_layers", type=int, choices=(18, 34, 50), help="(50; on a CPU also a small 18)")
     parser.add_argument("--base_width", type=cli.positive_int, metavar="N", help="of the ResNet (64)")
     parser.add_argument("--size", type=cli.positive_int, metavar="PIXELS", help="of the frames (224)")
-    parser.add_argument("--segments", type=cli.positive_int, metavar="N", help="frames a clip (8)")
     parser.add_argument("--rounds", type=cli.positive_int, default=3, metavar="N", help="(3)")
     parser.add_argument("--channels_last", action="store_true", help="Paddle's memory format, on a GPU")
-    parts = ("reader", "to_static")
-    parser.add_argument("--parts", nargs="*", choices=parts, default=parts, help="beside the speed (all)")
     parser.add_argument("--torch_python", type=cli.path, default=sys.executable, metavar="PYTHON", help="has torch")
     parser.add_argument("--folder", type=Path, default=CLIPS, metavar="DIR", help="of clips (benchmark/clips)")
     return parser.parse_args()
@@ -88,7 +86,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def shapes(args: argparse.Namespace, known: tuple[Shape, ...]) -> list[Shape]:
     """The default shapes, or the one that flags ask for."""
-    given = {key: getattr(args, key) for key in ("num_layers", "base_width", "size", "segments", "batch")}
+    given = {key: getattr(args, key) for key in ("num_layers", "base_width", "size", "batch")}
     given = {key: value for key, value in given.items() if value}
     return [replace(known[0], **given)] if given else [*known]
 
@@ -103,7 +101,7 @@ def check_networks(args: argparse.Namespace) -> bool:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # then PyTorch has none either
     peer = Side(SCRIPT, "torch", args.torch_python)
     print(f"- {ours.hello['versions']}\n- {peer.hello.get('versions') or peer.hello['error']}")
-    for model in args.models if "error" not in peer.hello else ():
+    for model in MODELS if "error" not in peer.hello else ():
         shape = replace(shapes(args, CPU_SHAPES)[0], model=model, batch=2)
         with tempfile.TemporaryDirectory() as folder:
             saved = ours.do("save", shape=shape, folder=folder)
@@ -123,58 +121,43 @@ def check_networks(args: argparse.Namespace) -> bool:
 def compare(title: str, shape: Shape, amp: str, args: argparse.Namespace) -> dict[str, Row]:
     """Measures every method on a shape, and prints it."""
     rows = {}
-    for model in args.models:
-        for static in (False, True) if model == args.models[0] and "to_static" in args.parts else (False,):
-            name = f"Paddle {model}{', to_static' if static else ''}"
-            way = {"shape": replace(shape, model=model), "channels_last": args.channels_last, "static": static}
-            rows[name] = Row(name, SCRIPT, "paddle", ways={"": way})
-    for model in args.models:
+    for model, static in (("TSM", False), ("TSN", False), ("TSM", True)):
+        name = f"Paddle {model}{', to_static' if static else ''}"
+        way = {"shape": replace(shape, model=model), "channels_last": args.channels_last, "static": static}
+        rows[name] = Row(name, SCRIPT, "paddle", ways={"": way})
+    for model in MODELS:
         formats = {"channels first": False, "channels-last": True}
         ways = {name: {"shape": replace(shape, model=model), "channels_last": last} for name, last in formats.items()}
         rows[f"PyTorch {model}"] = Row(f"PyTorch {model}", SCRIPT, "torch", args.torch_python, ways=ways)
     for row in rows.values():
         row.start(amp=amp)
-    take_turns([*rows.values()], args.rounds)
-    header = (
-        "",
-        "x PyTorch's speed",
-        "clips/s",
-        "ms a step",
-        "fastest",
-        *PARTS,
-        "reader",
-        "clips/s with it",
-        "peak MB",
-        "",
-    )
+    take_turns([*rows.values()], [{}] * args.rounds)
     table = []
     for row in rows.values():
         if row.error:
-            table.append(left_out(row, header))
+            table.append((row.title, f"left out: {row.error}"))
             continue
-        is_fed = "reader" in args.parts and row.name == "paddle" and "to_static" not in row.title
-        fed = feed(row, shape, args.folder) if is_fed else ("", "")
+        is_eager = row.name == "paddle" and "to_static" not in row.title
+        fed = feed(row, shape, args.folder) if is_eager else ("", "")
         row.close()
-        ms, peer = row.median("ms"), rows[f"PyTorch {row.ways[next(iter(row.ways))]['shape'].model}"]
-        figures = [ms, min(turn["fastest"] for turn in row.turns), *map(row.median, PARTS)]
-        cells = (ratio(row, peer), f"{1000 * shape.batch / ms:.2f}", *(f"{each:.0f}" for each in figures), *fed)
-        table.append((row.title, *cells, f"{row.median('peak_mb'):.0f}", row.note))
-    print_table(title, header, table)
+        ms, peer = row.median("ms"), rows["PyTorch TSN" if "TSN" in row.title else "PyTorch TSM"]
+        cells = (ratio(row, peer), 1000 * shape.batch / ms, ms, row.fastest(), *map(row.median, PARTS), *fed)
+        table.append((row.title, *cells, row.median("peak_mb"), row.note))
+    header = " | x PyTorch's speed | clips/s | ms a step | fastest | forward | backward | optimizer"
+    print_table(title, f"{header} | reader | clips/s with it | peak MB | ", table)
     return rows
 
 
-def feed(row: Row, shape: Shape, clips: Path) -> tuple[str, str]:
+def feed(row: Row, shape: Shape, clips: Path) -> tuple[object, object]:
     """Milliseconds that a step waits for our reader, and clips a second with it."""
     steps = max(1, min(20, round(3000 / row.median("ms"))))
     with tempfile.TemporaryDirectory() as folder:
         filelist = Path(folder) / "train.list"
         filelist.write_text(f"{clip_file(clips, KINDS[0])} 0\n" * ((steps + 4) * shape.batch))
         found = row.side.do("feed", filelist=str(filelist), steps=steps)
-    return (
-        ("", found["error"])
-        if "error" in found
-        else (f"{found['reader']:.0f}", f"{1000 * shape.batch / found['ms']:.2f}")
-    )
+    if "error" in found:
+        return "", found["error"]
+    return found["reader"], 1000 * shape.batch / found["ms"]
 
 
 if __name__ == "__main__":
