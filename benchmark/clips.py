@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import av
 import cv2
@@ -111,7 +110,7 @@ def _paste(frame: np.ndarray, disc: np.ndarray, left: int, top: int) -> None:
     there[:] = np.where(mask, disc, there)
 
 
-def _encode(file, frames: Iterator[np.ndarray], kind: Kind, options: dict[str, str]) -> None:
+def _encode(file: BinaryIO, frames: Iterator[np.ndarray], kind: Kind, options: dict[str, str]) -> None:
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.codec_context.thread_count = 1  # with more, files differ from run to run
@@ -121,17 +120,14 @@ def _encode(file, frames: Iterator[np.ndarray], kind: Kind, options: dict[str, s
         container.mux(stream.encode())
 
 
-def _repeat(source: Path, file, times: int) -> None:
-    """Writes the packets of `source` so many times, one after the other."""
-    with av.open(str(source)) as container, av.open(file, "w", format="mp4") as out:
-        stream = container.streams.video[0]
-        copy = out.add_stream_from_template(stream)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        step = round(Fraction(len(packets), FPS) / stream.time_base)
-        first = [(packet.pts, packet.dts) for packet in packets]
-        for turn in range(times):
-            for packet, (pts, dts) in zip(packets, first):
-                again = av.Packet(bytes(packet))
-                again.pts, again.dts, again.time_base = pts + turn * step, dts + turn * step, stream.time_base
-                again.is_keyframe, again.stream = packet.is_keyframe, copy
-                out.mux(again)
+def _repeat(piece: Path, file: BinaryIO, times: int) -> None:
+    """Writes the packets of a file so many times, one after the other."""
+    pieces = piece.with_suffix(".txt")
+    pieces.write_text(f"file '{piece.name}'\n" * times)
+    with av.open(str(pieces), format="concat") as joined, av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream_from_template(joined.streams.video[0])
+        for packet in joined.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    pieces.unlink()

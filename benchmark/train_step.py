@@ -64,9 +64,7 @@ def main() -> None:
         "PyTorch: TSM's time / TSN's": ("PyTorch TSN", "PyTorch TSM"),
         "to_static / eager": ("Paddle TSM, to_static", "Paddle TSM"),
     }
-    table = [
-        (title, *(ratio(rows[one], rows[other]) for one, other in pairs.values())) for title, rows in found.items()
-    ]
+    table = [(title, *(ratio(rows[a], rows[b]) for a, b in pairs.values())) for title, rows in found.items()]
     print_table("Times as fast, and what the shift costs", " | ".join(["", *pairs]), table)
 
 
