@@ -1,289 +1,256 @@
-"""Inference: every engine and precision of ours next to PyTorch, ONNX Runtime and OpenVINO on PyTorch's TSM.
+"""Inference: every engine and precision of ours next to PyTorch, and to ONNX Runtime and OpenVINO on PyTorch's TSM.
 
     python benchmark/inference.py --torch_python=../peers/bin/python --rounds 5       (--help: sizes, parts)
 
-What the project does not need goes into an environment of its own, Python 3.10 or newer (on a GPU machine: a CUDA
-build of torch); torch.compile also needs a C++ compiler:
+What the project does not need goes into an environment of its own, Python 3.10 or newer; torch.compile also needs a
+C++ compiler:
 
     python -m venv ../peers
-    ../peers/bin/pip install torch numpy onnx onnxruntime openvino decord2 pillow          (nncf: their int8 as well)
+    ../peers/bin/pip install torch numpy onnx onnxruntime openvino nncf decord2 pillow
 
-Without it our rows alone are measured. Parts:
+Without it our rows alone are measured. Parts, all on the CPU:
 
 network      one clip in memory (uint8) -> probabilities, each method in a process of its own; they take turns. Figures
-             are medians of the rounds, ratios the medians of each round's; memory is the process's peak, with loading.
-start        infer.py on one video: seconds from its start to the first result, and to its end.
+             are medians of the rounds, ratios those of each round's; memory is the process's peak, with loading.
 end_to_end   infer.py on many videos against a plain loop with the same OpenVINO program: decord2 with all cores, then
              Pillow, one video after the other. From the first video's request to the last row written or printed;
              whole runs, from start to end of the process, beside it.
+start        infer.py on one video: seconds from its start to the first result, and to its end.
 
-Both networks have the same weights (random ones, unless --weights says otherwise), and float32 probabilities must equal
-our dynamic network's, to 1e-4, before anything is timed. PyTorch's gets every advantage we know: of two forms of its
+Both networks have the same random weights, and float32 probabilities must equal our dynamic network's, to 1e-4. Both
+int8 programs are calibrated with the same clips. PyTorch's network gets every advantage we know: of two forms of its
 shift (benchmark/torch_tsm.py) the quicker, ours for inference engines among them (the last column says which, with the
 milliseconds); programs converted beforehand, with a fixed batch, and loaded by the code that loads ours; weights frozen
-into torch.compile's code. ONNX comes from torch's own exporter (opset 17, dynamo=False, which does without onnxscript).
-
-What int8 costs in accuracy is no question for random weights: export.py answers it for real ones, and writes no int8
-program that is too far off. TensorRT is left out: it takes minutes to start. Linux only.
+into torch.compile's code. What int8 costs in accuracy is no question for random weights: export.py answers it. Linux
+only.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
+import json
+import math
 import sys
 import tempfile
-from dataclasses import replace
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import inference_sides
+from clips import KINDS, Kind, clip_file
+from harness import CLIPS, ROOT, Row, Shape, Side, machine, print_table, ratio, run_marked, take_turns
+from inference_sides import CHECKPOINT, CONFIG, DEPLOYMENT, FP32, INT8, ONNX
 
-from benchmark import inference_programs, inference_sides
-from benchmark.inference_rounds import (
-    EAGER,
-    OPENVINO,
-    Figures,
-    Found,
-    Method,
-    converted_methods,
-    default_title,
-    measure,
-    our_methods,
-    our_title,
-    torch_methods,
-)
-from benchmark.inference_sides import CONFIG, Network
-from benchmark.inference_whole import WHOLE_KINDS, measure_start, measure_whole
-from benchmark.processes import Peer
-from benchmark.reader_clips import clip_file
-from benchmark.tables import machine, print_table
-from video_zoo.configs.schema import Config
-from video_zoo.utils import cli, config
+from video_zoo.engine.deployment import LABELS, PROGRAMS
+from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger, set_up_logging
 
-PARTS = ("network", "end_to_end", "start")
-EAGER_BAR, OPENVINO_BAR, INT8_BAR, START_BAR_S = 1.5, 0.97, 1.5, 6
-PACKAGES = "torch numpy onnx onnxruntime openvino decord2 pillow"
-INSTALL = (
-    f"to have it: python -m venv ../peers; ../peers/bin/pip install {PACKAGES}; --torch_python=../peers/bin/python"
-)
+SCRIPT = inference_sides.__file__
+OURS = {  # engine -> the kind of its program, its precisions
+    "openvino": ("openvino", ("fp32", "bf16", "int8")),
+    "onnxruntime": ("onnx", ("fp32",)),
+    "paddle-inference": ("paddle", ("fp32", "bf16")),
+    "paddle": (None, ("fp32",)),
+}
+THEIRS = {  # title -> engine, precision, the program's ending
+    "ONNX Runtime on PyTorch's": ("onnxruntime", "fp32", ONNX),
+    "OpenVINO on PyTorch's, fp32": ("openvino", "fp32", FP32),
+    "OpenVINO on PyTorch's, bf16": ("openvino", "bf16", FP32),
+    "OpenVINO on PyTorch's, int8": ("openvino", "int8", INT8),
+}
+EAGER = "PyTorch eager"
+FORMS = ("rolled", "published")  # of PyTorch's shift
+WHOLE_KINDS = (KINDS[0], KINDS[2])
+ALLOWED = 1e-4  # difference of a probability, float32
+SAME = 1e-5  # end to end, of the top-1's: the same program, the same pixels
 
 
 def main() -> None:
-    args = parse_arguments()
-    set_up_logging()
-    settings, network = read_settings(args)
-    with tempfile.TemporaryDirectory(prefix="zoo_inference_") as name:
-        folder = Path(name)
-        on_gpu, missing = prepare(args, settings, network, folder)
-        if "network" in args.parts:
-            part_network(args, network, folder, on_gpu, missing)
-        if "end_to_end" in args.parts:
-            part_end_to_end(args, settings, folder)
-        if "start" in args.parts:
-            part_start(args, folder)
-
-
-def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which (all)")
-    own = str(cli.CONFIGS / "tsm.txt")
-    parser.add_argument("--config", type=cli.path, default=own, metavar="FILE", help="(configs/tsm.txt)")
-    parser.add_argument("--weights", type=cli.optional_path, metavar="PATH", help="as infer.py takes them (random)")
-    depths = (18, 34, 50, 101, 152)
-    parser.add_argument("--num_layers", type=int, choices=depths, help="of the ResNet (config: 50)")
-    parser.add_argument("--base_width", type=cli.positive_int, metavar="N", help="of the ResNet (config: 64)")
-    parser.add_argument("--size", type=cli.positive_int, metavar="PIXELS", help="of the frames (config: 224)")
-    parser.add_argument("--batch", type=cli.positive_int, default=1, metavar="N", help="clips at once (1)")
+    parts = {"network": part_network, "end_to_end": part_end_to_end, "start": part_start}
+    parser.add_argument("--parts", nargs="+", choices=parts, default=[*parts], help="which (all)")
+    parser.add_argument("--num_layers", type=int, choices=(18, 34, 50), default=50, help="of the ResNet (50)")
+    parser.add_argument("--base_width", type=cli.positive_int, default=64, metavar="N", help="of the ResNet (64)")
+    parser.add_argument("--size", type=cli.positive_int, default=224, metavar="PIXELS", help="of the frames (224)")
     parser.add_argument("--rounds", type=cli.positive_int, default=3, metavar="N", help="of network and start (3)")
-    parser.add_argument(
-        "--videos", type=cli.positive_int, default=40, metavar="N", help="end to end; bf16 and int8: half (40)"
-    )
-    parser.add_argument("--passes", type=cli.positive_int, default=1, metavar="N", help="over them (1)")
-    parser.add_argument(
-        "--torch_python", type=cli.optional_path, default=sys.executable, metavar="PYTHON", help="has the others"
-    )
-    folder = Path(__file__).parent / "clips"
-    parser.add_argument("--folder", type=cli.path, default=folder, metavar="DIR", help="of clips (benchmark/clips)")
-    return parser.parse_args()
-
-
-def read_settings(args: argparse.Namespace) -> tuple[Config, Network]:
-    """The config with the flags laid over it. Raises InputError: PyTorch's network has no such form."""
-    model = {"num_layers": args.num_layers, "base_width": args.base_width}
-    sizes = {"target_size": args.size, "short_size": args.size and round(args.size * 256 / 224)}
-    overrides = {
-        section: {key: value for key, value in values.items() if value is not None}
-        for section, values in {"MODEL": model, "INFER": sizes}.items()
-    }
-    settings = config.load(args.config, Config, overrides)
-    settings = replace(settings, INFER=replace(settings.INFER, batch_size=1))
-    model = settings.MODEL
-    if model.name.upper() != "TSM" or model.shift != "bi" or model.seglen != 1 or model.base_width % 8:
-        raise InputError(
-            f"{args.config}: PyTorch's network here is a TSM with shift = 'bi', seglen = 1 and a base_width that is a"
-            " multiple of 8"
-        )
-    if settings.INFER.keep_aspect:
-        raise InputError(f"{args.config}: the plain loop scales as v1.5 did, without keep_aspect")
-    dropout = 0.5 if model.dropout is None else model.dropout
-    sizes = (model.num_layers, model.base_width, settings.seg_num("infer"), settings.INFER.target_size)
-    return settings, Network(*sizes, model.num_classes, dropout, args.batch)
-
-
-def prepare(args: argparse.Namespace, settings: Config, network: Network, folder: Path) -> tuple[bool, dict[str, str]]:
-    """Fills the folder. Returns whether there is a GPU, and why programs are missing. Raises InputError."""
-    config.write(folder / CONFIG, settings, "What benchmark/inference.py was given.")
-    videos = [str(clip_file(Path(args.folder), kind)) for kind in WHOLE_KINDS]
-    with contextlib.closing(Peer(inference_programs.__file__, "maker", sys.executable)) as maker:
-        if "error" in maker.hello:
-            raise InputError(f"Paddle does not start: {maker.hello['error']}")
-        on_gpu = maker.hello["gpu"]
-        if not on_gpu:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # then PyTorch has none either
-        print(f"{machine()}\n\n- {maker.hello['versions']}, {maker.hello['device']}\n", flush=True)
+    parser.add_argument("--videos", type=cli.positive_int, default=40, metavar="N", help="bf16, int8: half (40)")
+    parser.add_argument("--torch_python", type=cli.path, default=sys.executable, metavar="PYTHON", help="has the peers")
+    parser.add_argument("--folder", type=Path, default=CLIPS, metavar="DIR", help="of clips (benchmark/clips)")
+    args = parser.parse_args()
+    set_up_logging()
+    print(f"{machine()}\n", flush=True)
+    shape = Shape("TSM", args.num_layers, args.base_width, size=args.size)
+    with tempfile.TemporaryDirectory(prefix="zoo_inference_") as name:
+        folder, maker = Path(name), Side(SCRIPT, "ours")
         logger.info("making a checkpoint and a deployment folder")
-        made = maker.do("make", network=network, folder=str(folder), weights=args.weights, videos=videos)
-    if "error" in made:
-        raise InputError(f"the programs cannot be made: {made['error']}")
-    return on_gpu, made["missing"]
+        made = maker.do("make", shape=shape, folder=name, videos=[str(clip_file(args.folder, kind)) for kind in KINDS])
+        maker.close()
+        if "error" in made:
+            raise InputError(f"the programs cannot be made: {made['error']}")
+        for part in args.parts:
+            parts[part](args, shape, folder, made["missing"])
 
 
 # ---- network
 
 
-def part_network(
-    args: argparse.Namespace, network: Network, folder: Path, on_gpu: bool, missing: dict[str, str]
-) -> None:
-    rows = list(our_methods(folder, sys.executable, on_gpu, missing))
-    with contextlib.closing(Peer(inference_sides.__file__, "torch", args.torch_python)) as peer:
-        why = peer.hello.get("error", "")
-        if not why and on_gpu and not peer.hello["gpu"]:
-            why = f"{peer.hello['versions']} sees no GPU"
-    if why:
-        print(f"- PyTorch's is left out: {why} ({INSTALL})", flush=True)
-    else:
-        rows += [(method, "") for method in torch_methods(folder, args.torch_python, on_gpu)]
-        rows += converted_methods(folder, args.torch_python, network) if not on_gpu else []
-    found = {method.title: Figures(error=error) for method, error in rows}
-    found.update(measure([method for method, error in rows if not error], network, folder, args.rounds, on_gpu))
-    print_network([method for method, _ in rows], found, network)
-    if not on_gpu:
-        print_bars(found, default_title(folder, on_gpu))
-
-
-def print_network(methods: list[Method], found: Found, network: Network) -> None:
-    """A row a method, its speed in PyTorch's first."""
-    rows = []
-    for title in (method.title for method in methods):
-        figures = found[title]
-        if figures.error:
-            rows.append((title, f"left out: {figures.error}", *[""] * 6))
+def part_network(args: argparse.Namespace, shape: Shape, folder: Path, missing: dict[str, str]) -> None:
+    rows = {row.title: row for row in [*our_rows(folder, missing), *torch_rows(args, shape, folder)]}
+    for row in rows.values():
+        logger.info("%s: warming up", row.title)
+        row.start(shape=shape, folder=str(folder))
+        if not row.error and row.title.endswith("fp32") and row.started["difference"] > ALLOWED:
+            raise InputError(f"{row.title}: a probability is off by {row.started['difference']:.1e}")
+    take_turns([*rows.values()], [{}] * args.rounds)
+    table = []
+    for row in rows.values():
+        row.close()
+        if row.error:
+            table.append((row.title, f"left out: {row.error}"))
             continue
-        rows.append(
-            (title, ratio(found, title, EAGER), f"{figures.ms:.1f}", f"{figures.fastest:.1f}")
-            + (f"{1000 * network.batch / figures.ms:.2f}", f"{figures.peak_mb:.0f}")
-            + (f"{figures.difference:.0e}", figures.note)
-        )
-    width = f" of base width {network.base_width}" if network.base_width != 64 else ""
-    title = f"TSM-{network.num_layers}{width}, {network.batch} x {network.segments} x {network.size} px"
-    whats = {(method.is_ours, found[method.title].what) for method in methods if found[method.title].what}
-    for is_ours, side in ((True, "ours"), (False, "PyTorch's")):
-        said = sorted(what for whose, what in whats if whose == is_ours)
-        print(f"- {side}: {', '.join(said)}" if said else "")
-    print()
-    header = ("", "x PyTorch eager's speed", "ms", "fastest", "clips/s", "peak MB", "differs by at most", "")
-    print_table(title, header, rows)
+        cells = (ratio(row, rows[EAGER]), row.median("ms"), row.fastest(), 1000 / row.median("ms"))
+        table.append((row.title, *cells, row.median("peak_mb"), f"{row.started['difference']:.0e}", row.note))
+    print("- " + ", ".join(sorted({row.started["what"] for row in rows.values() if not row.error})) + "\n")
+    header = " | x PyTorch eager's speed | ms | fastest | clips/s | peak MB | differs by at most | "
+    print_table(f"TSM, {shape}", header, table)
+    for precision in ("fp32", "bf16", "int8"):
+        ours, peer = rows[our_title("openvino", precision)], rows[f"OpenVINO on PyTorch's, {precision}"]
+        print(f"- ours against {peer.title}: {ratio(ours, peer) or 'not measured'} times as fast")
+    int8, default = rows[our_title("openvino", "int8")], rows[our_title("openvino", "fp32")]
+    print(f"- {int8.title} against {default.title}: {ratio(int8, default) or 'not measured'} times as fast\n")
 
 
-def print_bars(found: Found, default: str) -> None:
-    """Whether ours is as fast as it must be."""
-    channels_last = ratio(found, default, f"{EAGER}, channels-last") or "not measured"
-    print_bar(
-        f"{default}, the default, against {EAGER} (channels-last: {channels_last})",
-        times_as_fast(found, default, EAGER),
-        EAGER_BAR,
-    )
-    for precision in ("fp32", "bf16"):
-        ours = [title for title, each in found.items() if title.startswith("ours") and title.endswith(precision)]
-        ours = [title for title in ours if not found[title].error]
-        best = min(ours, key=lambda title: found[title].ms, default=default)
-        theirs = OPENVINO[precision]
-        print_bar(f"{best}, our best, against {theirs}", times_as_fast(found, best, theirs), OPENVINO_BAR)
-    int8 = our_title("openvino", "int8")
-    print_bar(f"{int8} against {default}", times_as_fast(found, int8, default), INT8_BAR)
-    print(flush=True)
+def our_title(engine: str, precision: str) -> str:
+    return f"ours: {engine} {precision}"
 
 
-def ratio(found: Found, one: str, other: str) -> str:
-    value = times_as_fast(found, one, other)
-    return "" if value is None else f"{value:.2f}"
+def our_program(folder: Path, kind: str, precision: str) -> str:
+    """The program of the deployment folder; lower precisions are computed from float32's, but int8."""
+    return str(folder / DEPLOYMENT / PROGRAMS[kind]["int8" if precision == "int8" else "fp32"])
 
 
-def times_as_fast(found: Found, one: str, other: str) -> float | None:
-    """`other`'s time in `one`'s, the median over the rounds; None if either was not measured."""
-    if any(title not in found or found[title].error for title in (one, other)):
-        return None
-    return median(theirs["ms"] / ours["ms"] for ours, theirs in zip(found[one].turns, found[other].turns))
+def our_rows(folder: Path, missing: dict[str, str]) -> list[Row]:
+    """Each engine in each precision."""
+    rows = []
+    for engine, (kind, precisions) in OURS.items():
+        for precision in precisions:
+            way = {"engine": engine, "precision": precision, "program": kind and our_program(folder, kind, precision)}
+            error = missing.get("int8" if precision == "int8" else kind, "")
+            rows.append(Row(our_title(engine, precision), SCRIPT, "engine", ways={"": way}, error=error))
+    return rows
 
 
-def print_bar(what: str, value: float | None, bar: float) -> None:
-    said = "not measured" if value is None else f"{value:.2f} times as fast: {'met' if value >= bar else 'missed'}"
-    print(f"bar: {what}, at least {bar}: {said}", flush=True)
+def torch_rows(args: argparse.Namespace, shape: Shape, folder: Path) -> list[Row]:
+    """PyTorch itself, and the engines on what is made of its network."""
+    rows = []
+    for title, compiled, channels_last in (
+        (EAGER, False, False),
+        (f"{EAGER}, channels-last", False, True),
+        ("torch.compile, channels-last, frozen", True, True),
+    ):
+        way = {"compiled": compiled, "channels_last": channels_last}
+        ways = {form: {**way, "form": form} for form in (FORMS[:1] if compiled else FORMS)}  # it compiles for long
+        rows.append(Row(title, SCRIPT, "torch", args.torch_python, ways=ways))
+    maker, missing = Side(SCRIPT, "theirs", args.torch_python), {}
+    for form in FORMS:
+        logger.info("converting PyTorch's network, shift %s", form)
+        answer = maker.do("make", shape=shape, folder=str(folder), form=form)
+        missing[form] = answer.get("missing", dict.fromkeys((ONNX, FP32, INT8), answer.get("error", "")))
+    maker.close()
+    for title, (engine, precision, ending) in THEIRS.items():
+        way = {"engine": engine, "precision": precision}
+        made = [form for form in FORMS if ending not in missing[form]]
+        ways = {form: {**way, "program": str(folder / f"torch_{form}_{ending}")} for form in made}
+        error = "" if made else missing[FORMS[0]][ending]
+        rows.append(Row(title, SCRIPT, "engine", args.torch_python, ways=ways, error=error))
+    return rows
 
 
 # ---- end to end, and start
 
 
-def part_end_to_end(args: argparse.Namespace, settings: Config, folder: Path) -> None:
-    found = measure_whole(folder, Path(args.folder), settings, args.torch_python, args.videos, args.passes)
+def part_end_to_end(args: argparse.Namespace, shape: Shape, folder: Path, missing: dict[str, str]) -> None:
+    table = []
+    for kind in WHOLE_KINDS:
+        paths = copies(clip_file(args.folder, kind), folder / Path(kind.file_name).stem, args.videos)
+        for precision in ("fp32", "bf16", "int8"):
+            chosen = paths if precision == "fp32" else paths[: math.ceil(args.videos / 2)]
+            try:
+                table.append(compare_whole(kind, precision, args, shape, folder, chosen))
+            except RuntimeError as error:
+                table.append((kind, precision, len(chosen), f"left out: {error}"))
+    header = "clips |  | videos | x the plain loop's speed | ours, s | plain, s | ours, videos/s"
+    header = f"{header} | ours, whole run, s | plain, whole run, s | same top-1"
+    print_table("From video files to names, OpenVINO", header, table)
+
+
+def copies(source: Path, folder: Path, count: int) -> list[Path]:
+    """So many names of a file."""
+    folder.mkdir()
+    paths = [folder / f"{number:04}.mp4" for number in range(count)]
+    for path in paths:
+        path.symlink_to(source)
+    return paths
+
+
+def compare_whole(
+    kind: Kind, precision: str, args: argparse.Namespace, shape: Shape, folder: Path, videos: Sequence[Path]
+) -> tuple:
+    """A row of the table. Raises RuntimeError: one of the two failed."""
+    (folder / "videos.list").write_text("".join(f"{path}\n" for path in videos))
+    flags = ["--weights", folder / DEPLOYMENT, "--filelist", folder / "videos.list", "--save_dir", folder]
+    flags += ["--engine=openvino", f"--precision={precision}", "--use_gpu=False"]
+    program = {"program": our_program(folder, "openvino", precision), "precision": precision}
+    job = {"shape": shape, "labels": str(folder / DEPLOYMENT / LABELS), **program}
+    logger.info("end to end, %s, %s", kind, precision)
+    ours, plain, tops = run_infer(flags), *run_plain(args.torch_python, job, [*map(str, videos)])
+    rows = map(json.loads, (folder / "TSM_infer_result.jsonl").read_text(encoding="utf-8").splitlines())
+    found = {row["video"]: row["top"][0] for row in rows}
+    same = sum(found[path]["class"] == top for path, top, _ in tops)
+    largest = max(abs(found[path]["probability"] - probability) for path, _, probability in tops)
+    far = "no, " if same < len(tops) or precision == "fp32" and largest > SAME else ""
+    cells = (plain[0] / ours[0], ours[0], plain[0], len(videos) / ours[0], ours[1], plain[1])
+    return (kind, precision, len(videos), *cells, f"{far}{same} of {len(tops)}, within {largest:.0e}")
+
+
+def run_infer(flags: Sequence[str | Path]) -> tuple[float, float]:
+    """Seconds of the pass, from the line that says which engine computes to the one of the end; and of the process."""
+    marks = {"open": "engine openvino", "done": r"\[INFER\] infer finished"}
+    seconds = run_marked([sys.executable, ROOT / "infer.py", "--model_name=TSM", *flags], marks)
+    return seconds["done"] - seconds["open"], seconds["end"]
+
+
+def run_plain(python: str, job: dict, videos: list[str]) -> tuple[tuple[float, float], list]:
+    """Likewise of the plain loop, and what it said. Raises RuntimeError."""
+    start = time.perf_counter()
+    side = Side(SCRIPT, "plain", python)
+    started = side.do("start", **job)
+    answer = started if "error" in started else side.do("turn", videos=videos)
+    side.close()
+    if "error" in answer:
+        raise RuntimeError(f"the plain loop failed: {answer['error']}")
+    return (answer["seconds"], time.perf_counter() - start), answer["top"]
+
+
+def part_start(args: argparse.Namespace, shape: Shape, folder: Path, missing: dict[str, str]) -> None:
+    sources = {
+        "a checkpoint": ["--config", folder / CONFIG, "--weights", folder / CHECKPOINT],
+        "a deployment folder": ["--weights", folder / DEPLOYMENT],
+    }
+    command = [sys.executable, ROOT / "infer.py", "--model_name=TSM", "--save_dir", folder]
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in sources}
+    for _ in range(args.rounds):
+        for name, flags in sources.items():
+            video = clip_file(args.folder, KINDS[0])
+            found[name].append(run_marked([*command, *flags, "--input", video], {"first": r"^\s+\d+\.\d\d%  "}))
     rows = []
-    for (kind, precision), whole in found.items():
-        if not whole.ours:
-            rows.append((kind, precision, whole.videos, f"left out: {whole.error}", *[""] * 6))
-            continue
-        ours, our_run = map(median, zip(*whole.ours))
-        plain, plain_run = map(median, zip(*whole.plain)) if whole.plain else (None, None)
-        rows.append(
-            (
-                kind,
-                precision,
-                whole.videos,
-                "" if whole.error else f"{whole.ratio():.2f}",
-                seconds(ours),
-                seconds(plain),
-            )
-            + (f"{whole.videos / ours:.2f}", seconds(our_run), seconds(plain_run), whole.error or whole.same)
-        )
-    header = ("clips", "", "videos", "x the plain loop's speed", "ours, s", "plain, s", "ours, videos/s")
-    header += ("ours, whole run, s", "plain, whole run, s", "same top-1")
-    print_table("From video files to names, OpenVINO", header, rows)
-    for kind, bar in WHOLE_KINDS.items():
-        whole = found[kind, "fp32"]
-        print_bar(f"{kind}, fp32, against the plain loop", None if whole.error or whole.differs else whole.ratio(), bar)
-    if any("ModuleNotFoundError" in whole.error for whole in found.values()):
-        print(f"({INSTALL})")
-    print(flush=True)
-
-
-def seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
-
-
-def part_start(args: argparse.Namespace, folder: Path) -> None:
-    found = measure_start(folder, Path(args.folder), args.rounds)
-    rows = [
-        (name, f"{median(start.first):.1f}", f"{median(start.end):.1f}", f"{min(start.end):.1f}")
-        for name, start in found.items()
-    ]
-    header = ("from", "s to the first result", "s to the end", "fastest")
+    for name, runs in found.items():
+        ends = [run["end"] for run in runs]
+        rows.append((name, median(run["first"] for run in runs), median(ends), min(ends)))
+    header = "from | s to the first result | s to the end | fastest"
     print_table("infer.py on one video of 340x256", header, rows)
-    for name, start in found.items():
-        met = "met" if median(start.first) < START_BAR_S else "missed"
-        print(f"bar: first result from {name} in under {START_BAR_S} s: {median(start.first):.1f} s: {met}")
 
 
 if __name__ == "__main__":

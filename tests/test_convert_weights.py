@@ -92,9 +92,10 @@ def equal(left: dict, right: dict) -> bool:
 @pytest.mark.parametrize("shift", ["bi", "uni", None])
 def test_a_network_of_pytorch_runs_here(tmp_path, convert, log, mm, shift):
     torch = pytest.importorskip("torch")
-    import torch_networks as theirs
+    import torch_tsm as theirs
+    from torch_state import randomise
 
-    network = theirs.randomise(theirs.Recognizer(mm, 18, 8, CLASSES, shift, FRAMES))
+    network = randomise(theirs.Recognizer(mm, 18, 8, CLASSES, shift, FRAMES))
     held = {"state_dict": (network if mm else torch.nn.DataParallel(network)).state_dict(), "epoch": 3, "meta": {}}
     torch.save(held, tmp_path / "their.pth")
     said = convert(tmp_path / "their.pth", tmp_path / "out", *(["--shift=uni"] if shift == "uni" else []))

@@ -243,12 +243,13 @@ def test_a_width_without_eighths(width):
 )
 def test_outputs_are_pytorchs(mm, depth, width, shift):
     pytest.importorskip("torch")
-    import torch_networks as theirs
+    import torch_tsm as theirs
+    from torch_state import arrays_of, randomise
 
-    network = theirs.randomise(theirs.Recognizer(mm, depth, width, CLASSES, shift, FRAMES), seed=depth)
+    network = randomise(theirs.Recognizer(mm, depth, width, CLASSES, shift, FRAMES), seed=depth)
     clips = make_clips()
     expected = theirs.logits_of(network, clips)
-    state = theirs.arrays_of(network, "" if mm else "module.")
+    state = arrays_of(network, "" if mm else "module.")
     variables, layout, found = to_ours(state, shift=shift or "bi")
     assert layout == ("mmaction2" if mm else "mit") and found.model == ("TSM" if shift else "TSN")
     scale = max(1.0, np.abs(expected).max())
@@ -261,12 +262,14 @@ def test_outputs_are_pytorchs(mm, depth, width, shift):
 
 def test_a_plain_resnet_is_pytorchs():
     pytest.importorskip("torch")
-    import torch_networks as theirs
+    import torch_tsm as theirs
+    from torch_state import arrays_of, randomise
 
-    network = theirs.randomise(theirs.ResNet(50, 8, num_classes=CLASSES))
+    network = randomise(theirs.ResNet(50, 8, num_classes=CLASSES))
     clips = make_clips()
-    expected = theirs.logits_of(network, theirs.normalise(theirs.torch.from_numpy(clips)).flatten(0, 1).numpy())
-    variables, layout, found = to_ours(theirs.arrays_of(network))
+    mean, std = (np.float32(values).reshape(3, 1, 1) for values in (theirs.MEAN, theirs.STD))
+    expected = theirs.logits_of(network, (clips.reshape(-1, *clips.shape[2:]) - mean) / std)
+    variables, layout, found = to_ours(arrays_of(network))
     assert (layout, found.model, found.dropout) == ("torchvision", "TSN", 0)
     result = logits_of(make_network(variables, found), clips)
     assert np.abs(result - expected.reshape(2, FRAMES, -1).mean(1)).max() < 1e-4 * np.abs(expected).max()
@@ -276,7 +279,7 @@ def test_a_plain_resnet_is_pytorchs():
 @pytest.mark.parametrize("layout", ["mit", "mmaction2"])
 def test_pytorch_gives_our_outputs(layout, model, depth):
     torch = pytest.importorskip("torch")
-    import torch_networks as theirs
+    import torch_tsm as theirs
 
     ours, _, network = to_ours(make_state("mmaction2", model, depth, seed=3))
     clips = make_clips()
@@ -293,17 +296,18 @@ def test_pytorch_gives_our_outputs(layout, model, depth):
 
 def test_a_tsm_without_its_shifts_is_for_pytorchs():
     torch = pytest.importorskip("torch")
-    import torch_networks as theirs
+    from torch_state import arrays_of
+    from torch_tsm import ResNet
 
     state = make_state("mit")
     ours, _, _ = to_ours(state)
     plain, _ = from_ours(ours, "torchvision", "TSM")
-    network = theirs.ResNet(18, 8, num_classes=CLASSES)
+    network = ResNet(18, 8, num_classes=CLASSES)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in plain.items()})
     network.shift(FRAMES, "bi")
     wrapped = {
         name.replace("fc", "new_fc") if name.startswith("fc") else f"base_model.{name}": value
-        for name, value in theirs.arrays_of(network).items()
+        for name, value in arrays_of(network).items()
         if "num_batches" not in name
     }
     assert same(wrapped, {name[len("module.") :]: value for name, value in state.items()})

@@ -1,11 +1,10 @@
-"""The clips that reader.py reads: made once, from seeds, with x264's defaults."""
+"""The clips that the benchmarks read: made once, from seeds, with x264's defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import av
 import cv2
@@ -16,7 +15,6 @@ from video_zoo.utils.log import logger
 
 NUM_FRAMES, FPS = 300, 30
 HOURS_S = 2 * 3600
-_PIECE_FRAMES = 120  # of the two hours, encoded once
 
 
 class Kind(NamedTuple):
@@ -44,22 +42,21 @@ def clip_file(folder: Path, kind: Kind, num_frames: int = NUM_FRAMES) -> Path:
         logger.info("making %s", path.name)
         with atomic_file(path, "wb") as file:
             _encode(file, draw_frames(kind, num_frames), kind, {"g": str(kind.gop)})
-    return path
+    return path.resolve()
 
 
 def long_file(folder: Path, seconds: int = HOURS_S) -> Path:
     """A 3840x2160 file of two hours: four seconds, encoded once, and their packets again and again."""
-    path, piece = folder / f"3840x2160_{seconds}s.mp4", folder / "3840x2160_piece.mp4"
+    path, piece, kind = folder / f"3840x2160_{seconds}s.mp4", folder / "3840x2160_piece.mp4", Kind(3840, 2160, 120)
     if not path.exists():
         logger.info("making %s", path.name)
-        kind = Kind(3840, 2160, _PIECE_FRAMES)
         with atomic_file(piece, "wb") as file:
             options = {"g": str(kind.gop), "preset": "ultrafast", "crf": "35"}
-            _encode(file, draw_plain_frames(kind, _PIECE_FRAMES), kind, options)
+            _encode(file, draw_plain_frames(kind, kind.gop), kind, options)
         with atomic_file(path, "wb") as file:
-            _repeat(piece, file, seconds * FPS // _PIECE_FRAMES)
+            _repeat(piece, file, seconds * FPS // kind.gop)
         piece.unlink()
-    return path
+    return path.resolve()
 
 
 def draw_frames(kind: Kind, num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -113,7 +110,7 @@ def _paste(frame: np.ndarray, disc: np.ndarray, left: int, top: int) -> None:
     there[:] = np.where(mask, disc, there)
 
 
-def _encode(file, frames: Iterator[np.ndarray], kind: Kind, options: dict[str, str]) -> None:
+def _encode(file: BinaryIO, frames: Iterator[np.ndarray], kind: Kind, options: dict[str, str]) -> None:
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.codec_context.thread_count = 1  # with more, files differ from run to run
@@ -123,17 +120,14 @@ def _encode(file, frames: Iterator[np.ndarray], kind: Kind, options: dict[str, s
         container.mux(stream.encode())
 
 
-def _repeat(source: Path, file, times: int) -> None:
-    """Writes the packets of `source` so many times, one after the other."""
-    with av.open(str(source)) as container, av.open(file, "w", format="mp4") as out:
-        stream = container.streams.video[0]
-        copy = out.add_stream_from_template(stream)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        step = round(Fraction(len(packets), FPS) / stream.time_base)
-        first = [(packet.pts, packet.dts) for packet in packets]
-        for turn in range(times):
-            for packet, (pts, dts) in zip(packets, first):
-                again = av.Packet(bytes(packet))
-                again.pts, again.dts, again.time_base = pts + turn * step, dts + turn * step, stream.time_base
-                again.is_keyframe, again.stream = packet.is_keyframe, copy
-                out.mux(again)
+def _repeat(piece: Path, file: BinaryIO, times: int) -> None:
+    """Writes the packets of a file so many times, one after the other."""
+    pieces = piece.with_suffix(".txt")
+    pieces.write_text(f"file '{piece.name}'\n" * times)
+    with av.open(str(pieces), format="concat") as joined, av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream_from_template(joined.streams.video[0])
+        for packet in joined.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    pieces.unlink()
