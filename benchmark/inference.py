@@ -42,7 +42,8 @@ from clips import KINDS, Kind, clip_file
 from harness import CLIPS, ROOT, Row, Shape, Side, machine, print_table, ratio, run_marked, take_turns
 from inference_sides import CHECKPOINT, CONFIG, DEPLOYMENT, FP32, INT8, ONNX
 
-from video_zoo.engine.deployment import LABELS, PROGRAMS
+from video_zoo.engine.deployment import LABELS
+from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger, set_up_logging
@@ -128,7 +129,7 @@ def our_title(engine: str, precision: str) -> str:
 
 def our_program(folder: Path, kind: str, precision: str) -> str:
     """The program of the deployment folder; lower precisions are computed from float32's, but int8."""
-    return str(folder / DEPLOYMENT / PROGRAMS[kind]["int8" if precision == "int8" else "fp32"])
+    return str(folder / DEPLOYMENT / PROGRAMS[kind].files["int8" if precision == "int8" else "fp32"])
 
 
 def our_rows(folder: Path, missing: dict[str, str]) -> list[Row]:

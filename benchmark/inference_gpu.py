@@ -18,9 +18,9 @@ import torch
 from harness import Shape, TimedSide, print_table
 from pairs import torch_network
 
-from video_zoo.engine.backends import Job
+from video_zoo.engine.backends.base import INPUT, Job
 from video_zoo.engine.backends.onnx_runtime import OnnxRuntime
-from video_zoo.engine.deployment import INPUT, Deployment
+from video_zoo.engine.deployment import Deployment
 from video_zoo.utils import cli
 
 SIZES = (1, 8, 16)

@@ -21,9 +21,9 @@ _OPSET = 17
 
 def start_paddle() -> None:
     """On the CPU."""
-    from video_zoo.utils import runtime
+    from video_zoo.utils import paddle_env
 
-    runtime.start_paddle(False)
+    paddle_env.start_paddle(False)
 
 
 class Ours:
@@ -52,33 +52,30 @@ class Ours:
 
     def _read_clips(self, videos: list[str]) -> np.ndarray:
         """uint8 (n, T, 3, H, W), one of each video."""
-        from video_zoo.datareader import get_reader
+        from video_zoo.datareader import open_reader
         from video_zoo.datareader.video_list import Video
 
         listed = [Video(path, None, 1) for path in videos]
-        with get_reader(self._shape.model, "infer", self._settings, videos=listed) as reader:
+        with open_reader("infer", self._settings, videos=listed) as reader:
             return np.concatenate([batch.clips for batch in reader])
 
     def _deploy(self, network: Any, base: Path) -> dict[str, str]:
         """Writes the deployment folder as export.py does, without its comparison, which random weights may fail."""
         from video_zoo.datareader.labels import names_of, write_class_names
         from video_zoo.engine import deployment
-        from video_zoo.engine.export import quantize_openvino, write_program
+        from video_zoo.engine.programs import PROGRAMS
         from video_zoo.utils.config import write
 
         folder, shape = base / DEPLOYMENT, self._settings.clip_shape("infer")
         programs: dict[str, dict[str, str]] = {}
         missing: dict[str, str] = {}
-        jobs = [
-            (kind, precision, file) for kind, files in deployment.PROGRAMS.items() for precision, file in files.items()
-        ]
-        for kind, precision, file in jobs:
+        for kind, precision, file in [(kind, *pair) for kind, each in PROGRAMS.items() for pair in each.files.items()]:
             try:
                 if precision == "int8":
                     clips = np.load(base / CALIBRATION)[:, None]
-                    quantize_openvino(folder / programs[kind]["fp32"], [*clips], folder / file)
+                    PROGRAMS[kind].quantize(folder / programs[kind]["fp32"], [*clips], folder / file)
                 else:
-                    write_program(kind, network, shape, folder / file)
+                    PROGRAMS[kind].write(network, shape, folder / file)
                 programs.setdefault(kind, {})[precision] = file
             except Exception as error:  # the others can be compared all the same
                 missing["int8" if precision == "int8" else kind] = reason(error)
@@ -153,11 +150,11 @@ class EngineRunner(Runner):
         if program is None:
             from video_zoo.configs.schema import Config
             from video_zoo.engine.backends.paddle_network import PaddleNetwork
-            from video_zoo.models import get_trained
-            from video_zoo.utils.config import load
+            from video_zoo.models import MODELS, load_trained
+            from video_zoo.utils import cli, config
 
-            settings = load(str(folder / CONFIG), Config)
-            network, _ = get_trained(shape.model, settings, "infer", folder / CHECKPOINT)
+            settings = config.load(str(folder / CONFIG), Config, models=cli.model_sections(MODELS))
+            network, _ = load_trained(settings, "infer", folder / CHECKPOINT)
             backend = PaddleNetwork(network, compute_threads())
         else:
             backend = open_engine(engine, program, precision, shape)
@@ -166,7 +163,8 @@ class EngineRunner(Runner):
 
 def open_engine(engine: str, program: str, precision: str, shape: Shape) -> Any:
     """A program in one of the project's engines."""
-    from video_zoo.engine.backends import ENGINES, Job
+    from video_zoo.engine.backends import ENGINES
+    from video_zoo.engine.backends.base import Job
 
     clip = (shape.segments, 3, shape.size, shape.size)
     return ENGINES.get(engine).load(Job(Path(program), precision, False, compute_threads(), shape.batch, clip))

@@ -26,19 +26,20 @@ _LAYOUT = "mit"
 def load_settings(shape: Shape, sections: Mapping[str, dict[str, Any]]) -> Config:
     """The config of the model's own file with a shape, and the keys of further sections, laid over it."""
     from video_zoo.configs.schema import Config
+    from video_zoo.models import MODELS
     from video_zoo.utils import cli, config
 
     model = {"num_layers": shape.num_layers, "base_width": shape.base_width, "num_classes": shape.classes}
     clip = {"seg_num": shape.segments, "target_size": shape.size, "short_size": round(shape.size * 256 / 224)}
     overrides = {"MODEL": model, **{name: {**clip, **keys} for name, keys in sections.items()}}
-    return config.load(str(cli.CONFIGS / f"{shape.model.lower()}.txt"), Config, overrides)
+    return config.load(str(cli.CONFIGS / f"{shape.model.lower()}.txt"), Config, overrides, cli.model_sections(MODELS))
 
 
 def our_network(settings: Config, mode: str) -> paddle.nn.Layer:
     """Ours, as it is before training."""
-    from video_zoo.models import get_model
+    from video_zoo.models import build_network
 
-    return get_model(settings.MODEL.name, settings, mode)
+    return build_network(settings, mode)
 
 
 def draw_weights(network: paddle.nn.Layer, clips: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,9 +22,9 @@ from harness import memory_mb, print_table, spread
 from PIL import Image
 
 from video_zoo.configs.schema import Config, TestSection
-from video_zoo.datareader import get_reader
+from video_zoo.datareader import open_reader
 from video_zoo.datareader.decode import decode_video
-from video_zoo.datareader.kinetics_reader import KineticsReader
+from video_zoo.datareader.reader import VideoReader
 from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.transforms import ClipTransform, EvalTransform, Size
@@ -38,11 +38,11 @@ WORKERS_CLIPS = 128  # of one pass, when workers are compared
 _SMALL = {"short_size": 64, "target_size": 56}
 
 
-def open_list(folder: str, lines: Iterable[str], **keys: Any) -> KineticsReader:
+def open_list(folder: str, lines: Iterable[str], **keys: Any) -> VideoReader:
     """TSM's reader of a list, in test mode."""
     path = Path(folder) / "test.list"
     path.write_text("".join(f"{line}\n" for line in lines))
-    return get_reader("TSM", "test", Config(TEST=TestSection(filelist=str(path), **keys)))
+    return open_reader("test", Config(TEST=TestSection(filelist=str(path), **keys)))
 
 
 def evaluation(kind: Kind, fast: bool = False) -> ClipTransform:

@@ -43,10 +43,10 @@ class Trainer(TimedSide):
 
 
 class PaddleTrainer(Trainer):
-    """Ours: engine.step.Stepper."""
+    """Ours: engine.stepper.Stepper."""
 
     def __init__(self) -> None:
-        from video_zoo.utils.runtime import start_paddle
+        from video_zoo.utils.paddle_env import start_paddle
 
         self._on_gpu = start_paddle(None)
         import paddle
@@ -59,7 +59,7 @@ class PaddleTrainer(Trainer):
 
         from video_zoo.engine.optimizer import momentum, piecewise_decay
         from video_zoo.engine.ranks import Ranks
-        from video_zoo.engine.step import Stepper
+        from video_zoo.engine.stepper import Stepper
         from video_zoo.utils.runtime import ALONE
 
         network = our_network(load_settings(shape, {"TRAIN": {"channels_last": channels_last}}), "train")
@@ -89,10 +89,10 @@ class PaddleTrainer(Trainer):
 
     def feed(self, filelist: str, steps: int) -> dict[str, float]:
         """Steps on the batches of our reader. {"ms": a step, "reader": of them waiting for its batch}."""
-        from video_zoo.datareader import get_reader
+        from video_zoo.datareader import open_reader
 
         keys = {"filelist": filelist, "batch_size": self._shape.batch}
-        with get_reader(self._shape.model, "train", load_settings(self._shape, {"TRAIN": keys})) as reader:
+        with open_reader("train", load_settings(self._shape, {"TRAIN": keys}), "multi_scale_crop") as reader:
             batches, waited_s = iter(reader), 0.0
             first = next(batches)  # starts the processes
             self.step(first.clips, first.labels)
