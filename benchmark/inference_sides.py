@@ -69,19 +69,17 @@ class Ours:
         folder, shape = base / DEPLOYMENT, self._settings.clip_shape("infer")
         programs: dict[str, dict[str, str]] = {}
         missing: dict[str, str] = {}
-        jobs = [
-            (kind, precision, file) for kind, files in deployment.PROGRAMS.items() for precision, file in files.items()
-        ]
-        for kind, precision, file in jobs:
-            try:
-                if precision == "int8":
-                    clips = np.load(base / CALIBRATION)[:, None]
-                    quantize_openvino(folder / programs[kind]["fp32"], [*clips], folder / file)
-                else:
-                    write_program(kind, network, shape, folder / file)
-                programs.setdefault(kind, {})[precision] = file
-            except Exception as error:  # the others can be compared all the same
-                missing["int8" if precision == "int8" else kind] = reason(error)
+        for kind, files in deployment.PROGRAMS.items():
+            for precision, file in files.items():
+                try:
+                    if precision == "int8":
+                        clips = [*np.load(base / CALIBRATION)[:, None]]
+                        quantize_openvino(folder / files["fp32"], clips, folder / file)
+                    else:
+                        write_program(kind, network, shape, folder / file)
+                    programs.setdefault(kind, {})[precision] = file
+                except Exception as error:  # the others can be compared all the same
+                    missing["int8" if precision == "int8" else kind] = reason(error)
         names = names_of(self._settings.MODEL)
         deployment.Deployment(folder, self._shape.model, names, shape, programs).write()
         write(folder / deployment.CONFIG, self._settings, "What benchmark/inference.py was given.")
