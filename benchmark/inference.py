@@ -42,8 +42,7 @@ from clips import KINDS, Kind, clip_file
 from harness import CLIPS, ROOT, Row, Shape, Side, machine, print_table, ratio, run_marked, take_turns
 from inference_sides import CHECKPOINT, CONFIG, DEPLOYMENT, FP32, INT8, ONNX
 
-from video_zoo.engine.deployment import LABELS
-from video_zoo.engine.programs import PROGRAMS
+from video_zoo.engine.deployment import LABELS, Deployment
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger, set_up_logging
@@ -102,7 +101,8 @@ def part_network(args: argparse.Namespace, shape: Shape, folder: Path, missing: 
     for row in rows.values():
         logger.info("%s: warming up", row.title)
         row.start(shape=shape, folder=str(folder))
-        if not row.error and row.title.endswith("fp32") and row.started["difference"] > ALLOWED:
+        is_float32 = not row.title.endswith(("bf16", "int8"))
+        if not row.error and is_float32 and row.started["difference"] > ALLOWED:
             raise InputError(f"{row.title}: a probability is off by {row.started['difference']:.1e}")
     take_turns([*rows.values()], [{}] * args.rounds)
     table = []
@@ -128,8 +128,8 @@ def our_title(engine: str, precision: str) -> str:
 
 
 def our_program(folder: Path, kind: str, precision: str) -> str:
-    """The program of the deployment folder; lower precisions are computed from float32's, but int8."""
-    return str(folder / DEPLOYMENT / PROGRAMS[kind].files["int8" if precision == "int8" else "fp32"])
+    """The program of the deployment folder for a precision."""
+    return str(Deployment.read(folder / DEPLOYMENT).program(kind, precision))
 
 
 def our_rows(folder: Path, missing: dict[str, str]) -> list[Row]:
