@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from video_zoo.configs.schema import Config, TrainSection
-from video_zoo.models import MODELS, build_network, load_pretrained
+from video_zoo.models import MODELS, build_network
 from video_zoo.models.spec import describe
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
@@ -162,6 +162,7 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
     from video_zoo.engine.step import Stepper
     from video_zoo.engine.training import Training
     from video_zoo.metrics import get_metrics
+    from video_zoo.models.start_weights import load_start_weights
 
     ranks = Ranks(launch)
     if ranks.size > 1:
@@ -195,7 +196,7 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
                 logger.info("%s has had its %d epochs: nothing is left to do", path, section.epoch)
                 return
         else:
-            load_pretrained(network, settings)
+            load_start_weights(network, settings)
             state, loss_scale = State(), {}
         stepper = Stepper(network, optimizer, schedule, ranks, amp=choose_amp(section), parts=section.accumulate_steps)
         stepper.restore(loss_scale)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from video_zoo.configs.schema import Config, ModelSection
 from video_zoo.models.pretrained import Weights, load_weights
 from video_zoo.models.spec import ModelSpec
 from video_zoo.utils.config import key
-from video_zoo.utils.log import logger
 from video_zoo.utils.registry import Registry
 
 if TYPE_CHECKING:
@@ -87,21 +86,3 @@ def load_trained(settings: Config, mode: str, weights: str | os.PathLike | None)
         released = MODELS.get(settings.MODEL.name).released("kinetics", "--weights")
         weights = released.fetch(settings.MODEL, "--weights", set(network.variables()))
     return network, load_weights(network, weights, config=settings.MODEL, complete=True).info()
-
-
-def load_pretrained(network: VideoNetwork, settings: Config) -> None:
-    """Gives a network the weights that TRAIN.pretrain says, all but the last layer's; says so in the log.
-
-    Raises InputError: as load_weights and Weights.fetch.
-    """
-    choice = settings.TRAIN.pretrain or "imagenet"
-    if choice.lower() == "none":
-        logger.info("training from scratch")
-        return
-    path = choice
-    if choice.lower() in ("imagenet", "kinetics"):
-        released = MODELS.get(settings.MODEL.name).released(choice.lower(), "--pretrain")
-        needed = set(network.variables()) - set(network.last_layer)
-        path = replace(released, num_classes=None).fetch(settings.MODEL, "--pretrain", needed)
-    load_weights(network, path, skip=network.last_layer)
-    logger.info("the last layer starts fresh, for %d classes", settings.MODEL.num_classes)
