@@ -22,7 +22,6 @@ class ResNetSection(ModelSection):
 
     num_layers: int = key(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152), fixed=True)
     base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8, fixed=True)
-    dropout: Optional[float] = key(None, "before the last layer; unset: the model's own", low=0, high=0.99)
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class TSMSection(ResNetSection):
 
     name: str = key("TSM", "the model the file is for")
     shift: str = key("bi", "bi: past and future; uni: past alone, for live video", choices=("bi", "uni"), fixed=True)
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0.5", low=0, high=0.99)
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class TSNSection(ResNetSection):
     """The MODEL section of a TSN."""
 
     name: str = key("TSN", "the model the file is for")
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0", low=0, high=0.99)
 
 
 _RESNET_50 = {"num_layers": 50, "base_width": 64}

@@ -477,7 +477,7 @@ def test_a_model_without_released_weights_says_so(monkeypatch):
     settings = Config(MODEL=TSMSection(**MADE_FOR))
     spec = replace(MODELS.get("TSM"), weights={})
     monkeypatch.setitem(MODELS._entries, "TSM", spec)
-    with pytest.raises(InputError, match="^no imagenet weights are published for TSM: give --pretrain=PATH$"):
+    with pytest.raises(InputError, match="^no imagenet weights are published for TSM. Give --pretrain=PATH, or"):
         load_start_weights(TSM(**SMALL), settings)
-    with pytest.raises(InputError, match="^no kinetics weights are published for TSM: give --weights=PATH$"):
+    with pytest.raises(InputError, match="^no kinetics weights are published for TSM. Give --weights=PATH.$"):
         load_trained(settings, "test", None)
