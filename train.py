@@ -29,9 +29,10 @@ from video_zoo.engine.save_folder import open_save_folder
 from video_zoo.engine.stepper import Stepper, usable_amp
 from video_zoo.engine.trainer import Plan, Trainer, out_of_memory
 from video_zoo.metrics import make_metrics
-from video_zoo.models import MODELS, build_network, load_pretrained
+from video_zoo.models import MODELS, build_network
 from video_zoo.models.pretrained import load_weights
 from video_zoo.models.spec import describe
+from video_zoo.models.start_weights import load_start_weights
 from video_zoo.utils import cli, config
 from video_zoo.utils.log import logger, set_up_logging
 from video_zoo.utils.runtime import Launch
@@ -54,15 +55,17 @@ def parse_arguments() -> argparse.Namespace:
     text = "weights to start from, all but the last layer: a v1.5 folder, a checkpoint, or a .tar.gz of either; or"
     text += " imagenet, kinetics (both downloaded once), none (config: imagenet)"
     add("--pretrain", cli.optional_path, "PATH", text)
-    text = "a checkpoint to go on from; auto: the newest in --save_dir, or from the beginning (none)"
-    add("--resume", cli.optional_path, "PATH", text)
-    text = "with --resume: go on though the config or the list has changed (False)"
-    add("--allow_changes", cli.boolean, "BOOL", text, False)
+    add(
+        "--resume",
+        cli.optional_path,
+        "PATH",
+        "a checkpoint to go on from; auto: the newest of --save_dir, if any (none)",
+    )
+    add("--allow_changes", cli.boolean, "BOOL", "with --resume: go on though config or list has changed (False)", False)
     add("--data", cli.optional_path, "FOLDER", "your own videos, FOLDER/CLASS/*.mp4, instead of the config's lists")
     add("--epoch", cli.count, "N", "passes over the list (config)")
     add("--valid_interval", cli.count, "N", "validate after every N epochs; 0: never (1)", 1)
-    text = "for checkpoints, curves, train.log and config.yaml (checkpoints)"
-    add("--save_dir", cli.path, "DIR", text, "checkpoints")
+    add("--save_dir", cli.path, "DIR", "for checkpoints, curves, train.log, config.yaml (checkpoints)", "checkpoints")
     add("--save_interval_iters", cli.count, "N", "a checkpoint after every N steps of an epoch, too; 0: none (0)", 0)
     add("--log_interval", cli.count, "N", "steps between log lines; 0: none (10)", 10)
     add("--enable_ce", cli.boolean, "BOOL", "kpis lines at the end (config)")
@@ -130,7 +133,7 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
             if is_done(path, state, section.epoch, args.resume):
                 return
         else:
-            load_pretrained(network, settings)
+            load_start_weights(network, settings)
             state = State(best_metric=settings.VALID.best_metric)
         amp = usable_amp(section.amp)
         stepper = Stepper(network, optimizer, schedule, ranks, amp=amp, micro_batches=section.accumulate_steps)

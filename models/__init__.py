@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from video_zoo.configs.schema import Config, ModelSection
 from video_zoo.models.pretrained import Weights, load_weights
 from video_zoo.models.spec import ModelSpec
 from video_zoo.utils.config import key
-from video_zoo.utils.log import logger
 from video_zoo.utils.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ class ResNetSection(ModelSection):
 
     num_layers: int = key(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152), fixed=True)
     base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8, fixed=True)
-    dropout: Optional[float] = key(None, "before the last layer; unset: the model's own", low=0, high=0.99)
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class TSMSection(ResNetSection):
 
     name: str = key("TSM", "the model the file is for")
     shift: str = key("bi", "bi: past and future; uni: past alone, for live video", choices=("bi", "uni"), fixed=True)
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0.5", low=0, high=0.99)
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class TSNSection(ResNetSection):
     """The MODEL section of a TSN."""
 
     name: str = key("TSN", "the model the file is for")
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0", low=0, high=0.99)
 
 
 _RESNET_50 = {"num_layers": 50, "base_width": 64}
@@ -87,21 +87,3 @@ def load_trained(settings: Config, mode: str, weights: str | os.PathLike | None)
         released = MODELS.get(settings.MODEL.name).released("kinetics", "--weights")
         weights = released.fetch(settings.MODEL, "--weights", set(network.variables()))
     return network, load_weights(network, weights, config=settings.MODEL, complete=True).info()
-
-
-def load_pretrained(network: VideoNetwork, settings: Config) -> None:
-    """Gives a network the weights that TRAIN.pretrain says, all but the last layer's; says so in the log.
-
-    Raises InputError: as load_weights and Weights.fetch.
-    """
-    choice = settings.TRAIN.pretrain or "imagenet"
-    if choice.lower() == "none":
-        logger.info("training from scratch")
-        return
-    path = choice
-    if choice.lower() in ("imagenet", "kinetics"):
-        released = MODELS.get(settings.MODEL.name).released(choice.lower(), "--pretrain")
-        needed = set(network.variables()) - set(network.last_layer)
-        path = replace(released, num_classes=None).fetch(settings.MODEL, "--pretrain", needed)
-    load_weights(network, path, skip=network.last_layer)
-    logger.info("the last layer starts fresh, for %d classes", settings.MODEL.num_classes)

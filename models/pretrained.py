@@ -71,10 +71,9 @@ class Weights:
         """
         for key, value in {**self.fits, "num_classes": self.num_classes}.items():
             if value is not None and getattr(config, key) != value:
-                scratch = ", or --pretrain=none to start from scratch" if flag == "--pretrain" else ""
                 raise InputError(
                     f"no weights are published for this network: {self.name} has {key} = {value}, the config"
-                    f" {getattr(config, key)}. Give {flag}=PATH{scratch}."
+                    f" {getattr(config, key)}. {other_weights(flag)}"
                 )
 
         def check(folder: Path) -> None:
@@ -96,6 +95,11 @@ class Weights:
 
     def _path(self) -> str:
         return f"video_classification/{self.name}.tar.gz"
+
+
+def other_weights(flag: str) -> str:
+    """What to do where no released weights fit; the flag takes a path."""
+    return f"Give {flag}=PATH{', or --pretrain=none to start from scratch' if flag == '--pretrain' else ''}."
 
 
 def load_weights(

@@ -8,7 +8,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from video_zoo.configs.schema import ModelSection
-from video_zoo.models.pretrained import Weights
+from video_zoo.models.pretrained import Weights, other_weights
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.registry import Registry
 
@@ -44,7 +44,7 @@ class ModelSpec:
     def released(self, name: str, flag: str) -> Weights:
         """The released weights of that name. Raises InputError if there are none, which names the flag for others."""
         if name not in self.weights:
-            raise InputError(f"no {name} weights are published for {self.name}: give {flag}=PATH")
+            raise InputError(f"no {name} weights are published for {self.name}. {other_weights(flag)}")
         return self.weights[name]
 
 

@@ -16,8 +16,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from video_zoo.models import MODELS, TSMSection, pretrained
+from video_zoo.configs.schema import Config, TrainSection
+from video_zoo.models import MODELS, TSMSection, load_trained, pretrained
 from video_zoo.models.pretrained import load_weights
+from video_zoo.models.start_weights import load_start_weights
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.utils import download
@@ -443,3 +445,39 @@ def test_imagenets_weights_fit_any_number_of_classes(home):
         "no weights are published for this network: ResNet50_pretrained has num_layers = 50, the config 18."
         " Give --pretrain=PATH, or --pretrain=none to start from scratch."
     )
+
+
+# What a training starts from
+
+
+def test_a_training_starts_with_all_but_the_last_layer(network, tmp_path, log):
+    weights, fresh = other_values(network), values_of(network)
+    section = MODELS.get(type(network).__name__).config(**MADE_FOR)
+    settings = Config(MODEL=section, TRAIN=TrainSection(pretrain=str(write(tmp_path / "w", weights))))
+    load_start_weights(network, settings)
+    assert equal(values_of(network), {**weights, **{name: fresh[name] for name in LAST_LAYER}})
+    assert log.messages[-1] == "the last layer starts fresh, for 4 classes"
+    load_start_weights(network, replace(settings, TRAIN=TrainSection(pretrain="none")))
+    assert log.messages[-1] == "training from scratch"
+
+
+@pytest.mark.parametrize("choice", [None, "imagenet", "Kinetics"])
+def test_released_weights_to_start_from_fit_another_number_of_classes(home, choice):
+    weights = {"Kinetics": TSM_KINETICS}.get(choice, IMAGENET)
+    network = TSM(**{**SMALL, "num_classes": 7})
+    settings = Config(MODEL=TSMSection(num_classes=7), TRAIN=TrainSection(pretrain=choice))
+    (home / weights.name).mkdir(parents=True)
+    write_folder(home / weights.name, other_values(network))
+    load_start_weights(network, settings)  # the config says 50 layers, as the published network has
+    with pytest.raises(InputError, match="no weights are published for this network: .* has num_layers = 50"):
+        load_start_weights(network, replace(settings, MODEL=TSMSection(num_layers=18, num_classes=7)))
+
+
+def test_a_model_without_released_weights_says_so(monkeypatch):
+    settings = Config(MODEL=TSMSection(**MADE_FOR))
+    spec = replace(MODELS.get("TSM"), weights={})
+    monkeypatch.setitem(MODELS._entries, "TSM", spec)
+    with pytest.raises(InputError, match="^no imagenet weights are published for TSM. Give --pretrain=PATH, or"):
+        load_start_weights(TSM(**SMALL), settings)
+    with pytest.raises(InputError, match="^no kinetics weights are published for TSM. Give --weights=PATH.$"):
+        load_trained(settings, "test", None)
