@@ -55,12 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     text = "weights to start from, all but the last layer: a v1.5 folder, a checkpoint, or a .tar.gz of either; or"
     text += " imagenet, kinetics (both downloaded once), none (config: imagenet)"
     add("--pretrain", cli.optional_path, "PATH", text)
-    add(
-        "--resume",
-        cli.optional_path,
-        "PATH",
-        "a checkpoint to go on from; auto: the newest of --save_dir, if any (none)",
-    )
+    add("--resume", cli.optional_path, "PATH", "a checkpoint to go on from; auto: the newest in --save_dir (none)")
     add("--allow_changes", cli.boolean, "BOOL", "with --resume: go on though config or list has changed (False)", False)
     add("--data", cli.optional_path, "FOLDER", "your own videos, FOLDER/CLASS/*.mp4, instead of the config's lists")
     add("--epoch", cli.count, "N", "passes over the list (config)")
@@ -69,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--save_interval_iters", cli.count, "N", "a checkpoint after every N steps of an epoch, too; 0: none (0)", 0)
     add("--log_interval", cli.count, "N", "steps between log lines; 0: none (10)", 10)
     add("--enable_ce", cli.boolean, "BOOL", "kpis lines at the end (config)")
-    parser.add_argument("--list_models", action="store_true", help="prints the models, and what is released of each")
+    parser.add_argument("--list_models", action="version", version=describe(MODELS), help="prints the zoo, and ends")
     for name in ("--no_use_pyreader", "--no_memory_optimize"):
         parser.add_argument(name, action="store_true", help="v1.5's; has no effect")
     return parser.parse_args()
@@ -84,9 +79,6 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def main() -> None:
     args = parse_arguments()
-    if args.list_models:
-        print(describe(MODELS))
-        return
     set_up_logging(file_later=True)
     launch = Launch.of_environment()
     if launch.rank:
