@@ -214,7 +214,7 @@ def test_a_wrong_flag_is_one_message(run_cli, place, tmp_path, flags, message):
     [
         (["--set", "INFER.target_size=24"], "and cannot change: a clip's size"),
         (["--set", "MODEL.num_classes=400"], "and cannot change: MODEL.num_classes"),
-        (["--set", "MODEL.shift=uni", "--set", "MODEL.dropout=0.1"], "cannot change: MODEL.dropout, MODEL.shift"),
+        (["--set", "MODEL.shift=uni", "--set", "MODEL.dropout=0.1"], "cannot change: MODEL.shift, MODEL.dropout"),
         (["--engine=paddle"], "is a deployment folder"),
         (["--model_name=TSN"], "is a config of TSM, and --model_name is TSN"),
     ],
