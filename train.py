@@ -27,7 +27,7 @@ from video_zoo.engine.ranks import Ranks
 from video_zoo.engine.resume import find_checkpoint, is_done, resume
 from video_zoo.engine.save_folder import open_save_folder
 from video_zoo.engine.stepper import Stepper, usable_amp
-from video_zoo.engine.trainer import Plan, Trainer, out_of_memory
+from video_zoo.engine.trainer import Plan, Trainer, memory_errors_explained
 from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, build_network
 from video_zoo.models.pretrained import load_weights
@@ -89,10 +89,8 @@ def main() -> None:
     with open_save_folder(args.save_dir, settings.MODEL.name.upper(), launch) as folder:
         # The config's `use_gpu = True` is a wish; False is an order, and the flag is one either way.
         start_paddle(args.use_gpu if settings.TRAIN.use_gpu is not False else bool(args.use_gpu))
-        try:
+        with memory_errors_explained():
             train(args, settings, folder, launch)
-        except MemoryError as error:
-            raise out_of_memory(error) from error
 
 
 def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Launch) -> None:

@@ -292,9 +292,13 @@ def _step_seed(seed: int, global_step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, global_step, rank]).generate_state(1)[0])
 
 
-def out_of_memory(error: MemoryError) -> InputError:
-    """What to do about it."""
-    reason = (str(error).strip().splitlines() or ["no more is given"])[-1]
-    return InputError(
-        f"memory ran out: {reason}. A smaller --batch_size, TRAIN.accumulate_steps or TRAIN.amp needs less."
-    )
+@contextlib.contextmanager
+def memory_errors_explained() -> Iterator[None]:
+    """Turns a MemoryError of the block into an InputError that says what needs less memory."""
+    try:
+        yield
+    except MemoryError as error:
+        reason = (str(error).strip().splitlines() or ["no more is given"])[-1]
+        raise InputError(
+            f"memory ran out: {reason}. A smaller --batch_size, TRAIN.accumulate_steps or TRAIN.amp needs less."
+        ) from error
