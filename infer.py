@@ -132,18 +132,18 @@ def open_input(args: argparse.Namespace, settings: Config) -> VideoReader | Stre
     if args.resume and (settings.MODEL.format == "pkl" or inputs and inputs.streams):
         raise InputError("--resume=True is for lists of video files: a stream, or a pickle, cannot be found again")
     windows = Windows(args.window_s, args.stride_s or args.window_s) if args.window_s else None
+    transform = MODELS.get(settings.MODEL.name).eval_transform
     if inputs and inputs.streams:
         if len(inputs.streams) + len(inputs.videos) > 1:
             raise InputError(f"one stream a run, and nothing beside it; given: {' '.join(args.input)}")
         if windows is None:
             raise InputError("a stream has no end: --window_s=2 predicts every 2 seconds of it")
-        return StreamReader(settings, inputs.streams[0], windows, duration_s=args.duration_s)
+        return StreamReader(settings, inputs.streams[0], windows, transform, duration_s=args.duration_s)
     if args.duration_s:
         raise InputError("--duration_s is of a stream, and none is given")
     videos = inputs.videos if inputs else None
     if windows and videos is None:
         videos = listed_videos(settings.INFER.filelist, settings.MODEL.num_classes, "INFER.filelist")
-    transform = MODELS.get(settings.MODEL.name).eval_transform
     return open_reader("infer", settings, transform, videos=videos, windows=windows)
 
 

@@ -1,10 +1,12 @@
-"""Trains a model on a list of videos: `python train.py --model_name=TSM --config=configs/tsm.txt`.
-
-On several GPUs: `python -m paddle.distributed.launch train.py ...`.
-"""
+"""Trains a model: `python train.py --model_name=TSM --config=configs/tsm.txt`. On several GPUs:
+`python -m paddle.distributed.launch train.py ...`."""
 
 from __future__ import annotations
 
+from video_zoo.utils import cli
+
+if __name__ == "__main__":
+    cli.explain_imports()
 from video_zoo.utils.paddle_env import start_paddle  # isort: split
 
 import argparse
@@ -33,7 +35,7 @@ from video_zoo.models import MODELS, build_network
 from video_zoo.models.pretrained import load_weights
 from video_zoo.models.spec import describe
 from video_zoo.models.start_weights import load_start_weights
-from video_zoo.utils import cli, config
+from video_zoo.utils import config
 from video_zoo.utils.log import logger, set_up_logging
 from video_zoo.utils.runtime import Launch
 
@@ -100,8 +102,8 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
     path = ranks.broadcast_object(find_checkpoint(args.resume, checkpoints))
     classes = None
     if args.data:
-        own = list_own_videos(args.data, settings, folder / "lists", going_on=path is not None) if ranks.first else None
-        settings, classes = ranks.broadcast_object(own)
+        own = (args.data, settings, folder / "lists")
+        settings, classes = ranks.first_calls(list_own_videos, *own, going_on=path is not None)
     section = settings.TRAIN
     with contextlib.ExitStack() as stack:
         spec, valid_reader = MODELS.get(name), None

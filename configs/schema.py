@@ -28,8 +28,8 @@ class ModelSection:
     first_frame: int = key(1, "format frames: the number of a folder's first image", low=0)
     num_classes: int = key(400, "classes", low=1, fixed=True)
     seg_num: int = key(8, "segments a video is cut into, one sampled place each", low=1)
-    seglen: int = key(1, "consecutive frames at each place", low=1, fixed=True)
-    frame_stride: int = key(1, "from one of them to the next, in frames of the video", low=1)
+    seglen: int = key(1, "frames of a segment, frame_stride apart", low=1, fixed=True)
+    frame_stride: int = key(1, "from one frame of a segment to the next, in frames of the video; 1: consecutive", low=1)
     image_mean: tuple[float, float, float] = key(
         (0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1", fixed=True
     )

@@ -1,4 +1,4 @@
-"""What of a config cannot be read so, before anything is read."""
+"""Checks of a config that come before any video is read."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class VideoReader:
         self._pool.close()
 
     def fingerprint(self) -> str:
-        """Of the list: the names of its files (not their folders), the labels, and the order."""
+        """A hash of the list: the names of its files (not their folders), the labels, and the order."""
         lines = (f"{Path(video.path).name} {video.label}\n" for video in self.videos)
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
@@ -223,7 +223,8 @@ class VideoReader:
 
 
 class _Schedule:
-    """The tasks of a pass, (video, epoch, its first sample): how many a video has shows when its first task is done.
+    """The tasks of a pass: (video, epoch, number of the first sample). How many samples a video has is known only when
+    its first task is done.
 
     An iterator that is asked again after each result, as `WorkerPool.run` does it: it may have nothing now, and more
     later. The videos' first tasks are given out ahead, others only of the video whose turn it is. Their order is
@@ -266,7 +267,7 @@ class _Schedule:
         behind = first + len(result.samples)
         if result.total is not None and behind >= result.total:
             self._next_video()
-        elif result.in_order:
+        elif result.in_order or task.stay:  # another process may have opened the file anew, and selects again
             self._in_order = True
             self._rest = iter([self._task(video, behind, stay=True)])
         elif self._rest is None:

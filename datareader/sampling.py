@@ -48,8 +48,8 @@ def segment_indices(
 ) -> list[int]:
     """Frame numbers of a clip: `seglen` frames, `frame_stride` apart, at one place in each of `seg_num` equal segments.
 
-    They cover (seglen - 1) * frame_stride + 1 frames. A segment that has fewer gives them from its start on. Behind
-    the last frame of the video it begins again from its start, and so does one with fewer frames than segments.
+    They cover (seglen - 1) * frame_stride + 1 frames. A shorter segment is read from its first frame on. Numbers past
+    the end of the video wrap around to its start, and so do those of a video with fewer frames than segments.
 
     Args:
         num_frames: of the whole video, at least 1.

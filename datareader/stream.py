@@ -61,6 +61,7 @@ class StreamReader:
         settings: Config,
         source: str,
         windows: Windows,
+        transform: str = "center_crop",
         *,
         duration_s: float | None = None,
         retries: int = 5,
@@ -78,7 +79,7 @@ class StreamReader:
         self.dropped = 0
         self._duration_s = math.inf if duration_s is None else duration_s
         self._retries, self._timing = retries, timing
-        self._view = View.of(settings, "infer", "center_crop")
+        self._view = View.of(settings, "infer", transform)
         self._windows = LiveWindows(windows, self._view)
         self._clock = Clock()
         self._since = math.inf  # the monotonic clock at the start, then at the first frame

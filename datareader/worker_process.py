@@ -18,7 +18,7 @@ import numpy as np
 from video_zoo.datareader.decode import VideoError
 
 ALARM = getattr(signal, "SIGALRM", None)  # Windows has none, and no timeout
-_LONGEST_S = 1e8  # an alarm can be set for
+_LONGEST_S = 1e8  # the longest alarm that is set
 _REASON_LENGTH = 500
 # The network goes first on a core that both want, as its threads wait for each other: predictions of 720p videos then
 # come 1.2 times as fast on 2 cores (benchmark/RESULTS.md).

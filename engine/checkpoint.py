@@ -42,7 +42,7 @@ class State:
     """Where a training is.
 
     Args:
-        epoch: the one under way, from 0. One that is through, but not validated yet, is still under way.
+        epoch: the current one, from 0. An epoch stays the current one until it has been validated.
         iteration: steps of the epoch that are done.
         global_step: steps that are done.
         best: the best value of `best_metric` in all validations; None before the first.

@@ -22,7 +22,7 @@ from video_zoo.configs.schema import Config
 from video_zoo.engine.backends.base import INPUT, OUTPUT, Engine
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file
+from video_zoo.utils.files import atomic_file, whole_folder
 
 FILE, CONFIG, LABELS = "inference.yaml", "config.yaml", "label.txt"
 _VERSION = 1
@@ -53,6 +53,7 @@ class Deployment:
     @classmethod
     def read(cls, folder: Path) -> Deployment:
         """Raises InputError: no such file, or it is damaged, or a program that it names is missing."""
+        folder = whole_folder(folder)
         path = folder / FILE
         try:
             said = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -100,7 +101,7 @@ class Deployment:
             yaml.safe_dump(said, file, sort_keys=False, allow_unicode=True)
 
     def program(self, kind: str, precision: str) -> Path | None:
-        """The file of a program; one of lower precision that is computed from fp32's is that one."""
+        """The file of the program for a precision. bf16 and fp16 run the fp32 program, so they get its file."""
         files = self.programs.get(kind, {})
         file = files.get(precision) or (files.get("fp32") if precision in ("bf16", "fp16") else None)
         return self.folder / file if file else None
@@ -111,7 +112,7 @@ class Deployment:
         return sorted(file.name for file in self.folder.iterdir() if file.name not in ours)
 
     def fingerprint(self) -> str:
-        """Of the programs."""
+        """A hash of the checksums of all programs, which changes when one of them changes."""
         return hashlib.sha256("".join(sorted(self.checksums.values())).encode()).hexdigest()[:16]
 
     def obstacle(self, engine: Engine, precision: str) -> str | None:
@@ -166,4 +167,4 @@ def _sha256(file: Path) -> str:
 
 def is_deployment(path: str | Path | None) -> bool:
     """Whether a path is a deployment folder."""
-    return path is not None and (Path(path) / FILE).is_file()
+    return path is not None and (whole_folder(path) / FILE).is_file()

@@ -89,7 +89,7 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
 def describe_clips(settings: Config) -> dict[str, Any]:
     """What inference.yaml says of how clips are made."""
     model, infer = settings.MODEL, settings.INFER
-    stride = getattr(model, "frame_stride", 1)
+    stride = model.frame_stride
     middle = "(n - 1) // 2" if stride == 1 else f"(n - {(model.seglen - 1) * stride + 1}) // 2"
     return {
         "sampling": {

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import paddle
@@ -79,6 +79,19 @@ class Ranks:
     def broadcast_object(self, value: Any) -> Any:
         """Rank 0's value."""
         return self.all_gather(value)[0]
+
+    def first_calls(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """What a function gives in rank 0, which alone calls it. Its InputError is raised in all ranks."""
+        result = None
+        if self.first:
+            try:
+                result = function(*args, **options)
+            except InputError as error:
+                result = error
+        result = self.broadcast_object(result)
+        if isinstance(result, InputError):
+            raise result
+        return result
 
     def backward(self, loss: paddle.Tensor) -> None:
         """The backward pass, in which a wrapped network exchanges gradients."""

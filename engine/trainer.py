@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochSummary:
-    """steps done here, mean seconds a step without the first (which warms up), and the scores of the epoch's samples,
-    also those of before a resume."""
+    """The steps of this process, the mean seconds a step without the first one (which warms up), and the scores of the
+    whole epoch, including the part before a resume."""
 
     steps: int
     step_s: float

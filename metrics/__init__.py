@@ -1,4 +1,4 @@
-"""What is measured of every model: one word a metric."""
+"""The metrics that are computed for every model; a new one is added to METRICS."""
 
 from __future__ import annotations
 

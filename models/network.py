@@ -14,7 +14,7 @@ from video_zoo.configs.schema import ModelSection
 from video_zoo.models.spec import own_keys
 from video_zoo.utils.errors import InputError
 
-# The arguments of every network that the part of the MODEL section gives which all models share.
+# The keys of ModelSection that every network takes as arguments of its constructor, by the same names.
 _SHARED_ARGUMENTS = ("num_classes", "seglen", "image_mean", "image_std")
 
 
@@ -74,12 +74,12 @@ class VideoNetwork(nn.Layer):
         raise InputError(f"{type(self).__name__} cannot follow a stream frame by frame: it needs whole clips")
 
     def variables(self) -> dict[str, paddle.Tensor]:
-        """The name, in a folder of weights, of each weight and statistic -> the tensor, in the order of the network."""
+        """All weights and statistics in the network's order, by the names of their files in a folder of weights."""
         return {self.variable_name(key): tensor for key, tensor in self.state_dict().items()}
 
     @staticmethod
     def variable_name(key: str) -> str:
-        """The name in a folder of weights of what is `key` in the state_dict."""
+        """The name of the file, in a folder of weights, for the entry `key` of the state_dict."""
         return key
 
     def freeze_batch_norm(self) -> None:

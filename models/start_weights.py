@@ -12,7 +12,7 @@ from video_zoo.utils.log import logger
 
 
 def load_start_weights(network: VideoNetwork, settings: Config) -> None:
-    """Sets all weights but the last layer's as TRAIN.pretrain says: imagenet, kinetics, none, or a path.
+    """Sets all weights but the last layer's as TRAIN.pretrain says: released ones by name, none, or a path.
 
     Raises InputError: as load_weights, ModelSpec.released and Weights.fetch.
     """
@@ -20,9 +20,9 @@ def load_start_weights(network: VideoNetwork, settings: Config) -> None:
     if choice.lower() == "none":
         logger.info("training from scratch")
         return
-    path = choice
-    if choice.lower() in ("imagenet", "kinetics"):
-        released = MODELS.get(settings.MODEL.name).released(choice.lower(), "--pretrain")
+    path, spec = choice, MODELS.get(settings.MODEL.name)
+    if choice.lower() in {"imagenet", "kinetics", *spec.weights}:
+        released = spec.released(choice.lower(), "--pretrain")
         needed = set(network.variables()) - set(network.last_layer)
         path = replace(released, num_classes=None).fetch(settings.MODEL, "--pretrain", needed)  # no last layer
     load_weights(network, path, skip=network.last_layer)

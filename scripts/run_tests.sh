@@ -17,5 +17,6 @@ fi
 ZOO_VENV=.venv-paddle26 bash scripts/setup_env.sh --paddle26 --dev
 $venv/bin/ruff check .
 $venv/bin/ruff format --check .
-$venv/bin/python -m pytest "$@"
+# A file's tests share what they have made, so a file is one process's.
+$venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"
 .venv-paddle26/bin/python -m pytest -m contract

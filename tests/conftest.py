@@ -11,16 +11,36 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "2"  # the golden values' bits depend on it
 os.environ["PADDLE_WEIGHTS_MIRROR"] = "http://127.0.0.1:9"  # nothing listens there: no test reaches the network
+
+settings.register_profile("any machine", deadline=None)  # no test asserts a time
+settings.load_profile("any machine")
 
 from video_zoo.utils.log import logger
 from video_zoo.utils.paddle_env import start_paddle
 
 start_paddle(use_gpu=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
+
+
+SLOW = ("test_resume.py", "test_ranks.py", "test_export.py", "test_infer.py", "test_training.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that several processes end at about the same time."""
+    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test logs of file names that are no text must be text, for the process that collects the reports."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture

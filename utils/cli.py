@@ -159,6 +159,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     code 1; Ctrl-C and SIGTERM give 130 and 143 after all `finally` blocks have run; a reader of the output that went
     away (`| head`) ends the run quietly.
     """
+    sys.excepthook = sys.__excepthook__
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = main() or 0
@@ -184,6 +185,22 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         _drop_stdout()
     sys.exit(code)
+
+
+def explain_imports() -> None:
+    """Until `run` is called, what goes wrong while a command's modules are imported is said in one line."""
+
+    def explain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, ImportError):
+            print(f"error: {describe_import_error(error)}", file=sys.stderr)
+        elif issubclass(kind, KeyboardInterrupt):
+            print("stopped.", file=sys.stderr, flush=True)
+            os._exit(130)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = explain
+    signal.signal(signal.SIGTERM, _terminate)
 
 
 def describe_import_error(error: ImportError) -> str:

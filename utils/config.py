@@ -32,7 +32,7 @@ def key(
     fixed: bool = False,
 ) -> Any:
     """One key of a section: its default, one line of explanation, and the values allowed, `low` to `high`. `fixed`:
-    trained weights fit the value alone that they were trained with."""
+    trained weights can be used only with the value that they were trained with."""
     limits = {"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed}
     return dataclasses.field(default=default, metadata=limits)
 
@@ -210,7 +210,7 @@ def _check(
                 if field.name == item
             }
             if value in owners.values():
-                continue  # version 0.2 wrote every model's keys, with their defaults, into each config.yaml
+                continue  # version 0.1 wrote every model's keys, with their defaults, into each config.yaml
             hint = did_you_mean(item, list(fields))
             if owners:
                 hint = f" for {fields['name'].default or 'all models'}; it is a key of {' and '.join(owners)}"

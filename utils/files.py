@@ -94,7 +94,7 @@ def remove_leftovers(folder: str | os.PathLike, *names: str) -> None:
 
 
 def whole_folder(path: str | os.PathLike) -> Path:
-    """Where the folder of that name is: there, or where it stepped aside for a new one that a kill kept from coming."""
+    """The folder's path; or where the old one still is, if a process was killed while it replaced the folder."""
     path = Path(path)
     if path.exists():
         return path

@@ -14,6 +14,7 @@ import math
 import os
 import struct
 import tarfile
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import read_to_end, whole_folder
 
 INFO_FILE = "checkpoint.json"
+_REPLACING_S = 0.05  # more than a folder is without its name while it is replaced
 
 _TYPES = {2: np.dtype("<i4"), 3: np.dtype("<i8"), 5: np.dtype("<f4"), 6: np.dtype("<f8")}
 _CODES = {dtype: code for code, dtype in _TYPES.items()}
@@ -108,9 +110,16 @@ class VariableStore:
         """The bytes of a file."""
         file = self._files[name]
         try:
-            return file if isinstance(file, bytes) else file.read_bytes()
+            return file if isinstance(file, bytes) else self._read_file(file)
         except OSError as error:
             raise InputError(f"cannot read {self.path / name}: {error.strerror or error}") from error
+
+    def _read_file(self, file: Path) -> bytes:
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:  # the folder was being replaced: the new one is there now, or soon
+            time.sleep(_REPLACING_S)
+            return (whole_folder(self.path) / file.name).read_bytes()
 
     def read(self, name: str) -> np.ndarray:
         """The variable in that file. Raises InputError if it is none."""
@@ -130,7 +139,7 @@ class VariableStore:
 
 
 def fingerprint(path: str | os.PathLike | None) -> str:
-    """Of a folder or an archive: names, sizes and times of its files. Another training's has another; "" for None."""
+    """A hash of the names, sizes and times of a folder's or an archive's files; "" for None."""
     if path is None:
         return ""
     place = whole_folder(path)
