@@ -36,14 +36,14 @@ _LONGEST_WAIT_S = 3600  # the system cannot wait for any time
 _JOIN_S = 2  # a process that hangs in the kernel (a dead network disk) cannot be ended: it is left behind
 
 
-class Settings(NamedTuple):
-    """What a pool's messages call its settings: a way to do without processes, and the time limit."""
+class SettingNames(NamedTuple):
+    """How messages name two settings: the one that reads without processes, and the time limit."""
 
     no_processes: str = "--set SECTION.num_reader_threads=0"
     timeout: str = "decode_timeout_s"
 
 
-_KEYS = Settings()  # a config's
+_KEYS = SettingNames()  # a config's
 
 
 class Task(NamedTuple):
@@ -52,8 +52,8 @@ class Task(NamedTuple):
     Args:
         args: of `read`.
         order: results come in ascending order, of the tasks that are there when one is taken.
-        stay: if possible, the process that did the task whose result was taken last does this one, too, and until its
-            result is taken, no later task: `read` keeps something for it.
+        stay: the process whose result was taken last is to do this task, because `read` keeps an open file for it. That
+            process gets no later task until this result is taken.
     """
 
     args: tuple
@@ -97,7 +97,7 @@ class WorkerPool:
         *,
         shape: tuple[int, ...] | None = None,
         timeout_s: float = 0,
-        settings: Settings = _KEYS,
+        settings: SettingNames = _KEYS,
     ):
         self._read = read
         self._workers = workers
@@ -203,7 +203,7 @@ class _Crew:
         ahead: int,
         shape: tuple[int, ...] | None,
         timeout_s: float,
-        settings: Settings,
+        settings: SettingNames,
     ):
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)

@@ -20,7 +20,7 @@ from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.labels import read_class_names
 from video_zoo.datareader.video_list import check_label, resolve
 from video_zoo.dataset.video_lists import Entry, add_work_flags, read_any_list, work
-from video_zoo.dataset.video_probe import Facts, examine
+from video_zoo.dataset.video_probe import VideoFacts, examine
 from video_zoo.dataset.video_statistics import COLOURS, statistics_table, table, write_picture
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
@@ -55,7 +55,7 @@ class Row(NamedTuple):
 
     entry: Entry
     problems: list[tuple[str, str]]
-    facts: Facts
+    facts: VideoFacts
 
     @property
     def status(self) -> str:
@@ -120,7 +120,7 @@ class Labels:
         return None
 
 
-def judge_all(entries: list[Entry], facts: dict[str, Facts], labels: Labels, seg_num: int) -> list[Row]:
+def judge_all(entries: list[Entry], facts: dict[str, VideoFacts], labels: Labels, seg_num: int) -> list[Row]:
     """A row a line.
 
     Args:
@@ -133,7 +133,7 @@ def judge_all(entries: list[Entry], facts: dict[str, Facts], labels: Labels, seg
     rows = []
     for entry in entries:
         if entry.problem:
-            rows.append(Row(entry, [("bad line", entry.problem)], Facts()))
+            rows.append(Row(entry, [("bad line", entry.problem)], VideoFacts()))
         else:
             about = facts[entry.real]
             problems = _of_the_file(about, seg_num) + _of_the_line(entry, same[entry.real], labels)
@@ -141,7 +141,7 @@ def judge_all(entries: list[Entry], facts: dict[str, Facts], labels: Labels, seg
     return rows
 
 
-def _of_the_file(facts: Facts, seg_num: int) -> list[tuple[str, str]]:
+def _of_the_file(facts: VideoFacts, seg_num: int) -> list[tuple[str, str]]:
     problems = [] if facts.status == "ok" else [(facts.status, facts.reason)]
     if facts.frames is not None and facts.frames < seg_num:
         problems.append(("too short", f"it has {facts.frames} whole frames, and a clip needs {seg_num} (--seg_num)"))
@@ -223,7 +223,7 @@ def main() -> None:
     tasks = [(file, flags.seg_num, flags.quick) for file in files]
     facts = {}
     for (file, *_), result in work(examine, tasks, flags.workers, flags.timeout_s):
-        facts[file] = Facts("unreadable", str(result)) if isinstance(result, VideoError) else result
+        facts[file] = VideoFacts("unreadable", str(result)) if isinstance(result, VideoError) else result
     rows = judge_all(entries, facts, labels, flags.seg_num)
     write_report(places[1], rows)
     kept = write_clean_list(places[0], rows, flags.keep_damaged)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from video_zoo.datareader.video_list import resolve
-from video_zoo.datareader.workers import Settings, WorkerPool
+from video_zoo.datareader.workers import SettingNames, WorkerPool
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import Progress, logger
@@ -147,7 +147,7 @@ def work(
     All processes have ended when this has, however it ends.
     """
     progress, said = Progress(len(tasks)), time.monotonic()
-    ahead, settings = AHEAD * max(workers, 1), Settings("--workers=0", "--timeout_s")
+    ahead, settings = AHEAD * max(workers, 1), SettingNames("--workers=0", "--timeout_s")
     pool = WorkerPool(read, min(workers, len(tasks)), ahead, timeout_s=timeout_s, settings=settings)
     try:
         for done in pool.map(tasks):

@@ -15,7 +15,7 @@ from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.selective import PacketVideo
 
 
-class Facts(NamedTuple):
+class VideoFacts(NamedTuple):
     """Of a video file; None: not known.
 
     Args:
@@ -39,33 +39,33 @@ class Facts(NamedTuple):
     bytes: int | None = None
 
 
-def examine(path: str, seg_num: int, quick: bool) -> Facts:
+def examine(path: str, seg_num: int, quick: bool) -> VideoFacts:
     """Decodes every frame; `quick`: reads all packets, and decodes the frames of a test clip of `seg_num` frames."""
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return Facts("missing", "there is no such file")
+        return VideoFacts("missing", "there is no such file")
     except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be read
-        return Facts("unreadable", getattr(error, "strerror", None) or str(error))
+        return VideoFacts("unreadable", getattr(error, "strerror", None) or str(error))
     if not stat.S_ISREG(status.st_mode):
-        return Facts("unreadable", "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no file")
+        return VideoFacts("unreadable", "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no file")
     if not (size := status.st_size):
-        return Facts("empty", "the file is empty", bytes=0)
+        return VideoFacts("empty", "the file is empty", bytes=0)
     try:
         facts = _probe(Path(path), seg_num, quick)
     except VideoError as error:
-        facts = Facts("unreadable", str(error))
+        facts = VideoFacts("unreadable", str(error))
     except Exception as error:  # whatever a hostile file does, the others are looked at
-        facts = Facts("unreadable", f"{type(error).__name__}: {error}")
+        facts = VideoFacts("unreadable", f"{type(error).__name__}: {error}")
     return facts._replace(bytes=size)
 
 
-def _probe(path: Path, seg_num: int, quick: bool) -> Facts:
+def _probe(path: Path, seg_num: int, quick: bool) -> VideoFacts:
     try:
         video = PacketVideo(path.absolute())
     except (av.FFmpegError, ValueError):  # perhaps OpenCV can open it
         num_frames, (height, width), damage = _decode_clip(path, seg_num)
-        return Facts("damaged" if damage else "ok", damage or "", None, width, height, num_frames)
+        return VideoFacts("damaged" if damage else "ok", damage or "", None, width, height, num_frames)
     with video:
         table = video.table
         if quick:
@@ -77,7 +77,7 @@ def _probe(path: Path, seg_num: int, quick: bool) -> Facts:
             if announced not in (None, num_frames) and not damage:
                 damage = f"{num_frames} of its {announced} frames can be decoded"
         duration_s = video.duration_s
-        return Facts(
+        return VideoFacts(
             "damaged" if damage else "ok",
             f"{damage}; {num_frames} frames before the damage" if damage else "",
             video.stream.codec_context.name,

@@ -46,10 +46,10 @@ def open_backend(
     if not without_paddle and (use_gpu or use_gpu is None and has_nvidia_driver()):
         on_gpu, started = _start_paddle(use_gpu), True
 
-    def has_program(each: Engine) -> str | None:
+    def obstacle_to(each: Engine) -> str | None:
         return deployment.obstacle(each, precision) if deployment else _network_obstacle(each, precision)
 
-    choice = choose_engine(engine, precision, on_gpu, has_program)
+    choice = choose_engine(engine, precision, on_gpu, obstacle_to)
     if not started and (deployment is None or choice.engine.needs_paddle()):
         _start_paddle(use_gpu)
     job = Job(None, precision, on_gpu, compute_threads(), batch_size, clip_shape)

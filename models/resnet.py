@@ -24,13 +24,15 @@ MakeShift = Callable[[], nn.Layer]
 
 
 class ConvBN(nn.Layer):
-    """Convolution without bias, then BatchNorm (epsilon 1e-5, momentum 0.9); `layout` is "NCHW" or "NHWC"."""
+    """Convolution without bias, then BatchNorm (epsilon 1e-5, momentum 0.9); `data_format` is "NCHW" or "NHWC"."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, layout: str):
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, data_format: str):
         super().__init__()
         padding = kernel // 2
-        self.conv = nn.Conv2D(in_channels, out_channels, kernel, stride, padding, bias_attr=False, data_format=layout)
-        self.bn = nn.BatchNorm2D(out_channels, data_format=layout)
+        self.conv = nn.Conv2D(
+            in_channels, out_channels, kernel, stride, padding, bias_attr=False, data_format=data_format
+        )
+        self.bn = nn.BatchNorm2D(out_channels, data_format=data_format)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.bn(self.conv(x))
@@ -41,12 +43,12 @@ class BasicBlock(nn.Layer):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, stride: int, shift: nn.Layer, layout: str):
+    def __init__(self, in_channels: int, width: int, stride: int, shift: nn.Layer, data_format: str):
         super().__init__()
         self.shift = shift
-        self.branch2a = ConvBN(in_channels, width, 3, stride, layout=layout)
-        self.branch2b = ConvBN(width, width, 3, layout=layout)
-        self.branch1 = _projection(in_channels, width, stride, layout)
+        self.branch2a = ConvBN(in_channels, width, 3, stride, data_format=data_format)
+        self.branch2b = ConvBN(width, width, 3, data_format=data_format)
+        self.branch1 = _projection(in_channels, width, stride, data_format)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y = F.relu(self.branch2a(self.shift(x)))
@@ -58,13 +60,13 @@ class Bottleneck(nn.Layer):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int, shift: nn.Layer, layout: str):
+    def __init__(self, in_channels: int, width: int, stride: int, shift: nn.Layer, data_format: str):
         super().__init__()
         self.shift = shift
-        self.branch2a = ConvBN(in_channels, width, 1, layout=layout)
-        self.branch2b = ConvBN(width, width, 3, stride, layout=layout)
-        self.branch2c = ConvBN(width, width * self.expansion, 1, layout=layout)
-        self.branch1 = _projection(in_channels, width * self.expansion, stride, layout)
+        self.branch2a = ConvBN(in_channels, width, 1, data_format=data_format)
+        self.branch2b = ConvBN(width, width, 3, stride, data_format=data_format)
+        self.branch2c = ConvBN(width, width * self.expansion, 1, data_format=data_format)
+        self.branch1 = _projection(in_channels, width * self.expansion, stride, data_format)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y = F.relu(self.branch2a(self.shift(x)))
@@ -80,7 +82,7 @@ class ResNet(nn.Layer):
         base_width: channels of the first stage; 64 is the published network.
         in_channels: channels of the input.
         make_shift: called once a block, gives what the block's residual branch does to its input first.
-        layout: "NCHW", or "NHWC": the images are turned on entry. The weights are the same.
+        data_format: "NCHW", or "NHWC": the images are turned on entry. The weights are the same.
     """
 
     def __init__(
@@ -89,14 +91,14 @@ class ResNet(nn.Layer):
         base_width: int = 64,
         in_channels: int = 3,
         make_shift: MakeShift = nn.Identity,
-        layout: str = "NCHW",
+        data_format: str = "NCHW",
     ):
         super().__init__()
-        self._layout = layout
+        self._data_format = data_format
         depths, bottleneck = STAGES[num_layers]
         block = Bottleneck if bottleneck else BasicBlock
-        self.conv1 = ConvBN(in_channels, base_width, 7, 2, layout=layout)
-        self.pool = nn.MaxPool2D(3, stride=2, padding=1, data_format=layout)
+        self.conv1 = ConvBN(in_channels, base_width, 7, 2, data_format=data_format)
+        self.pool = nn.MaxPool2D(3, stride=2, padding=1, data_format=data_format)
         self.block_names: list[str] = []
         channels = base_width
         for stage, depth in enumerate(depths):
@@ -104,13 +106,13 @@ class ResNet(nn.Layer):
             for index in range(depth):
                 name = block_name(num_layers, stage, index)
                 stride = 2 if stage > 0 and index == 0 else 1
-                self.add_sublayer(name, block(channels, width, stride, make_shift(), layout))
+                self.add_sublayer(name, block(channels, width, stride, make_shift(), data_format))
                 self.block_names.append(name)
                 channels = width * block.expansion
         self.out_channels = channels
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        last = self._layout == "NHWC"
+        last = self._data_format == "NHWC"
         x = images.transpose([0, 2, 3, 1]) if last else images  # (N, C, H, W) -> (N, H, W, C)
         x = self.pool(F.relu(self.conv1(x)))
         for name in self.block_names:
@@ -125,7 +127,7 @@ def block_name(num_layers: int, stage: int, index: int) -> str:
     return f"res{stage + 2}{chr(ord('a') + index)}"
 
 
-def _projection(in_channels: int, out_channels: int, stride: int, layout: str) -> nn.Layer:
+def _projection(in_channels: int, out_channels: int, stride: int, data_format: str) -> nn.Layer:
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
-    return ConvBN(in_channels, out_channels, 1, stride, layout=layout)
+    return ConvBN(in_channels, out_channels, 1, stride, data_format=data_format)

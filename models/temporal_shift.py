@@ -22,7 +22,7 @@ class TemporalShift(nn.Layer):
     Args:
         seg_num: frames a clip.
         direction: "bi" or "uni".
-        layout: "NCHW" or "NHWC".
+        data_format: "NCHW" or "NHWC".
 
     Attributes:
         rolls: a static program gets `roll` instead of `move`.
@@ -31,11 +31,11 @@ class TemporalShift(nn.Layer):
             channels, or zeros of a shape that broadcasts to it.
     """
 
-    def __init__(self, seg_num: int, direction: str = "bi", layout: str = "NCHW"):
+    def __init__(self, seg_num: int, direction: str = "bi", data_format: str = "NCHW"):
         super().__init__()
         self.seg_num = seg_num
         self.direction = direction
-        self.layout = layout
+        self.data_format = data_format
         self.rolls = False
         self.past: paddle.Tensor | None = None
 
@@ -44,7 +44,7 @@ class TemporalShift(nn.Layer):
             return self.follow(x)
         if self.direction == "bi" and paddle.in_dynamic_mode() and x.place.is_gpu_place():
             # One kernel; on a CPU it is one slow thread.
-            return F.temporal_shift(x, self.seg_num, 1 / 8, data_format=self.layout)
+            return F.temporal_shift(x, self.seg_num, 1 / 8, data_format=self.data_format)
         if paddle.in_dynamic_mode() and not x.stop_gradient:
             return _Shift.apply(x, self)
         return self.roll(x) if self.rolls and not paddle.in_dynamic_mode() else self.move(x)
@@ -100,7 +100,7 @@ class TemporalShift(nn.Layer):
     @property
     def _axis(self) -> int:
         """Of the channels, in clips of frames."""
-        return 4 if self.layout == "NHWC" else 2
+        return 4 if self.data_format == "NHWC" else 2
 
     def _folds(self, x: paddle.Tensor) -> list[paddle.Tensor]:
         """(N * T, C, H, W) -> (N, T, C/8, H, W) twice and (N, T, 3C/4, H, W), or channels last."""

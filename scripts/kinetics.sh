@@ -29,4 +29,4 @@ case $command in
   *) echo "error: $command is none of train, test and infer" >&2; exit 2 ;;
 esac
 [ ${#launcher[@]} -gt 0 ] || launcher=(-u)
-exec python "${launcher[@]}" "$command.py" --model_name="$model" --config="configs/$name.txt" "${flags[@]}" "$@"
+exec python "${launcher[@]}" "$command.py" --model_name="$model" "${flags[@]}" "$@"

@@ -318,3 +318,27 @@ def test_a_reader_that_goes_away_is_no_error(waiting_process):
     assert waiting_process.wait(timeout=60) == 141
     assert waiting_process.stderr.read() == ""
     waiting_process.stdin = waiting_process.stdout = None  # for communicate()
+
+
+@pytest.mark.parametrize("script", ["train.py", "test.py", "export.py"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_modules_are_imported_is_no_traceback(tmp_path, script, number):
+    """The module that is imported here stands for Paddle, which takes seconds."""
+    (tmp_path / "paddle.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, script, "--help"], cwd=ROOT, env=environment, **pipes)
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number and "Traceback" not in said
+    assert said == ("stopped.\n" if number == signal.SIGINT else "")
+
+
+@pytest.mark.parametrize("package", ["cv2", "numpy", "paddle"])
+def test_a_package_that_is_missing_is_one_message(tmp_path, run_cli, package):
+    (tmp_path / f"{package}.py").write_text(f"raise ImportError('no {package} here')\n")
+    for script in ("train.py", "test.py"):
+        result = run_cli(script, "--help", PYTHONPATH=str(tmp_path))
+        assert result.returncode == 1 and result.stderr.startswith("error: a package is missing or broken in ")
+        assert f"no {package} here" in result.stderr and result.stderr.count("\n") == 1

@@ -46,24 +46,24 @@ def add_engine_flags(parser: cli.Parser) -> None:
 
 
 def choose_engine(
-    name: str, precision: str, on_gpu: bool, has_program: Callable[[Engine], str | None] = lambda engine: None
+    name: str, precision: str, on_gpu: bool, obstacle_to: Callable[[Engine], str | None] = lambda engine: None
 ) -> Choice:
     """The engine of that name, or for "auto" the fastest that can be used.
 
     Args:
-        has_program: what stands against an engine beside packages and precisions: None if nothing does.
+        obstacle_to: the reason why an engine cannot be used, beside packages and precisions; None if there is none.
 
     Raises InputError: the name is unknown, or the engine cannot be used; the message says what would help.
     """
     if name != "auto":
         engine = ENGINES.get(name)
-        obstacle = engine.obstacle(precision, on_gpu) or has_program(engine)
+        obstacle = engine.obstacle(precision, on_gpu) or obstacle_to(engine)
         if obstacle:
             raise InputError(f"--engine={engine.name}: {obstacle}")
         return Choice(engine, "asked for")
     obstacles = []
     for engine in _auto_order(on_gpu):
-        obstacle = engine.obstacle(precision, on_gpu) or has_program(engine)
+        obstacle = engine.obstacle(precision, on_gpu) or obstacle_to(engine)
         if obstacle is None:
             device = "GPUs" if on_gpu else "CPUs"
             left_out = f"; {', '.join(obstacles)}" if obstacles else ""
@@ -80,5 +80,5 @@ def _all_engines() -> list[Engine]:
 
 def _auto_order(on_gpu: bool) -> list[Engine]:
     """The engines that "auto" may take on a device, fastest first."""
-    ranked = [(engine.gpu_rank if on_gpu else engine.cpu_rank, engine) for engine in _all_engines()]
+    ranked = [(engine.gpu_priority if on_gpu else engine.cpu_priority, engine) for engine in _all_engines()]
     return [engine for rank, engine in sorted(ranked, key=lambda each: each[0] or 0) if rank is not None]

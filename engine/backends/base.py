@@ -69,7 +69,7 @@ class Engine:
         load: makes a backend of a job. Raises InputError.
         packages: modules it needs, and the pip names of them; Paddle itself is not among them.
         cpu, gpu: the precisions it has on each; none: it does not compute there.
-        cpu_rank, gpu_rank: its place in the order in which "auto" tries them; None: "auto" never takes it there.
+        cpu_priority, gpu_priority: its place in the order in which "auto" tries engines; None: "auto" never takes it.
     """
 
     name: str
@@ -78,8 +78,8 @@ class Engine:
     packages: Mapping[str, str] | None = None
     cpu: tuple[str, ...] = ()
     gpu: tuple[str, ...] = ()
-    cpu_rank: int | None = None
-    gpu_rank: int | None = None
+    cpu_priority: int | None = None
+    gpu_priority: int | None = None
 
     def missing(self) -> list[str]:
         """The pip names of the packages that are not installed."""

@@ -53,5 +53,5 @@ ENGINE = Engine(
     packages={"onnxruntime": "onnxruntime"},
     cpu=("fp32",),
     gpu=("fp32",),
-    cpu_rank=20,  # its speed on GPUs has not been measured
+    cpu_priority=20,  # its speed on GPUs has not been measured
 )

@@ -78,6 +78,6 @@ ENGINE = Engine(
     load=PaddleInference,
     cpu=("fp32", "bf16"),
     gpu=("fp32", "fp16"),
-    cpu_rank=30,
-    gpu_rank=10,
+    cpu_priority=30,
+    gpu_priority=10,
 )

@@ -43,4 +43,4 @@ def _load(job: Job) -> Backend:
     raise InputError("--engine=paddle computes from a checkpoint, not from a deployment folder")
 
 
-ENGINE = Engine("paddle", program=None, load=_load, cpu=("fp32",), gpu=("fp32",), cpu_rank=40, gpu_rank=20)
+ENGINE = Engine("paddle", program=None, load=_load, cpu=("fp32",), gpu=("fp32",), cpu_priority=40, gpu_priority=20)

@@ -18,11 +18,13 @@ from media import decode_all, encode_images, levels, logged, make_config, make_l
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import decode, open_reader
 from video_zoo.datareader import reader as reader_module
-from video_zoo.datareader.batches import Batch
+from video_zoo.datareader.batches import Batch, Sample
+from video_zoo.datareader.clip_reader import Chunk
 from video_zoo.datareader.decode import decode_video
-from video_zoo.datareader.reader import TooManyBadVideos, VideoReader
+from video_zoo.datareader.reader import TooManyBadVideos, VideoReader, _Schedule
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.workers import WorkerPool
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import ALONE, Launch
@@ -883,3 +885,19 @@ def test_without_pyav_opencv_reads(folder, monkeypatch, decoder, said):
     with logged() as lines:
         assert same(read("test", folder / "all.list", decoder=decoder), expected)
     assert len(lines) == said and all("PyAV is not installed: OpenCV decodes every frame" in line for line in lines)
+
+
+def test_a_video_that_another_process_opens_anew_is_read_on_to_its_end():
+    """A task is to stay with a process; where that one has ended, another may find that it can select again."""
+    videos = [Video("a", None, 1), Video("b", None, 2)]
+    schedule = _Schedule(iter(videos), epoch=0, count=2, videos_ahead=1)
+    samples = [Sample("a", -1)] * 2
+    first, other = next(schedule), next(schedule)
+    schedule.go_on(first, Chunk(samples, None, None, in_order=True))
+    starts = []
+    for _ in range(2):
+        task = next(schedule)
+        assert task.stay and schedule.wants(task)
+        starts.append(task.args[2])
+        schedule.go_on(task, Chunk(samples, 6, None, in_order=False))
+    assert starts == [2, 4] and schedule.wants(other)
