@@ -17,7 +17,7 @@ from video_zoo.datareader.clip_reader import ClipReader
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.video_list import Video, read_mode_list
-from video_zoo.datareader.views import View
+from video_zoo.datareader.views import views_of
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import ALONE, Launch
 
@@ -44,10 +44,10 @@ def open_reader(
 
     Raises InputError: the list, the sizes or times cannot be used, or no transform has that name.
     """
-    section, view = settings.reader(mode), View.of(settings, mode, transform)
+    section, views = settings.reader(mode), views_of(settings, mode, transform)
     if windows is not None:
-        if view.is_random or mode == "train" or launch.size > 1:
-            raise ValueError("windows are read in their order, by one process")
+        if views[0].is_random or len(views) > 1 or mode == "train" or launch.size > 1:
+            raise ValueError("windows are read in their order, one view of each, by one process")
         check_windows(settings, windows)
     check_decoder(mode, section)
     check_template(settings.MODEL)
@@ -58,5 +58,5 @@ def open_reader(
     elif not videos:
         raise InputError("no videos are given")
     check_sizes(mode, section)
-    read = ClipReader(settings.MODEL, section, view, list_folder, settings.TRAIN.seed, windows)
+    read = ClipReader(settings.MODEL, section, views, list_folder, settings.TRAIN.seed, windows)
     return VideoReader(mode, settings, videos, read, launch=launch, list_path=list_path)

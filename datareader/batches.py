@@ -17,8 +17,9 @@ class Batch(NamedTuple):
         clips: uint8 RGB (n, T, 3, H, W), T = seg_num * seglen frames in order.
         labels: int64 (n,), -1 where there is none.
         ids: one a clip.
-        global_batch_size: clips of the batch in all ranks together, also of videos that could not be read.
+        global_batch_size: videos of the batch in all ranks together, also those that could not be read.
         spans: the stretch of its video that each clip is of; empty: whole videos.
+        views: clips of each video; they come one after the other.
     """
 
     clips: np.ndarray
@@ -26,6 +27,7 @@ class Batch(NamedTuple):
     ids: list[str]
     global_batch_size: int
     spans: tuple[Span, ...] = ()
+    views: int = 1
 
 
 class Failure(NamedTuple):
@@ -36,11 +38,12 @@ class Failure(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a clip is of: a video, and the span of it; None: the whole of it. One view of each is taken."""
+    """What a clip is of: a video, the span of it (None: the whole of it), and the number of the view."""
 
     video_id: str
     label: int
     span: Span | None = None
+    view: int = 0
 
 
 class BatchBuilder:
@@ -60,6 +63,7 @@ class BatchBuilder:
 
     def take(self, global_batch_size: int) -> Batch:
         """The batch, which is the caller's from now on."""
-        ids, labels, spans = zip(*self._samples)
+        ids, labels, spans, views = zip(*self._samples)
         spans = tuple(span for span in spans if span is not None)
-        return Batch(self._clips[: len(ids)], np.asarray(labels, np.int64), list(ids), global_batch_size, spans)
+        clips, labels = self._clips[: len(ids)], np.asarray(labels, np.int64)
+        return Batch(clips, labels, list(ids), global_batch_size, spans, max(views) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from video_zoo.datareader.batches import Sample
 from video_zoo.datareader.decode import VideoError, av, decode_video
 from video_zoo.datareader.images import decode_images, read_frame_folder
 from video_zoo.datareader.sampling import Cut, Windows
-from video_zoo.datareader.transforms import ClipTransform, Size
+from video_zoo.datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform
 from video_zoo.datareader.v15_pickles import read_pickle
 from video_zoo.datareader.video_list import Video, resolve
 from video_zoo.datareader.views import View
@@ -39,7 +40,7 @@ class Chunk(NamedTuple):
     """
 
     samples: list[Sample]
-    total: int | None = 1
+    total: int | None
     damage: str | None = None
     in_order: bool = False
 
@@ -51,22 +52,23 @@ class ClipReader:
 
     Args:
         model, section: keys of configs/schema.py.
+        views: that are taken of each video; of windows, and at random, there is one.
         list_folder: paths that do not exist from here are relative to it.
         seed: of the draws of a random view, with the epoch and the video's line.
-        windows: what is cut out of each video; None: it is one sample, as a whole.
+        windows: what is cut out of each video; None: its views are of the whole of it.
     """
 
     def __init__(
         self,
         model: ModelSection,
         section: ReaderSection,
-        view: View,
+        views: Sequence[View],
         list_folder: Path,
         seed: int,
         windows: Windows | None = None,
     ):
-        self.windows = windows
-        self._model, self._section, self._view = model, section, view
+        self.views, self.windows = tuple(views), windows
+        self._model, self._section, self._view = model, section, views[0]
         self._list_folder, self._seed = list_folder, seed
         self._open: WindowedVideo | None = None
 
@@ -77,7 +79,7 @@ class ClipReader:
         """
         try:
             if self.windows is None:
-                return self._read_whole(video, epoch, clips[0])
+                return self._read_whole(video, epoch, clips)
             return self._read_windows(video, first, clips)
         except VideoError:
             self._close()
@@ -86,19 +88,19 @@ class ClipReader:
             self._close()
             raise VideoError(f"{type(error).__name__}: {error}") from error
 
-    def _read_whole(self, video: Video, epoch: int, clip: np.ndarray) -> Chunk:
+    def _read_whole(self, video: Video, epoch: int, clips: np.ndarray) -> Chunk:
+        """All views of a video, which is decoded once for all of them."""
         path, model = resolve(video.path, self._list_folder), self._model
-        transform: ClipTransform | None = None
+        drawn: dict[TrainTransform | EvalTransform, ClipTransform] = {}
 
         def choose(num_frames: int) -> list[int]:
-            return self._view.indices(num_frames, self._rng(epoch, video, 0))
+            return [index for view in self.views for index in view.indices(num_frames, self._rng(epoch, video, 0))]
 
-        def keep(frame: np.ndarray) -> np.ndarray:
-            nonlocal transform
-            if transform is None:
-                size = Size(frame.shape[1], frame.shape[0])
-                transform = self._view.transform.draw(size, self._rng(epoch, video, 1))
-            return transform(frame)
+        def keep(frame: np.ndarray) -> dict[TrainTransform | EvalTransform, np.ndarray]:
+            if not drawn:
+                size, rng = Size(frame.shape[1], frame.shape[0]), self._rng(epoch, video, 1)
+                drawn.update({view.transform: view.transform.draw(size, rng) for view in self.views})
+            return {transform: draw(frame) for transform, draw in drawn.items()}
 
         sample, damage = _sample(video), None
         if model.format == "pkl":
@@ -110,9 +112,12 @@ class ClipReader:
         else:
             frames, num_frames, damage = decode_video(path, choose, keep, self._section.decoder)
             damage = self._judge(damage, num_frames)
-        for place, frame in zip(clip, frames):
-            place[:] = frame
-        return Chunk([sample], damage=damage)
+        images = iter(frames)  # view by view
+        for view, clip in zip(self.views, clips):
+            for place in clip:
+                place[:] = next(images)[view.transform]
+        samples = [sample._replace(view=number) for number in range(len(self.views))]
+        return Chunk(samples, len(samples), damage)
 
     def _read_windows(self, video: Video, first: int, clips: np.ndarray) -> Chunk:
         limit_s = min(_LONGEST_TASK_S, self._section.decode_timeout_s / 4 or math.inf)

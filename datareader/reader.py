@@ -29,7 +29,7 @@ class TooManyBadVideos(InputError):
 
 
 class VideoReader:
-    """Batches of clips of videos: a clip a video, or, where `read` has windows, one of each window that slides over it.
+    """Batches of clips of videos: one of each view or, where `read` has windows, of each window over the video.
 
     The order is that of the videos and of their windows; in training the videos' is drawn anew each epoch. A video that
     cannot be read is named in the log and kept in `failures`; one that is damaged and used is kept in `damaged`; both
@@ -76,18 +76,20 @@ class VideoReader:
         self.first_batch = 0
         self._model, self._seed = settings.MODEL, settings.TRAIN.seed
         self._launch, self._windows = launch, read.windows
-        self._share = math.ceil(section.batch_size / launch.size)  # of a batch, this rank's
+        share = math.ceil(section.batch_size / launch.size)  # of a batch, this rank's videos
         self._shape = settings.clip_shape(mode)
         workers = min(section.num_reader_threads, max(1, usable_cores() // launch.local_size))
         if self._windows is None:
             workers = min(workers, len(self.videos))
-            self._count, ahead = 1, min(section.buf_size, 2 * self._share + workers, len(self.videos))
+            self._count = len(read.views)
+            ahead = min(max(section.buf_size // self._count, 1), 2 * share + workers, len(self.videos))
             self._videos_ahead = ahead
         else:
             self._count = min(_WINDOWS_A_TASK, section.buf_size)
             ahead = max(min(2 * workers, section.buf_size // self._count), 1)
             self._videos_ahead = min(ahead, len(self.videos) - 1) if ahead > 1 else 0
             ahead += self._videos_ahead
+        self._clips_a_batch = share if self._windows else share * self._count
         shape = (self._count, *self._shape)  # of a task's clips
         self._pool = WorkerPool(read, workers, ahead=ahead, shape=shape, timeout_s=section.decode_timeout_s)
 
@@ -129,12 +131,12 @@ class VideoReader:
                 order = np.random.default_rng([self._seed, epoch]).permutation(order)
             parts = [self._part(order, number) for number in range(first, self.batches)]
             videos = (self.videos[index] for mine, _ in parts for index in mine)
-            sizes: Iterable[tuple[int, int | None]] = ((len(mine), whole) for mine, whole in parts)
+            sizes: Iterable[tuple[int, int | None]] = ((len(mine) * self._count, whole) for mine, whole in parts)
         else:
             videos, sizes = iter(self.videos), repeat((self.batch_size, None))
         with contextlib.closing(self._clips(videos, epoch)) as clips:
             for mine, whole in sizes:
-                places, batch = 0, BatchBuilder(self._share, self._shape)
+                places, batch = 0, BatchBuilder(self._clips_a_batch, self._shape)
                 for sample, clip in islice(clips, mine):
                     places += 1
                     if sample is not None:
@@ -189,7 +191,7 @@ class VideoReader:
                 if isinstance(chunk, VideoError):
                     self._note_failure(video, first, str(chunk))
                     if self._windows is None:
-                        yield None, None
+                        yield from [(None, None)] * self._count
                     continue
                 if chunk.damage and first + len(chunk.samples) == chunk.total:
                     self._note_damage(video, chunk.damage)

@@ -1,4 +1,4 @@
-"""A view: how a span of a video becomes a clip."""
+"""Views: how a video, or a span of it, becomes clips."""
 
 from __future__ import annotations
 
@@ -56,3 +56,8 @@ class View:
     def transformed(self, frame: np.ndarray) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> uint8 (3, target_size, target_size), of a view that is not random."""
         return self.transform.draw(Size(frame.shape[1], frame.shape[0]))(frame)
+
+
+def views_of(settings: Config, mode: str, transform: str) -> tuple[View, ...]:
+    """The views of a video that a config describes for a mode: one. Raises InputError: no transform has that name."""
+    return (View.of(settings, mode, transform),)

@@ -45,7 +45,8 @@ def evaluate(
     metrics.reset()
     for number, (batch, reader_s) in enumerate(timed(batches)):
         start = time.monotonic()
-        logits, labels = average_views(network(paddle.to_tensor(batch.clips)), paddle.to_tensor(batch.labels))
+        logits = average_views(network(paddle.to_tensor(batch.clips)), batch.views)
+        labels = paddle.to_tensor(batch.labels[:: batch.views])
         losses = clip_losses(logits, labels)
         scores = metrics.update(metrics.measure(losses.numpy(), logits.numpy(), labels.numpy()))
         if not math.isfinite(scores["loss"]):
@@ -61,10 +62,6 @@ def evaluate(
     return metrics.compute()
 
 
-def average_views(logits: paddle.Tensor, labels: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """Logits (n, num_classes) and labels (n,) of clips -> those of videos, which the metrics see.
-
-    Each clip is the only view of its video, so nothing is averaged. Where a video has several views, this is the place
-    for the mean of their logits.
-    """
-    return logits, labels
+def average_views(logits: paddle.Tensor, views: int) -> paddle.Tensor:
+    """Logits of clips (n * views, num_classes), video by video -> the mean of each video's, (n, num_classes)."""
+    return logits if views == 1 else logits.reshape([-1, views, logits.shape[1]]).mean(1)

@@ -276,6 +276,15 @@ def test_evaluation_is_exact_over_batches_of_different_sizes():
     assert scores == once and scores["loss"] == pytest.approx((3 * low + high) / 4)
 
 
+def test_the_views_of_a_video_count_as_their_mean():
+    """Two videos of two views: one view of the first is wrong, and the mean of both is right."""
+    views = batch_of_logits([[6, 0, 0, 0], [0, 2, 0, 0], [0, 0, 4, 0], [0, 0, 2, 0]], [0, 0, 2, 2])
+    means = batch_of_logits([[3, 1, 0, 0], [0, 0, 3, 0]], [0, 2])
+    found, progress = score(ByLabel(), [views._replace(views=2)])
+    assert found == score(ByLabel(), [means])[0] and found["top1"] == 1.0
+    assert found.samples == progress.done == 2
+
+
 @pytest.mark.parametrize("sizes", [(5,), (1, 4), (2, 2, 1), (1, 1, 1, 1, 1)])
 def test_a_networks_scores_do_not_depend_on_the_batches(sizes):
     whole, network, start = make_batch(5), make_network(), 0

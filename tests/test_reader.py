@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from video_zoo.configs.schema import Config
 from video_zoo.datareader import decode, open_reader
 from video_zoo.datareader import reader as reader_module
 from video_zoo.datareader.batches import Batch, Sample
-from video_zoo.datareader.clip_reader import Chunk
+from video_zoo.datareader.clip_reader import Chunk, ClipReader
 from video_zoo.datareader.decode import decode_video
 from video_zoo.datareader.reader import TooManyBadVideos, VideoReader, _Schedule
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.transforms import EvalTransform, Size
 from video_zoo.datareader.video_list import Video
+from video_zoo.datareader.views import View
 from video_zoo.datareader.workers import WorkerPool
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import ALONE, Launch
@@ -901,3 +903,39 @@ def test_a_video_that_another_process_opens_anew_is_read_on_to_its_end():
         starts.append(task.args[2])
         schedule.go_on(task, Chunk(samples, 6, None, in_order=False))
     assert starts == [2, 4] and schedule.wants(other)
+
+
+@dataclass(frozen=True)
+class LateView(View):
+    """One frame later than the other."""
+
+    def indices(self, num_frames: int, rng: np.random.Generator | None = None) -> list[int]:
+        return [(index + 1) % num_frames for index in super().indices(num_frames, rng)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_views_of_a_video_come_together_and_it_is_read_once(tmp_path, workers):
+    """Two moments and two crops; a video that cannot be read has none of its views."""
+    for name, count in (("a", 20), ("b", 31)):
+        make_video(tmp_path / f"{name}.mp4", noise(count, 40, 48, seed=count))
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    listed = make_list(tmp_path / "test.list", ["a.mp4 0", "bad.mp4 1", "b.mp4 1"])
+    config = make_config("test", listed, batch_size=2, num_reader_threads=workers, max_bad_videos=1)
+    views = (View(2, 1, 1, EvalTransform(16, 16, False)), LateView(2, 1, 1, EvalTransform(20, 16, False)))
+    videos = [Video("a.mp4", 0, 1), Video("bad.mp4", 1, 2), Video("b.mp4", 1, 3)]
+
+    def batches(chosen: tuple[View, ...]) -> list[Batch]:
+        read = ClipReader(config.MODEL, config.TEST, chosen, tmp_path, 0)
+        with VideoReader("test", config, videos, read, list_path=listed) as reader:
+            found = list(reader)
+            assert [failure.video.path for failure in reader.failures] == ["bad.mp4"]
+            return found
+
+    both, first, second = batches(views), batches(views[:1]), batches(views[1:])
+    assert [(batch.ids, batch.labels.tolist(), batch.views) for batch in both] == [
+        (["a.mp4", "a.mp4"], [0, 0], 2),
+        (["b.mp4", "b.mp4"], [1, 1], 2),
+    ]
+    for found, one, other in zip(both, first, second):
+        assert np.array_equal(found.clips, np.concatenate([one.clips, other.clips]))
+        assert not np.array_equal(one.clips, other.clips) and one.views == 1

@@ -316,7 +316,7 @@ def test_a_window_in_the_middle_is_decoded_from_the_keyframe_before(folder, monk
     monkeypatch.setattr(PacketVideo, "_packets", packets.over(PacketVideo._packets))
     config = make_config("infer", "")
     view = View.of(config, "infer", "center_crop")
-    read = ClipReader(config.MODEL, config.INFER, view, Path(), 0, Windows(0.4, 0.4))
+    read = ClipReader(config.MODEL, config.INFER, [view], Path(), 0, Windows(0.4, 0.4))
     chunk = read(Video(str(folder / "plain.mp4"), None, 1), 0, 10, np.empty((1, 2, 3, 16, 16), np.uint8))
     assert np.allclose([sample.span for sample in chunk.samples], [(4.0, 4.4)]) and chunk.total == 12
     assert 0 < packets.number <= 20  # the group of pictures that begins at 4.0 s

@@ -461,7 +461,7 @@ def test_what_travels_to_the_processes_arrives_whole(pools, tmp_path, training):
     """A ClipReader with its transform, and the VideoError it raises there."""
     sizes = (16, 16, False)
     transform = TrainTransform(*sizes, True, True) if training else EvalTransform(*sizes)
-    read = ClipReader(ModelSection(), SECTIONS["test"](target_size=16), View(2, 1, 1, transform), tmp_path, 0)
+    read = ClipReader(ModelSection(), SECTIONS["test"](target_size=16), [View(2, 1, 1, transform)], tmp_path, 0)
     pools.append(pool := WorkerPool(read, 1, ahead=1, shape=(1, 2, 3, 16, 16)))
     (result,) = results_of(pool, [(Video("missing.mp4", 0, 1), 0, 0)])
     assert isinstance(result, VideoError) and "no such file" in str(result)
