@@ -33,7 +33,7 @@ def evaluate(
     """The scores over all batches, of all ranks together.
 
     Args:
-        network: clips (n, T, C, H, W) -> logits (n, num_classes).
+        network: clips (n, T, 3, H, W) -> logits (n, num_classes).
         progress: counts the videos, and where the time goes.
         log_interval: batches between log lines; 0: none.
         line: how a log line begins, with {} for the batch's number.

@@ -74,7 +74,7 @@ class Stepper:
         """The losses and logits of a batch. The backward passes of all its micro-batches but the last are done here.
 
         Args:
-            clips: uint8 (n, T, C, H, W), this rank's.
+            clips: uint8 (n, T, 3, H, W), this rank's.
             labels: int64 (n,); a clip with label -1 has no part in the loss.
             global_batch_size: the clips of all ranks' batches together; the sum of their losses is divided by it.
         """
