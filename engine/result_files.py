@@ -241,7 +241,7 @@ class ResultFiles:
             before, now = _flat(json.loads(line)["settings"]), _flat(self._header["settings"])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path}:1: no settings, so nothing can go on with it; leave out --resume") from None
-        keys = sorted(key for key in before.keys() & now.keys() if before[key] != now[key])
+        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         if keys:
             changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
             raise InputError(
