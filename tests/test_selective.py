@@ -279,7 +279,8 @@ def test_where_an_mp4_has_its_header(tmp_path, movflags):
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "libvpx-vp9"])
 def test_the_shortest_videos(tmp_path, codec, count):
-    options = {"x265-params": "log-level=none:pools=none"} if codec == "libx265" else {}
+    # With B-frames, x265 leaves the decoding times of the first packets to chance where no more follow.
+    options = {"x265-params": "log-level=none:pools=none:bframes=0"} if codec == "libx265" else {}
     path = make_video(tmp_path / "v.mp4", moving(count), codec, codec_options=options)
     assert_equal_to(decode_all(path), path, list(range(count)))
 
