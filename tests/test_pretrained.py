@@ -481,3 +481,15 @@ def test_a_model_without_released_weights_says_so(monkeypatch):
         load_start_weights(TSM(**SMALL), settings)
     with pytest.raises(InputError, match="^no kinetics weights are published for TSM. Give --weights=PATH.$"):
         load_trained(settings, "test", None)
+
+
+def test_any_name_of_a_models_weights_is_one_to_start_from(home, monkeypatch):
+    """Not only imagenet and kinetics: a record may have others."""
+    other = replace(IMAGENET, name="others", fits={})
+    monkeypatch.setitem(MODELS._entries, "TSM", replace(MODELS.get("TSM"), weights={"ssv2": other}))
+    (home / "others").mkdir(parents=True)
+    values = other_values(TSM(**SMALL))
+    write_folder(home / "others", values)
+    network = TSM(**SMALL)
+    load_start_weights(network, Config(MODEL=TSMSection(**MADE_FOR), TRAIN=TrainSection(pretrain="ssv2")))
+    assert np.array_equal(values_of(network)["conv1_weights"], values["conv1_weights"])

@@ -291,3 +291,23 @@ def test_mixed_precision_gives_float32_losses_and_logits(monkeypatch, amp):
     outcome, _ = step(make_batch(2), amp=amp)
     assert seen == [(True, "O1", {"fp16": "float16", "bf16": "bfloat16"}[amp])]
     assert outcome.losses.dtype == outcome.logits.dtype == np.float32
+
+
+def test_what_the_first_rank_cannot_do_ends_all_of_them():
+    """The second rank does not call it, and raises what the first one has met."""
+
+    class Second(Ranks):
+        def __init__(self, of_the_first: object):
+            self.rank, self.size, self._of_the_first = 1, 2, of_the_first
+
+        def all_gather(self, value):
+            return [self._of_the_first, value]
+
+    def fails():
+        raise InputError("no videos")
+
+    with pytest.raises(InputError, match="no videos"):
+        Ranks(ALONE).first_calls(fails)
+    with pytest.raises(InputError, match="no videos"):
+        Second(InputError("no videos")).first_calls(pytest.fail)
+    assert Second("lists").first_calls(pytest.fail) == "lists" and Ranks(ALONE).first_calls(int, "7") == 7

@@ -411,3 +411,8 @@ def test_there_is_one_pass(monkeypatch):
         list(reader)
         with pytest.raises(RuntimeError):
             list(reader)
+
+
+def test_a_stream_is_scaled_as_its_model_wants_it():
+    with pytest.raises(InputError, match="no transform named 'sideways'"):
+        StreamReader(make_config("infer", ""), "0", Windows(1.0, 1.0), "sideways")
