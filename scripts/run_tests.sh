@@ -17,8 +17,8 @@ fi
 ZOO_VENV=.venv-paddle26 bash scripts/setup_env.sh --paddle26 --dev
 $venv/bin/ruff check .
 $venv/bin/ruff format --check .
-# Three processes on two cores, as many tests wait for others to end. A file's tests share what they have made, so they are
-# one process's.
-several=(--numprocesses=3 --dist=loadfile --no-loadscope-reorder)
+# Two processes: with more, tests of live streams fall behind on two cores. A file's tests share what they have made, so they
+# are one process's.
+several=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
 $venv/bin/python -m pytest "${several[@]}" "$@"
 .venv-paddle26/bin/python -m pytest "${several[@]}" -m contract

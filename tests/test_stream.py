@@ -202,7 +202,7 @@ def test_the_clock_goes_on_whatever_the_stamps_say(monkeypatch):
 
 def test_a_live_stream_gives_windows_until_its_duration(video, clips, serve):
     hold = threading.Event()
-    url = serve(live_answer(video.read_bytes(), 4, hold, pause_s=0.05))
+    url = serve(live_answer(video.read_bytes(), 4, hold, pause_s=0.2))
     with reader_of(url, 1.0, 0.5, duration_s=3.0) as reader:
         batches = list(reader)
         reader.check_failures()
