@@ -31,7 +31,7 @@ from video_zoo.engine.programs import PROGRAMS
 from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import config
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_folder, remove_leftovers
+from video_zoo.utils.files import atomic_folder
 from video_zoo.utils.log import logger, set_up_logging
 from video_zoo.utils.runtime import compute_threads
 
@@ -82,7 +82,6 @@ def main() -> None:
     export.check_target(target)
     kinds = export.choose_programs(args.programs or [], args.int8)
     videos = choose_videos(args)
-    remove_leftovers(target.parent, target.name)
     start_paddle(args.use_gpu)
     name, transform = settings.MODEL.name.upper(), MODELS.get(settings.MODEL.name).eval_transform
     shape = settings.clip_shape("infer")

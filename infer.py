@@ -100,11 +100,14 @@ def main() -> None:
         paths = files.finish()
         reader.report_failures()
         logger.info("[INFER] infer finished. %d predictions, %s", files.rows, progress)
-        logger.info("results: %s", ", ".join(map(str, [*paths, *filter(None, [args.save_video])])))
+        if paths:
+            logger.info("results: %s", ", ".join(map(str, [*paths, *filter(None, [args.save_video])])))
         if len(reader):
             reader.check_failures()
         if annotator:
             annotator.check_failures()
+        if not paths:
+            raise InputError("nothing was predicted: no file was written, and the results of an earlier run are kept")
 
 
 def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Config:

@@ -24,6 +24,7 @@ import numpy as np
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.worker_process import ALARM, Raised, call, serve, slots_of
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import claim_process_folder
 from video_zoo.utils.log import logger
 
 # Bytes of tasks in one process's pipe, at most: less than any pipe holds, so that sending one never waits.
@@ -208,6 +209,7 @@ class _Crew:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)
         if method == "forkserver":
+            claim_process_folder()  # where the fork server listens
             context.set_forkserver_preload(["video_zoo.datareader.clip_reader"])
         memory = None
         if shape is not None:

@@ -11,14 +11,10 @@ import argparse
 import collections
 import contextlib
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.sampling import segment_indices
@@ -26,7 +22,7 @@ from video_zoo.dataset.video_encode import Form, Outcome, prepare
 from video_zoo.dataset.video_lists import Entry, add_work_flags, read_any_list, same_file, work
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, make_folder
+from video_zoo.utils.files import atomic_file, make_folder, scratch_folder
 from video_zoo.utils.log import logger, set_up_logging
 
 HELP = """
@@ -43,7 +39,6 @@ A video that cannot be read is named, and left out of the new list; of a damaged
 kept, and it is named, too: both also in OUT_DIR/LIST.problems.txt. Lines need no label.
 """
 REPOSITORY = Path(__file__).resolve().parents[1]
-_SCRATCH = ".prepare_videos."
 MEASURED, REPEATS, CLIP_FRAMES = 5, 3, 8  # videos whose reading is timed, how often, and the frames of a clip
 
 
@@ -110,9 +105,7 @@ def encode_all(places: dict[str, str], form: Form, flags: argparse.Namespace) ->
     outcomes, gain = {}, Gain()
     with contextlib.ExitStack() as stack:
         folder = make_folder(flags.out_dir)
-        _remove_left_over(folder)
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=_SCRATCH, suffix=".tmp"))
-        stack.enter_context(FileLock(os.path.join(scratch, "lock")))
+        scratch = stack.enter_context(scratch_folder(folder))
         tasks = [
             (source, target, os.path.join(os.path.abspath(scratch), f"{number}.mp4"), form)
             for number, (source, target) in enumerate(places.items())
@@ -130,13 +123,6 @@ def encode_all(places: dict[str, str], form: Form, flags: argparse.Namespace) ->
     if 0 < len(gain.before) < MEASURED:
         logger.info("%s", gain)
     return outcomes
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Removes what runs that were killed left half-written."""
-    for scratch in folder.glob(f"{_SCRATCH}*.tmp"):
-        with contextlib.suppress(Timeout), FileLock(scratch / "lock", timeout=0):  # a run that goes on has it
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_list(path: str, entries: list[Entry], places: dict[str, str], out_dir: str) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import glob
 import itertools
 import math
 import os
@@ -19,7 +17,7 @@ from video_zoo.datareader.video_writer import Transcoder
 from video_zoo.engine.overlay import Overlay
 from video_zoo.engine.results import Prediction
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import make_folder, remove_leftovers
+from video_zoo.utils.files import atomic_path, fit_name, make_folder
 from video_zoo.utils.log import heartbeat, logger
 
 _OPTIONS = {"crf": "20", "preset": "veryfast"}  # x264's
@@ -47,10 +45,10 @@ class Annotator:
         targets: dict[str, Path] = {}
         folder = make_folder(folder)
         for video_id, source in videos.items():
-            target, number = folder / f"{source.stem}.mp4", 1
+            target, number = folder / fit_name(source.stem, ".mp4"), 1
             while target in targets.values():
                 number += 1
-                target = target.with_name(f"{source.stem}_{number}.mp4")
+                target = target.with_name(fit_name(source.stem, f"_{number}.mp4"))
             targets[video_id] = target
         sources = {os.path.realpath(source) for source in videos.values()}
         for target in targets.values():
@@ -107,16 +105,12 @@ def annotate(source: Path, target: Path, predictions: Sequence[Prediction], name
         InputError: there is no room, or `target` is the source.
     """
     source, target = Path(source).absolute(), Path(target).absolute()
-    temporary = target.with_name(f".{target.name}.{os.getpid() % 10**8:08d}.tmp")
     try:
         with _open(source) as container:
             if target.exists() and target.samefile(source):
                 raise InputError(f"{target} is the video itself; choose another folder for annotated videos")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(target.parent, glob.escape(target.name))
-            damage = _write(container, temporary, predictions, names)
-        os.replace(temporary, target)
-        return damage
+            with atomic_path(target) as temporary:
+                return _write(container, temporary, predictions, names)
     except AnnotateError as error:
         raise AnnotateError(f"{source}: {error}") from error.__cause__
     except (OSError, ValueError, av.FFmpegError) as error:  # whatever a strange video does, the others are encoded
@@ -124,9 +118,6 @@ def annotate(source: Path, target: Path, predictions: Sequence[Prediction], name
         if getattr(error, "errno", None) in _NO_ROOM:
             raise InputError(f"cannot write {target}: {said}") from error
         raise AnnotateError(f"{source}: cannot be annotated: {said}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _open(source: Path) -> Any:

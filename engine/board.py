@@ -12,7 +12,7 @@ from visualdl import LogWriter
 
 from video_zoo.engine.checkpoint import State
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file
+from video_zoo.utils.files import atomic_file, open_own
 from video_zoo.utils.log import logger
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Board:
         with atomic_file(curves) as file:
             file.writelines(_line(point) for point in ({"training": training}, *points))
         try:
-            self._file = curves.open("a", encoding="utf-8", buffering=1)  # a line at a time, whatever happens next
+            self._file = open_own(curves, "a", encoding="utf-8", buffering=1)  # a line at a time, whatever happens next
         except OSError as error:
             raise InputError(f"cannot write {curves}: {error.strerror or error}") from error
         self._writer = LogWriter(logdir=str(folder / _VISUALDL))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import glob
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from video_zoo.engine.results import Prediction, span_text
-from video_zoo.utils.files import atomic_file, remove_leftovers
+from video_zoo.utils.files import atomic_file, fit_name, lock_file, make_folder, open_own
 
 HEIGHT = 112  # of a frame in a strip, px
 QUALITY = 82  # of its JPEG, 1 to 100
@@ -102,7 +102,8 @@ class Page:
         notes: Sequence[str] = (),
     ):
         self.path = Path(path)
-        self.partial = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
+        suffix = self.path.suffix[:10]  # of a longer one, no browser makes anything
+        self.partial = self.path.with_name(fit_name(self.path.stem, f".partial{suffix}"))
         self._names = names
         self._title = title
         self._limit = limit
@@ -110,11 +111,23 @@ class Page:
         self._notes = notes
         self._rows = 0
         self._file: IO[bytes] | None = None
+        self._lock = contextlib.ExitStack()
+        self._reserved = False
+
+    def reserve(self) -> None:
+        """From here to the page's end, no other process may write it. Raises InputError: one is doing so, or the folder
+        cannot be written."""
+        if not self._reserved:
+            make_folder(self.path.parent)
+            lock = self.path.with_name(fit_name(f".{self.path.name}", ".partial.lock"))
+            otherwise = f"{self.path} is being written by another process; name another page"
+            self._lock.enter_context(lock_file(lock, otherwise))
+            self._reserved = True
 
     def begin(self, kept: Iterable[Prediction] = ()) -> None:
         """Begins the page, with the rows of these predictions: as they are in NAME.partial.html, or else without
-        a strip. Raises InputError."""
-        remove_leftovers(self.partial.parent, glob.escape(self.partial.name))
+        a strip. Raises InputError, as `reserve`."""
+        self.reserve()
         with atomic_file(self.partial, "wb") as self._file:
             self._write(_HEAD.format(title=_text(self._title), style=BAR_STYLE + _STYLE))
             self._write("".join(f"<p>{_text(note)}</p>\n" for note in self._notes))
@@ -127,7 +140,7 @@ class Page:
                 self._count()
                 self._file.write(row if fits else head + bars)
                 row = next(old, b"") if fits else row
-        self._file = open(self.partial, "ab")  # noqa: SIM115
+        self._file = open_own(self.partial, "ab")
 
     def add(self, predictions: Sequence[Prediction], clips: np.ndarray | None = None) -> None:
         """Writes rows; with `clips`, what the network saw, uint8 RGB (n, T, 3, H, W), the first of them have film
@@ -146,11 +159,13 @@ class Page:
         os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self.partial, self.path)
+        self._lock.close()
 
     def close(self) -> None:
         """Without `finish` before, the rows wait for a pass that resumes."""
-        if self._file is not None:
-            self._file.close()
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
 
     def _count(self) -> None:
         if self._rows == self._limit:
@@ -158,8 +173,8 @@ class Page:
         self._rows += 1
 
     def _old_rows(self) -> Iterator[bytes]:
-        if self.partial.exists():
-            with open(self.partial, "rb") as file:
+        if os.path.lexists(self.partial):
+            with open_own(self.partial, "rb") as file:
                 yield from (line for line in file if line.startswith(b"<article>") and line.endswith(b"</article>\n"))
 
     def _write(self, text: str) -> None:

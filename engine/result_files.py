@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import glob
 import json
 import math
 import os
@@ -16,12 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from video_zoo.engine.page import Page
 from video_zoo.engine.results import Prediction, from_json, to_json, write_pickle
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, remove_leftovers
+from video_zoo.utils.files import atomic_file, fit_name, lock_file, open_own
 
 CSV_CLASSES = 5  # of each row, at most
 
@@ -30,8 +28,9 @@ class ResultFiles:
     """Writes FOLDER/STEM.jsonl, .csv and .pkl, and a page, while a pass predicts.
 
     While it goes on, rows are in STEM.partial.jsonl and STEM.partial.csv, flushed after each batch; `finish` gives
-    the files their names. A pass that ends before leaves them, and the results of an earlier pass, as they are. The
-    first line of STEM.partial.jsonl, {"settings": ...}, says what the rows were made with; the result does not have it.
+    the files their names. A pass that ends before leaves them, and the results of an earlier pass, as they are; a pass
+    without a row touches nothing. The first line of STEM.partial.jsonl, {"settings": ...}, says what the rows were made
+    with; the result does not have it.
 
     The results: a line of JSON a prediction (`results.to_json`); CSV in UTF-8 with the columns video, start_s, end_s,
     class_1, name_1, probability_1, ... for up to five classes; and v1.5's pickle (`results.write_pickle`), if all
@@ -67,7 +66,7 @@ class ResultFiles:
         self._page = page
         self._columns = 0  # classes in a row of the CSV; 0: no row has come yet
         self._windows = False
-        self._lock = FileLock(self._base.with_name(f".{stem}.partial.lock"), timeout=0)
+        self._lock = contextlib.ExitStack()
         self._jsonl: IO[bytes] | None = None
         self._csv: IO[str] | None = None
 
@@ -107,6 +106,8 @@ class ResultFiles:
         """
         predictions = [_checked(prediction) for prediction in predictions]
         try:
+            if self._jsonl is None:
+                self._begin()
             if self._page is not None:
                 self._add_to_page(predictions, clips)
             self._write_csv(predictions)
@@ -120,14 +121,17 @@ class ResultFiles:
 
     def predictions(self) -> Iterator[Prediction]:
         """The rows so far, those of a resumed pass among them; before `finish`."""
-        return self._stored()
+        return self._stored() if self._jsonl is not None else iter(())
 
     def finish(self) -> list[Path]:
-        """Gives the files their names; returns their paths. Raises InputError if they cannot be written."""
+        """Gives the files their names; returns their paths, or none after a pass without rows, which replaces nothing.
+
+        Raises InputError if they cannot be written.
+        """
+        if not self.rows:
+            return []
         written = [self._final(end) for end in (("jsonl", "csv") if self._windows else ("jsonl", "csv", "pkl"))]
         try:
-            if not self._columns:
-                self._write_header(min(CSV_CLASSES, len(self._names)))
             self._csv.flush()
             os.fsync(self._csv.fileno())
             self._csv.close()
@@ -154,9 +158,7 @@ class ResultFiles:
             if file is not None:
                 with contextlib.suppress(OSError):
                     file.close()
-        if self._lock.is_locked:
-            Path(self._lock.lock_file).unlink(missing_ok=True)  # while it is held, so that it is nobody else's
-            self._lock.release()
+        self._lock.close()
 
     def _add_to_page(self, predictions: Sequence[Prediction], clips: np.ndarray | None) -> None:
         try:
@@ -168,7 +170,7 @@ class ResultFiles:
         return self._base.with_name(f"{self._base.name}.{end}")
 
     def _partial(self, end: str) -> Path:
-        return self._base.with_name(f"{self._base.name}.partial.{end}")
+        return self._base.with_name(fit_name(self._base.name, f".partial.{end}"))
 
     def _cannot_write(self, error: OSError) -> InputError:
         path = error.filename2 or error.filename or self._final("jsonl")
@@ -181,21 +183,25 @@ class ResultFiles:
                 f"{self._final('jsonl')} is complete, there is nothing to go on with: leave --resume out, which begins"
                 " anew, or choose another folder"
             )
-        try:
-            self._lock.acquire()  # it ends with the process
-        except Timeout:
-            raise InputError(
-                f"{self._partial('jsonl')} is being written by another process; choose another folder"
-            ) from None
-        self._jsonl = open(self._partial("jsonl"), "a+b")  # noqa: SIM115
-        remove_leftovers(self._base.parent, *(glob.escape(self._final(end).name) for end in ("jsonl", "pkl")))
+        lock = self._base.with_name(fit_name(f".{self._base.name}", ".partial.lock"))
+        otherwise = f"{self._partial('jsonl')} is being written by another process; choose another folder"
+        self._lock.enter_context(lock_file(lock, otherwise))
+        if self._page is not None:
+            self._page.reserve()
+        if self._resume and self._partial("jsonl").exists():
+            self._begin()
+
+    def _begin(self) -> None:
+        """Opens the partial files, with the rows that are kept: when a pass goes on, or at its first row. Until then,
+        those of an earlier pass are untouched."""
+        self._jsonl = open_own(self._partial("jsonl"), "a+b")
         if not (self._resume and self._find_end()):
             self._jsonl.truncate(0)
             self._jsonl.write(json.dumps(self._header).encode() + b"\n")
             self._jsonl.flush()
         # What is no text in a file's name cannot be in a text file.
         text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-        self._csv = open(self._partial("csv"), "w", **text)  # noqa: SIM115
+        self._csv = open_own(self._partial("csv"), "w", **text)
         for prediction in self._stored():
             self._write_csv([prediction], flush=False)
         self._csv.flush()

@@ -28,9 +28,8 @@ def open_save_folder(path: str, name: str, launch: Launch) -> Iterator[Path]:
         return
     folder = make_folder(path)
     with lock_folder(folder, "another training writes to it; give another --save_dir"):
-        remove_leftovers(folder, f"{name}_*", "config.yaml", "curves.jsonl")
-        remove_leftovers(folder / "lists", "*")
-        for checkpoint in folder.glob(f"{name}_*"):
-            remove_leftovers(checkpoint, "checkpoint.json")
+        remove_leftovers(folder)
+        for below in (folder / "lists", *folder.glob(f"{name}_*")):
+            remove_leftovers(below)
         with log_to_file(folder / "train.log"):
             yield folder

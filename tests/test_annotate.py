@@ -255,7 +255,7 @@ def test_odd_names(tmp_path, name):
     source = make_video(tmp_path / "plain.mp4", GREY[:3]).rename(tmp_path / name)
     target = tmp_path / "out" / name
     target.parent.mkdir()
-    leftover = target.with_name(f".{name}.00001234.tmp")  # of a process that was killed
+    leftover = target.with_name(".zoo_00001234.tmp")  # of a process that was killed
     leftover.touch()
     annotate(source, target, [WHOLE], NAMES)
     assert len(read(target)[0]) == 3 and not leftover.exists()

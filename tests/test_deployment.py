@@ -133,7 +133,7 @@ def test_the_folder_is_a_path(tmp_path):
 
 def test_one_that_stepped_aside_for_a_killed_export_is_found(written):
     """A kill between the two renames leaves the old folder so until the next export."""
-    aside = written.folder.parent / f".{written.folder.name}.abcdefgh.old"
+    aside = written.folder.parent / ".zoo_abcdefgh.old"
     aside.mkdir()
     written.folder.rename(aside / written.folder.name)
     assert is_deployment(written.folder) and Deployment.read(written.folder).names == NAMES

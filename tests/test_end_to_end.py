@@ -84,7 +84,7 @@ def test_train_says_what_it_does(trained):
 
 def test_train_leaves_checkpoints_and_curves(trained):
     folder = trained[0]
-    ours = [".lock", "TSM_best", "TSM_epoch0", "TSM_epoch1", "config.yaml", "curves.jsonl", "train.log", "visualdl"]
+    ours = ["TSM_best", "TSM_epoch0", "TSM_epoch1", "config.yaml", "curves.jsonl", "train.log", "visualdl"]
     assert sorted(path.name for path in folder.iterdir()) == ours
     names = VariableStore(folder / "TSM_epoch1").names()
     assert {"conv1_weights", "fc_0.w_0", "fc_0.b_0_velocity_0", "@LR_DECAY_COUNTER@", "checkpoint.json"} <= names
@@ -152,7 +152,7 @@ def test_sigterm_ends_a_training_in_order(config, tmp_path):
                 training.send_signal(signal.SIGTERM)
                 sent = True
         assert training.wait(60) == 143
-    assert [path.name for path in tmp_path.glob(".*")] == [".lock"]
+    assert not list(tmp_path.glob(".*"))
     place = re.search(r"stopped in epoch \d+, before iter \d+: (.*) is where --resume=", output[-1]).group(1)
     assert VariableStore(place).info()["global_step"] > 0
     assert (tmp_path / "train.log").read_text().splitlines()[-1].endswith(output[-1].partition("]: ")[2].rstrip())

@@ -133,6 +133,7 @@ def test_a_folder_appears_when_the_block_ends(tmp_path):
     path = tmp_path / "new" / "epoch0"
     with atomic_folder(path) as target:
         assert target.parent == path.parent and names(target) == []
+        files.remove_leftovers(tmp_path / "new")  # as another process that begins
         (target / "weights").write_text("w")
         assert not path.exists()
     assert names(path) == ["weights"]
@@ -231,27 +232,25 @@ def test_a_removal_that_is_killed_leaves_no_half_folder(tmp_path, monkeypatch):
     with pytest.raises(Stop):
         files.remove_folder(path)
     (leftover,) = names(tmp_path)
-    assert leftover.startswith(".TSM_epoch0.") and leftover.endswith(".tmp")
+    assert leftover.startswith(".zoo_") and leftover.endswith(".tmp")
     monkeypatch.setattr(files.shutil, "rmtree", remove)
-    files.remove_leftovers(tmp_path, "TSM_*")
+    files.remove_leftovers(tmp_path)
     assert names(tmp_path) == []
 
 
 def test_leftovers_are_ours_alone(tmp_path):
-    """Of these names, hidden, with eight characters and .tmp or .old; folders with all that is in them."""
-    others = [".TSN_epoch0.abcd1234.tmp", ".TSM_epoch0", ".TSM.txt", "TSM_epoch0.tmp", "TSM.old", ".lock", "TSM_best"]
-    others += [".TSM_epoch0.abc.tmp", ".TSM_best.abcd1234.txt", ".TSM_best.tmp", ".curves.jsonl.old", ".x.abcd1234.tmp"]
-    others += ["TSM_epoch1.abcd1234.tmp", ".TSM.abcd1234.tmp", ".curves.jsonl.bak.abcd1234.tmp"]
-    for name in [".TSM_best.abcd_234.tmp", ".TSM_epoch3.q_8xyz01.old", *others]:
+    """Hidden, with our prefix, eight characters, and .tmp or .old; folders with all that is in them."""
+    others = [".zoo_abcd1234", ".zoo_abc.tmp", ".zoo_abcd12345.tmp", ".zoo_abcd1234.txt", "zoo_abcd1234.tmp", ".lock"]
+    others += [".TSM.abcd1234.tmp", ".zoo_abcd1234.tmp.tmp", "TSM_best"]
+    for name in [".zoo_abcd_234.tmp", ".zoo_q_8xyz01.old", *others]:
         (tmp_path / name / "deep").mkdir(parents=True)
         (tmp_path / name / "deep" / "weights").touch()
-    (tmp_path / ".curves.jsonl.abcd1234.tmp").touch()
+    (tmp_path / "deep").touch()  # it has the name of what had stepped aside
+    (tmp_path / ".zoo_wxyz1234.tmp").touch()
     files.remove_leftovers(tmp_path)
-    assert len(names(tmp_path)) == len(others) + 3
-    files.remove_leftovers(tmp_path, "TSM_*", "curves.jsonl")
-    assert names(tmp_path) == sorted(others)
+    assert names(tmp_path) == sorted([*others, "deep"])
     assert all((tmp_path / name / "deep" / "weights").exists() for name in others)
-    files.remove_leftovers(tmp_path / "missing", "*")
+    files.remove_leftovers(tmp_path / "missing")
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -265,7 +264,7 @@ def test_a_killed_process_leaves_what_is_swept_up(tmp_path, whole):
     script += "with atomic_folder(sys.argv[1]) as target: (target / 'half').touch(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=False)
     assert len([name for name in names(tmp_path) if name.endswith(".tmp")]) == 1
-    files.remove_leftovers(tmp_path, "TSM_*")
+    files.remove_leftovers(tmp_path)
     assert names(tmp_path) == (["TSM_best"] if whole else [])
     assert not whole or names(path) == ["old"]
 
@@ -294,9 +293,7 @@ with files.atomic_folder(sys.argv[1]) as target:
     assert done.returncode == -9 and path.exists() is (renames == 2)
     assert [name for name in names(tmp_path) if name.endswith(".old")]
     assert names(files.whole_folder(path)) == [left]
-    files.remove_leftovers(tmp_path, "TSN_*", "TSM_best.x")
-    assert path.exists() is (renames == 2)
-    files.remove_leftovers(tmp_path, "TSM_*")
+    files.remove_leftovers(tmp_path)
     assert names(tmp_path) == ["TSM_best"] and names(path) == [left]
 
 

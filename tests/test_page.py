@@ -203,14 +203,14 @@ def test_the_limit_counts_kept_rows(tmp_path):
 def test_the_page_has_its_name_when_it_is_whole(tmp_path):
     path = tmp_path / "my [page].html"
     path.write_text("old")
+    (tmp_path / ".zoo_abcd1234.tmp").touch()  # of a process that was killed
     make_page(path, finish=False)
     assert path.read_text() == "old"
-    (tmp_path / ".my [page].partial.html.abcd1234.tmp").touch()  # of a process that was killed
     make_page(path)
     assert [each.name for each in tmp_path.iterdir()] == [path.name] and "<footer>3 predictions" in path.read_text()
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot write .*page.partial.html"):
+    with pytest.raises(InputError, match="cannot write to the folder .*file"):
         make_page(tmp_path / "file/page.html")

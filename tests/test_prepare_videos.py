@@ -295,7 +295,7 @@ def test_a_stopped_run_leaves_no_process_and_no_half_written_file(tmp_path, numb
     (tmp_path / "v.list").write_text("".join(f"{index}.mp4 0\n" for index in range(100)))
     command = [sys.executable, str(ROOT / "dataset/prepare_videos.py"), "v.list", "out", "--workers=2"]
     process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("out/.prepare_videos.*.tmp/*.mp4")):  # by the work, not the clock: machines stall
+    while not list(tmp_path.glob("out/.zoo_*.tmp/*.mp4")):  # by the work, not the clock: machines stall
         assert process.poll() is None
         time.sleep(0.01)
     assert running(process.pid)

@@ -195,17 +195,64 @@ def test_without_resume_old_rows_are_replaced(tmp_path):
         files.add(WHOLE, np.repeat(CLIPS, 6, axis=0))
     with open_files(tmp_path, page=True) as files:
         assert files.rows == 0 and not files.done
+        files.add(WHOLE[:1], CLIPS)
         files.finish()
-    assert content(tmp_path)["TSM_result.jsonl"] == b"" and b"<article" not in content(tmp_path)["page.html"]
+    assert content(tmp_path) == write_all_again(WHOLE[:1], page=True)
 
 
-def test_a_pass_without_predictions(tmp_path):
-    with open_files(tmp_path, resume=True) as files:
-        assert files.remaining(["a", "b"]) == [0, 1]
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_pass_without_predictions_touches_nothing(tmp_path, resume, ended):
+    """Neither results, nor the rows and the page of a pass that was stopped, nor an empty folder."""
+    with open_files(tmp_path, page=True) as files:
+        if resume or ended:
+            files.add(WHOLE, np.repeat(CLIPS, 6, axis=0))
+        if ended:
+            files.finish()
+    before = content(tmp_path)
+    if resume and ended:
+        return  # there is nothing to go on with
+    with open_files(tmp_path, page=True, settings={"other": 1}) as files:
+        assert list(files.predictions()) == [] and files.finish() == []
+    assert content(tmp_path) == before and len(before) == (4 if ended else 3 if resume else 0)
+
+
+def test_two_passes_do_not_write_the_same_page(tmp_path):
+    """Of different results; each has its own then."""
+    page = tmp_path / "page.html"
+    with ResultFiles(tmp_path, "a", NAMES, settings={}, resume=False, page=Page(page, NAMES, "a")) as files:
+        files.add(WHOLE[:1], CLIPS)
+        second = ResultFiles(tmp_path, "b", NAMES, settings={}, resume=False, page=Page(page, NAMES, "b"))
+        with pytest.raises(InputError, match=r"page\.html is being written by another process"), second:
+            pass
         files.finish()
-    written = content(tmp_path)
-    assert written["TSM_result.jsonl"] == b"" and pickle.loads(written["TSM_result.pkl"]) == []
-    assert written["TSM_result.csv"].startswith(b"video,start_s,end_s,class_1,name_1,probability_1,class_2")
+    assert "<title>a" in page.read_text(encoding="utf-8")
+    with second:
+        second.add(WHOLE[:1], CLIPS)
+        second.finish()
+    assert "<title>b" in page.read_text(encoding="utf-8") and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("end", ["jsonl", "csv"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "hard link", "pipe"])
+def test_what_lies_in_the_place_of_a_partial_file_is_not_written_to(tmp_path, end, kind):
+    victim, place = tmp_path / "victim", tmp_path / "out" / f"TSM_result.partial.{end}"
+    victim.write_text("precious")
+    place.parent.mkdir()
+    make = {"link": place.symlink_to, "hard link": lambda path: os.link(path, place)}.get(kind)
+    make(victim) if make else os.mkfifo(place) if kind == "pipe" else place.symlink_to(tmp_path / "new")
+    with open_files(tmp_path / "out") as files:
+        if end == "jsonl":
+            with pytest.raises(
+                InputError, match=r"cannot write .*partial\.jsonl: it is a link, a pipe or a device.*remove"
+            ):
+                files.add(WHOLE)
+        else:  # it is begun anew
+            files.add(WHOLE)
+            files.finish()
+    if end == "csv":
+        assert content(tmp_path / "out") == write_all_again(WHOLE)
+    assert victim.read_text() == "precious" and not (tmp_path / "new").exists()
 
 
 def test_a_killed_pass_keeps_each_batch(tmp_path):

@@ -12,14 +12,12 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Callable
 
-import filelock
-
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_folder, make_folder, read_to_end
+from video_zoo.utils.files import atomic_folder, lock_file, make_folder, open_own, read_to_end
 from video_zoo.utils.log import Progress, logger
 
 TIMEOUT_S = 30
@@ -58,7 +56,8 @@ def fetch_folder(urls: list[str], folder: Path, check: Callable[[Path], None]) -
     if folder.is_dir():
         return folder
     make_folder(folder.parent)
-    with _lock(folder):
+    waiting = partial(logger.info, "another process is downloading %s; waiting for it", folder.name)
+    with lock_file(f"{folder}.lock", f"{folder} is being downloaded by another process", waiting):
         if folder.is_dir():
             return folder
         archive = folder.with_name(folder.name + ".tar.gz.part")
@@ -149,7 +148,11 @@ def _download_rest(url: str, part: Path, had: int) -> None:
 def _copy(response, part: Path, start: int, total: int | None, url: str) -> None:
     progress, logged = Progress(total and (total - start) / 1e6, "MB"), time.monotonic()
     logger.info("downloading %s%s", url, f" ({total / 1e6:.1f} MB)" if total else "")
-    with open(part, "r+b" if start else "wb") as file:
+    try:
+        opened = open_own(part, "r+b" if start else "wb")
+    except OSError as error:
+        raise InputError(f"cannot write {part}: {error.strerror or error}") from error
+    with opened as file:
         file.seek(start)
         while chunk := response.read(1 << 20):
             file.write(chunk)
@@ -160,20 +163,6 @@ def _copy(response, part: Path, start: int, total: int | None, url: str) -> None
                     "%.1f%s MB, %s", start / 1e6 + progress.done, f" of {total / 1e6:.1f}" if total else "", progress
                 )
         file.truncate()
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    lock = filelock.FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        logger.info("another process is downloading %s; waiting for it", folder.name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:

@@ -1,18 +1,83 @@
-"""Files and folders that are whole or not there: written under a temporary name, then renamed."""
+"""Files and folders that are whole or not there: written under a temporary name, then renamed.
+
+A temporary file or folder lies beside what it will be, as .zoo_XXXXXXXX.tmp; a folder that steps aside for a new one is
+in .zoo_XXXXXXXX.old. Its maker holds a lock on it (flock), which ends with the process: what can be locked is left over
+from a process that was killed. Where the file system or the operating system has no such locks, nothing is removed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
+import multiprocessing.util
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Callable
 
 from video_zoo.utils.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
+
+_PREFIX, _RANDOM = ".zoo_", "?" * 8  # the random characters of tempfile's names
+_NAME_BYTES = 255  # of a file's name, at most, on the usual file systems
+_MARK = "zoo"  # in a folder of multiprocessing's: it is one of ours
+_NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither links, nor waiting for a pipe
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP)
+_swept: set[str] = set()  # folders whose leftovers this process has removed
+_claims: list[int] = []  # locks that are held until the process ends
+
+
+def open_own(path: str | os.PathLike, mode: str, **options: Any) -> IO[Any]:
+    """Opens a file by its name, as `open` does, but only an ordinary file that has no second name.
+
+    In a folder that others can write to, a link, a pipe or a device may lie in the place of the file: writing would
+    change a file elsewhere, or wait for ever. With "w", whatever lies there is replaced by a new file.
+
+    Raises OSError, which names the remedy.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        if flags & os.O_TRUNC:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            flags = flags & ~os.O_TRUNC | os.O_EXCL
+        with contextlib.suppress(FileNotFoundError):
+            _check_ordinary(os.lstat(name), name)
+        descriptor = os.open(name, flags | _NOT_FOLLOWED, 0o666)
+        try:
+            _check_ordinary(os.fstat(descriptor), name)  # again, it may have been replaced since
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    return open(path, mode, opener=opener, **options)
+
+
+def _check_ordinary(status: os.stat_result, name: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        return  # opening it says so
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise OSError(errno.EINVAL, "it is a link, a pipe or a device, and no file of its own: remove it", name)
+
+
+def fit_name(stem: str, end: str) -> str:
+    """STEM + END; where that is too long for a file's name, as much of the stem as fits, and its checksum."""
+    data = os.fsencode(stem)
+    if len(data) + len(os.fsencode(end)) <= _NAME_BYTES:
+        return stem + end
+    end = f"~{zlib.crc32(data):08x}{end}"
+    return data[: _NAME_BYTES - len(os.fsencode(end))].decode("utf-8", "ignore") + end
 
 
 @contextlib.contextmanager
@@ -21,22 +86,23 @@ def atomic_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 
     Raises InputError if the place cannot be written (read-only, full, not a folder).
     """
-    path = Path(path)
     encoding = None if "b" in mode else "utf-8"
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, mode, encoding=encoding) as file:
+        with atomic_path(path) as temporary, open(temporary, mode, encoding=encoding) as file:
             yield file
-        _write_through(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are private; a result is an ordinary file
-        os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """As `atomic_file`, for what opens its file itself: gives the path of an empty temporary file. Raises OSError."""
+    path = Path(path)
+    with _prepare(path, _make_file) as temporary:
+        yield temporary
+        _write_through(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())  # temporary files are private; a result is an ordinary file
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
@@ -48,49 +114,74 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     `remove_leftovers` puts it back. Raises InputError if the place cannot be written.
     """
     path = Path(path)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        for file in temporary.iterdir():
-            _write_through(file)
-        if path.is_dir():
-            _replace_folder(temporary, path)
-        else:
-            temporary.rename(path)
+        with _prepare(path, tempfile.mkdtemp) as temporary:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            for file in temporary.iterdir():
+                _write_through(file)
+            if path.is_dir():
+                _replace_folder(temporary, path)
+            else:
+                temporary.rename(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(place: str | os.PathLike | None = None) -> Iterator[Path]:
+    """A private folder in `place`, or where the system keeps temporary files; it is gone when the block ends.
+
+    Raises InputError if it cannot be made.
+    """
+    place = Path(place or tempfile.gettempdir())
+    remove_leftovers(place)
+    try:
+        folder, lock = _make(place, ".tmp", tempfile.mkdtemp)
+    except OSError as error:
+        raise InputError(f"cannot write to the folder {place}: {error.strerror or error}") from error
+    with _removed_at_the_end(folder, lock):
+        yield folder
 
 
 def remove_folder(path: str | os.PathLike) -> None:
     """Removes a folder: it is whole under its name, or no longer there. Raises InputError."""
     path = Path(path)
     try:
-        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-        path.rename(aside / path.name)
+        aside, lock = _make(path.parent, ".tmp", tempfile.mkdtemp)
+        with _removed_at_the_end(aside, lock):
+            path.rename(aside / path.name)
     except OSError as error:
         raise InputError(f"cannot remove {path}: {error.strerror or error}") from error
-    shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(folder: str | os.PathLike, *names: str) -> None:
-    """Tidies up what the functions above left in a folder when their process was killed.
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Removes what the functions above left in a folder when their process was killed. A folder that had stepped aside
+    takes its name again if nothing else has it. What a running process is at work on stays."""
+    _swept.add(os.path.abspath(folder))
+    for path in [path for end in ("tmp", "old") for path in Path(folder).glob(f"{_PREFIX}{_RANDOM}.{end}")]:
+        with contextlib.suppress(OSError), _locked(path):
+            for whole in path.iterdir() if path.suffix == ".old" else ():
+                if not os.path.lexists(Path(folder) / whole.name):
+                    whole.rename(Path(folder) / whole.name)
+            _remove(path)
 
-    Args:
-        names: patterns (of glob) of the files and folders that were being written or removed.
-    """
-    for name in names:
-        for path in sorted(Path(folder).glob(f".{name}.????????.*")):
-            whole = path / path.name[1:].rsplit(".", 2)[0]  # stepped aside for one that was to take its name
-            if path.suffix == ".old" and whole.is_dir() and not (Path(folder) / whole.name).exists():
-                whole.rename(Path(folder) / whole.name)
-            if path.suffix in (".tmp", ".old"):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+def claim_process_folder() -> None:
+    """Marks the folder in which multiprocessing keeps the sockets of this process as one of ours, and removes those of
+    processes of ours that were killed."""
+    folder = Path(multiprocessing.util.get_temp_dir())
+    mark = folder / _MARK
+    if mark.exists():
+        return
+    for other in folder.parent.glob(f"pymp-{_RANDOM}/{_MARK}"):
+        with contextlib.suppress(OSError), _locked(other):
+            shutil.rmtree(other.parent, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        unlocked = Path(_make_file(dir=folder))
+        if (lock := _lock(unlocked)) is not None:
+            _claims.append(lock)
+        unlocked.rename(mark)  # whoever sees the mark finds it locked
 
 
 def whole_folder(path: str | os.PathLike) -> Path:
@@ -98,7 +189,7 @@ def whole_folder(path: str | os.PathLike) -> Path:
     path = Path(path)
     if path.exists():
         return path
-    aside = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????.old/{glob.escape(path.name)}"))
+    aside = sorted(path.parent.glob(f"{_PREFIX}{_RANDOM}.old/{glob.escape(path.name)}"))
     return aside[0] if aside else path
 
 
@@ -123,13 +214,49 @@ def lock_folder(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
 
     Raises InputError, which says `otherwise`, if another process has it.
     """
-    from filelock import FileLock, Timeout  # here, so that a Python without it gets as far as saying so
+    with lock_file(Path(path) / ".lock", f"{path} is in use: {otherwise}"):
+        yield
 
+
+@contextlib.contextmanager
+def lock_file(path: str | os.PathLike, otherwise: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """While the block runs, no other process gets past here for the same path, where a file lies meanwhile.
+
+    Args:
+        waiting: if another process has the lock, this is called, and then the lock is waited for.
+
+    Raises InputError: another process has it, which `otherwise` says; or the file cannot be written.
+    """
+    path = Path(path)
     try:
-        with FileLock(Path(path) / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise InputError(f"{path} is in use: {otherwise}") from None
+        lock = _take_lock(path, waiting)
+    except BlockingIOError:
+        raise InputError(otherwise) from None
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # while it is held, so that it is nobody else's
+            os.close(lock)
+
+
+def _take_lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
+    """The lock of a file, which is made if it is missing. Raises BlockingIOError if another process has it."""
+    wait = False
+    while True:
+        open_own(path, "ab").close()
+        try:
+            return _lock(path, os.O_RDWR, wait=wait)
+        except FileNotFoundError:  # whoever had it has just removed it
+            continue
+        except BlockingIOError:
+            if waiting is None:
+                raise
+            waiting()
+            wait = True
 
 
 def read_to_end(archive: tarfile.TarFile) -> None:
@@ -140,6 +267,84 @@ def read_to_end(archive: tarfile.TarFile) -> None:
     """
     while archive.fileobj.read(1 << 20):
         pass
+
+
+@contextlib.contextmanager
+def _prepare(path: Path, make: Callable[..., str]) -> Iterator[Path]:
+    """The temporary file or folder for `path`, which is gone when the block ends, unless it has been renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.abspath(path.parent) not in _swept:
+        remove_leftovers(path.parent)
+    temporary, lock = _make(path.parent, ".tmp", make)
+    with _removed_at_the_end(temporary, lock):
+        yield temporary
+
+
+def _make(folder: Path, suffix: str, make: Callable[..., str]) -> tuple[Path, int | None]:
+    """A new temporary file or folder, and the lock on it; None where there are no locks."""
+    while True:
+        path = Path(make(dir=folder, prefix=_PREFIX, suffix=suffix))
+        try:
+            return path, _lock(path)
+        except (BlockingIOError, FileNotFoundError):  # taken for a leftover before it was locked
+            continue
+
+
+def _make_file(**where: Any) -> str:
+    descriptor, path = tempfile.mkstemp(**where)
+    os.close(descriptor)
+    return path
+
+
+@contextlib.contextmanager
+def _removed_at_the_end(path: Path, lock: int | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        try:
+            _remove(path)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Raises OSError if the lock of a file or folder cannot be had."""
+    lock = _lock(path)
+    if lock is None:
+        raise OSError("no locks here")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(path: Path, flags: int = os.O_RDONLY, wait: bool = False) -> int | None:
+    """A descriptor that holds the lock of a file or folder; None if the system, or the file system, has no such locks.
+
+    Raises:
+        BlockingIOError: another has it.
+        FileNotFoundError: the path is, by now, another file's, or nobody's.
+        OSError: it cannot be opened.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, flags | _NOT_FOLLOWED)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if not os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, OSError) and error.errno in _NO_LOCKS:
+            return None
+        raise
+    return descriptor
 
 
 def _write_through(file: str | os.PathLike) -> None:
@@ -153,16 +358,21 @@ def _write_through(file: str | os.PathLike) -> None:
 
 def _replace_folder(new: Path, old: Path) -> None:
     """Gives `new` the name of `old`. A folder cannot be renamed onto a full one: the old one steps aside first."""
-    aside = Path(tempfile.mkdtemp(dir=old.parent, prefix=f".{old.name}.", suffix=".old"))
-    old.rename(aside / old.name)
+    aside, lock = _make(old.parent, ".old", tempfile.mkdtemp)
     try:
-        new.rename(old)
-    except BaseException:
-        if not old.exists():
-            (aside / old.name).rename(old)
-            aside.rmdir()
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+        old.rename(aside / old.name)
+        try:
+            new.rename(old)
+        except BaseException:
+            if not old.exists():
+                (aside / old.name).rename(old)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        with contextlib.suppress(OSError):
+            aside.rmdir()  # it is empty if the old folder never came, or is back
+        if lock is not None:
+            os.close(lock)
 
 
 def _umask() -> int:

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Callable, TypeVar
+from typing import Callable, TextIO, TypeVar
 
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import open_own
 
 Item = TypeVar("Item")
 
@@ -89,6 +90,9 @@ def heartbeat(what: str, every_s: float = 10) -> Iterator[None]:
 
 class _LogFile(logging.FileHandler):
     """A full disk ends the run, with the file's name."""
+
+    def _open(self) -> TextIO:
+        return open_own(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors)
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]

@@ -21,7 +21,7 @@ from video_zoo.dataset.kinetics.kinetics_csv import Clip, find_label_file, read_
 from video_zoo.dataset.kinetics.make_list import VideoFolder, class_indices, unique_clips
 from video_zoo.dataset.video_lists import PROGRESS_EVERY_S, work
 from video_zoo.utils import cli
-from video_zoo.utils.files import atomic_file, make_folder
+from video_zoo.utils.files import atomic_file, make_folder, remove_leftovers
 from video_zoo.utils.log import Progress
 
 JPEG_QUALITY = 95
@@ -75,11 +75,8 @@ def convert_all(jobs: list[Job], processes: int, tally: Tally) -> None:
             tally.add(job.video_id, *outcome)
             tally.tell()
     finally:  # the processes have ended, perhaps while they were writing
-        ours = {Path(job.target).name for job in jobs}
         for folder in {Path(job.target).parent for job in jobs}:
-            for half in folder.glob(".*.pkl.????????.tmp"):
-                if half.name[1:].rsplit(".", 2)[0] in ours:
-                    half.unlink(missing_ok=True)
+            remove_leftovers(folder)
 
 
 def plan(
