@@ -24,7 +24,7 @@ from video_zoo.dataset.video_probe import VideoFacts, examine
 from video_zoo.dataset.video_statistics import COLOURS, statistics_table, table, write_picture
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, make_folder
+from video_zoo.utils.files import atomic_file, fit_name, make_folder
 from video_zoo.utils.log import logger, set_up_logging
 
 HELP = """
@@ -194,9 +194,9 @@ def write_clean_list(path: str, rows: list[Row], keep_damaged: bool) -> int:
 
 def outputs(flags: argparse.Namespace) -> tuple[str, str, str]:
     """The clean list, the report and the picture. Raises InputError if they cannot be written there."""
-    stem = os.path.splitext(flags.list)[0]
-    places = (flags.clean_list or f"{stem}.clean.list", flags.report or f"{stem}.report.csv")
-    places = (*places, flags.picture or f"{stem}.report.svg")
+    folder, stem = os.path.split(os.path.splitext(flags.list)[0])
+    usual = (os.path.join(folder, fit_name(stem, end)) for end in (".clean.list", ".report.csv", ".report.svg"))
+    places = tuple(given or each for given, each in zip((flags.clean_list, flags.report, flags.picture), usual))
     if len({os.path.realpath(place) for place in (flags.list, *places)}) < 4:
         raise InputError(f"{flags.list} and the three results need four names: --clean_list, --report, --picture")
     for place in places:

@@ -22,7 +22,7 @@ from video_zoo.dataset.video_encode import Form, Outcome, prepare
 from video_zoo.dataset.video_lists import Entry, add_work_flags, read_any_list, same_file, work
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, make_folder, scratch_folder
+from video_zoo.utils.files import atomic_file, fit_name, make_folder, scratch_folder
 from video_zoo.utils.log import logger, set_up_logging
 
 HELP = """
@@ -59,11 +59,11 @@ def targets(entries: Iterable[Entry], out_dir: str, source_dir: str | None) -> d
         name = os.path.relpath(entry.file, root)
         if name.split(os.sep)[0] == os.pardir:
             raise InputError(f"line {entry.line}: {entry.file} is not below --source_dir {source_dir}")
-        stem = name[:-4] if name.lower().endswith(".mp4") else name
-        number, name = 1, f"{stem}.mp4"
+        below, stem = os.path.split(name[:-4] if name.lower().endswith(".mp4") else name)
+        number, name = 1, os.path.join(below, fit_name(stem, ".mp4"))
         while name.casefold() in taken:
             number += 1
-            name = f"{stem}_{number}.mp4"
+            name = os.path.join(below, fit_name(stem, f"_{number}.mp4"))
         taken.add(name.casefold())
         places[real] = os.path.join(os.path.abspath(out_dir), name)
         if os.path.realpath(places[real]) in by_real:
@@ -186,7 +186,7 @@ def main() -> None:
     outcomes = encode_all(places, form, flags)
     good = {source: places[source] for source, outcome in outcomes.items() if isinstance(outcome, Outcome)}
     summarize(outcomes)
-    write_problems(Path(flags.out_dir, f"{Path(flags.list).stem}.problems.txt"), entries, outcomes)
+    write_problems(Path(flags.out_dir, fit_name(Path(flags.list).stem, ".problems.txt")), entries, outcomes)
     if not good:
         raise InputError(f"no video of {flags.list} could be read")
     print(f"{new_list}: {write_list(new_list, entries, good, flags.out_dir)} lines")

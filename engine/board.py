@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,9 @@ class Board:
             self._file = open_own(curves, "a", encoding="utf-8", buffering=1)  # a line at a time, whatever happens next
         except OSError as error:
             raise InputError(f"cannot write {curves}: {error.strerror or error}") from error
-        self._writer = LogWriter(logdir=str(folder / _VISUALDL))
+        # A name that nobody can foresee: VisualDL would follow a link that lies there.
+        name = f"vdlrecords.{time.time():010.0f}.{uuid.uuid4().hex}.log"
+        self._writer = LogWriter(logdir=str(folder / _VISUALDL), file_name=name)
         for point in points:
             self._draw(point)
 

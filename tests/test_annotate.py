@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import subprocess
@@ -259,6 +260,20 @@ def test_odd_names(tmp_path, name):
     leftover.touch()
     annotate(source, target, [WHOLE], NAMES)
     assert len(read(target)[0]) == 3 and not leftover.exists()
+
+
+def test_names_as_long_as_the_file_system_takes(tmp_path):
+    """The extension of a source may be shorter than ours."""
+    source = make_video(tmp_path / "plain.mp4", GREY[:3])
+    videos = {name: tmp_path / name for name in ("漢" * 83 + "ab.mp4", "漢" * 83 + "abc.ts", "漢" * 83 + "abd.ts")}
+    for path in videos.values():
+        os.link(source, path)
+    rows = [dataclasses.replace(WHOLE, video_id=name) for name in videos]
+    annotator = module.Annotator(videos, tmp_path / "out")
+    annotator.annotate_all(rows, NAMES)
+    annotator.check_failures()
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(names) == 3 and "漢" * 83 + "ab.mp4" in names and all(name.startswith("漢" * 80) for name in names)
 
 
 # --- what goes wrong

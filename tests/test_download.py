@@ -194,6 +194,23 @@ def test_a_connection_that_ends_half_way_goes_on_from_there(serve, folder, log, 
     assert f"broke off ({HALF:,} of {len(ARCHIVE):,} bytes came); going on" in log.text and len(naps) == 1
 
 
+@pytest.mark.parametrize("kind", ["link", "hard link"])
+def test_a_part_that_is_a_link_is_not_written_to(serve, folder, part, naps, kind):
+    victim = folder.with_name("victim")
+    victim.write_bytes(ARCHIVE[:HALF])
+    part.symlink_to(victim) if kind == "link" else os.link(victim, part)
+    said = error_of(InputError, [serve(give(ARCHIVE)).url()], folder, accept)
+    assert said == f"cannot write {part}: it is a link, a pipe or a device, and no file of its own: remove it"
+    assert victim.read_bytes() == ARCHIVE[:HALF] and naps == []
+
+
+def test_what_a_killed_process_was_unpacking_goes(serve, folder, part):
+    leftover = folder.with_name(".zoo_abcd1234.tmp")
+    (leftover / "deep").mkdir(parents=True)
+    fetch_folder([serve(give(ARCHIVE)).url()], folder, accept)
+    assert content_of(folder) == CONTENT and kept(folder) == ["zoo_weights"]
+
+
 def test_any_number_of_breaks_is_fine_while_bytes_come(serve, folder):
     stops = range(10_000, len(ARCHIVE), 10_000)
     assert len(stops) > download.TRIES

@@ -5,15 +5,20 @@ The tests may run as root, whom no permission stops: a file stands where a folde
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from video_zoo.utils import files
 from video_zoo.utils.errors import InputError
@@ -48,6 +53,34 @@ def test_a_file_appears_when_the_block_ends(tmp_path, mode, content):
         assert not path.exists()
     assert path.read_bytes() == (content.encode("utf-8") if mode == "w" else content)
     assert names(path.parent) == ["result"]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "漢" * 85, "a." + "ü" * 126])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path, name):
+    path, folder = tmp_path / name, tmp_path / "f" / name
+    for _ in range(2):
+        with atomic_file(path) as file:
+            file.write("x")
+        with atomic_folder(folder) as target:
+            (target / "weights").touch()
+    assert names(tmp_path) == sorted(["f", name]) and names(files.whole_folder(folder)) == ["weights"]
+    files.remove_folder(folder)
+    assert names(tmp_path / "f") == []
+
+
+@given(st.text(st.characters(exclude_categories=(), exclude_characters="\0/"), min_size=1), st.integers(0, 99))
+def test_names_that_fit(stem, repeats):
+    stem *= repeats + 1
+    try:
+        whole = os.fsencode(f"{stem}.partial.html")
+    except UnicodeEncodeError:
+        return  # a lone surrogate: no file has such a name
+    name = files.fit_name(stem, ".partial.html")
+    assert len(os.fsencode(name)) <= 255 and name.endswith(".partial.html")
+    if len(whole) <= 255:
+        assert name == f"{stem}.partial.html"
+    else:
+        assert name != files.fit_name(f"{stem}x", ".partial.html") and stem.startswith(name[:200].partition("~")[0][:9])
 
 
 def test_a_file_gets_ordinary_permissions(tmp_path):
@@ -355,3 +388,169 @@ def test_the_end_of_a_tar_gz_is_looked_at():
             else:
                 with pytest.raises(EOFError):
                     read_to_end(archive)
+
+
+# --- what lies in the place of a file
+
+
+def in_the_way(kind: str, place: Path, victim: Path) -> None:
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "hard link":
+        os.link(victim, place)
+    else:
+        place.symlink_to(victim.with_name("new") if kind == "dangling link" else victim)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe"])
+@pytest.mark.parametrize("mode", ["w", "wb", "a", "a+b", "r+b", "rb"])
+def test_only_a_file_of_its_own_is_opened(tmp_path, kind, mode):
+    """What is begun anew replaces what lies there, and what goes on refuses it."""
+    victim, place = tmp_path / "victim", tmp_path / "place"
+    victim.write_text("precious")
+    in_the_way(kind, place, victim)
+    if mode.startswith("w"):
+        with files.open_own(place, mode) as file:
+            file.write(b"mine" if "b" in mode else "mine")
+        assert place.read_text() == "mine" and not place.is_symlink()
+    else:
+        with pytest.raises(OSError, match="it is a link, a pipe or a device, and no file of its own: remove it"):
+            files.open_own(place, mode)
+    assert victim.read_text() == "precious" and not (tmp_path / "new").exists()
+
+
+def test_a_link_that_appears_at_the_last_moment_is_not_followed(tmp_path, monkeypatch):
+    victim, place = tmp_path / "victim", tmp_path / "place"
+    victim.write_text("precious")
+    place.symlink_to(victim)
+    monkeypatch.setattr(files, "_check_ordinary", lambda *_: None)
+    with pytest.raises(OSError):
+        files.open_own(place, "a")
+
+
+def test_an_ordinary_file_is_opened_as_usual(tmp_path):
+    place = tmp_path / "place"
+    old = os.umask(0o027)
+    try:
+        for mode, content in (("a", "1"), ("a", "12"), ("w", "2"), ("a", "22")):
+            with files.open_own(place, mode, encoding="utf-8") as file:
+                file.write(content[-1])
+            assert place.read_text() == content and place.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(old)
+    for mode in ("a", "w", "r"):
+        with pytest.raises(OSError):
+            files.open_own(tmp_path, mode)
+    with pytest.raises(FileNotFoundError):
+        files.open_own(tmp_path / "missing", "rb")
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe"])
+def test_a_lock_is_no_link_either(tmp_path, kind):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    in_the_way(kind, tmp_path / ".lock", victim)
+    with pytest.raises(InputError, match=r"cannot write .*\.lock: it is a link"), files.lock_folder(tmp_path, ""):
+        pytest.fail("the block must not run")
+    assert victim.read_text() == "precious"
+
+
+# --- what killed processes leave
+
+
+def killed(work) -> None:
+    """Runs a function in a process of its own, which is killed if the function ends."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+def leave_files(folder: Path) -> None:
+    """What a killed process leaves."""
+
+    def work() -> None:
+        with atomic_file(folder / "a"), atomic_folder(folder / "b"), files.scratch_folder(folder):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    killed(work)
+    assert len(names(folder)) == 3
+
+
+def test_whoever_writes_first_removes_what_killed_processes_left(tmp_path):
+    leave_files(tmp_path)
+    with atomic_file(tmp_path / "c"):
+        assert len(names(tmp_path)) == 1
+    assert names(tmp_path) == ["c"]
+
+
+def test_what_is_at_work_stays(tmp_path):
+    """Whatever its process id is: in containers it may be the same."""
+    with (
+        atomic_file(tmp_path / "a") as file,
+        atomic_folder(tmp_path / "b") as folder,
+        files.scratch_folder(tmp_path) as scratch,
+    ):
+        killed(lambda: files.remove_leftovers(tmp_path))
+        with files.scratch_folder(tmp_path):
+            pass
+        file.write("a")
+        (folder / "b").touch()
+        (scratch / "c").touch()
+    assert names(tmp_path) == ["a", "b"] and names(tmp_path / "b") == ["b"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_what_only_looks_like_a_leftover_stays(tmp_path, kind):
+    (tmp_path / "victim").mkdir()
+    in_the_way(kind, tmp_path / ".zoo_abcd1234.tmp", tmp_path / "victim")
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path)[-1] == "victim"
+
+
+@pytest.mark.parametrize("kind", ["system", "file system"])
+def test_where_there_are_no_locks_nothing_is_removed(tmp_path, monkeypatch, kind):
+    leave_files(tmp_path)
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files, "fcntl", None) if kind == "system" else monkeypatch.setattr(files.fcntl, "flock", flock)
+    with atomic_file(tmp_path / "a") as file, files.lock_folder(tmp_path, ""), files.scratch_folder(tmp_path):
+        file.write("x")
+    assert len(names(tmp_path)) == 4 and (tmp_path / "a").read_text() == "x"
+
+
+def test_a_temporary_that_is_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
+    """Between its making and its lock, another process may sweep."""
+    lock, seen = files._lock, []
+
+    def swept(path, *flags, **options):
+        if not seen:
+            seen.append(path)
+            path.unlink()
+        return lock(path, *flags, **options)
+
+    monkeypatch.setattr(files, "_lock", swept)
+    with atomic_file(tmp_path / "a") as file:
+        file.write("x")
+    assert seen and names(tmp_path) == ["a"]
+
+
+def test_the_folders_of_multiprocessing_go_with_their_process(tmp_path, monkeypatch):
+    def folder() -> str:
+        return made[-1]
+
+    made = [tempfile.mkdtemp(prefix="pymp-", dir=tmp_path)]
+    monkeypatch.setattr("multiprocessing.util.get_temp_dir", folder)
+    tempfile.mkdtemp(prefix="pymp-", dir=tmp_path)  # of another program
+    killed(files.claim_process_folder)
+    made.append(tempfile.mkdtemp(prefix="pymp-", dir=tmp_path))
+    files.claim_process_folder()
+    assert len(names(tmp_path)) == 2 and not Path(made[0]).exists() and names(Path(made[1])) == ["zoo"]
+    made.append(tempfile.mkdtemp(prefix="pymp-", dir=tmp_path))
+    killed(files.claim_process_folder)
+    assert Path(made[1]).exists()  # its process goes on

@@ -174,6 +174,22 @@ def test_export_replaces_nothing_that_is_not_its_own(run_cli, exported, place):
     assert (place / "kept/important.txt").read_text() == "precious"
 
 
+def test_a_run_that_predicts_nothing_replaces_nothing(infer, exported, place, tmp_path):
+    out, broken = tmp_path / "v/text.mp4", tmp_path / "text.mp4"
+    files = [out, tmp_path / "page.html", *(tmp_path / f"TSM_infer_result.{end}" for end in ("jsonl", "csv", "pkl"))]
+    out.parent.mkdir()
+    for file in files:
+        file.write_text('{"of": "an earlier run"}')
+    broken.write_text("no video")
+    flags = (f"--html={tmp_path}/page.html", f"--save_video={tmp_path}/v")
+    result, _ = infer("--input", str(broken), *flags, code=1, weights="exported")
+    assert "text.mp4: it is no video" in result.stderr and "results: " not in result.stdout
+    assert all(file.read_text() == '{"of": "an earlier run"}' for file in files)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*(file.name for file in files[1:]), "text.mp4", "v"]
+    )
+
+
 def test_one_bad_video_leaves_the_others(infer, place, tmp_path):
     folder = tmp_path / "some"
     shutil.copytree(place / "videos", folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 import threading
 import time
@@ -74,6 +75,17 @@ def test_the_file_is_continued(terminal, tmp_path):
     assert [line[-5:] for line in (tmp_path / "train.log").read_text().splitlines()] == ["run 0", "run 1", "run 2"]
 
 
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_lies_in_the_place_of_the_file_is_not_written_to(terminal, tmp_path, kind):
+    victim, place = tmp_path / "victim", tmp_path / "train.log"
+    victim.write_text("precious")
+    place.symlink_to(victim) if kind == "link" else os.mkfifo(place)
+    terminal.set_up()
+    with pytest.raises(InputError, match=r"cannot write .*train\.log: it is a link.*: remove it"), log_to_file(place):
+        pass
+    assert victim.read_text() == "precious"
+
+
 def test_without_a_file_to_come_nothing_is_kept(terminal, tmp_path):
     terminal.set_up()
     logger.info("before")
@@ -128,33 +140,36 @@ def test_an_error_leaves_its_traceback_in_the_file(terminal, tmp_path):
     assert len(logger.handlers) == 1 and len(terminal.lines()) == 2
 
 
-full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk to test with")
+@pytest.fixture
+def full(monkeypatch) -> str:
+    """A full disk to test with, which Linux has; it is a device, and those are not opened otherwise."""
+    if not Path("/dev/full").exists():
+        pytest.skip("/dev/full is Linux's")
+    monkeypatch.setattr(log_module, "open_own", open)
+    return "/dev/full"
 
 
-@full
-def test_a_full_disk_is_an_input_error(terminal):
+def test_a_full_disk_is_an_input_error(terminal, full):
     """With the file's name, at the line that did not fit; the terminal has it."""
     terminal.set_up()
-    with pytest.raises(InputError, match="^cannot write /dev/full: No space left on device$"), log_to_file("/dev/full"):
+    with pytest.raises(InputError, match="^cannot write /dev/full: No space left on device$"), log_to_file(full):
         logger.info("too much")
         pytest.fail("the line must not be lost in silence")
     logger.info("no longer")
     assert [line.partition("]: ")[2] for line in terminal.lines()] == ["too much", "no longer"]
 
 
-@full
-def test_a_full_disk_at_the_end_leaves_the_error_that_ends_the_block(terminal):
+def test_a_full_disk_at_the_end_leaves_the_error_that_ends_the_block(terminal, full):
     terminal.set_up()
-    with pytest.raises(ZeroDivisionError), log_to_file("/dev/full"):
+    with pytest.raises(ZeroDivisionError), log_to_file(full):
         raise ZeroDivisionError
     assert len(logger.handlers) == 1
 
 
-@full
-def test_a_full_disk_for_the_lines_of_before_is_an_input_error(terminal):
+def test_a_full_disk_for_the_lines_of_before_is_an_input_error(terminal, full):
     terminal.set_up(file_later=True)
     logger.info("before")
-    with pytest.raises(InputError, match="^cannot write /dev/full: No space left on device$"), log_to_file("/dev/full"):
+    with pytest.raises(InputError, match="^cannot write /dev/full: No space left on device$"), log_to_file(full):
         pytest.fail("the block must not run")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -208,6 +209,23 @@ def test_the_page_has_its_name_when_it_is_whole(tmp_path):
     assert path.read_text() == "old"
     make_page(path)
     assert [each.name for each in tmp_path.iterdir()] == [path.name] and "<footer>3 predictions" in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["漢" * 83 + ".html", "a." + "x" * 253])
+def test_a_page_whose_name_is_as_long_as_the_file_system_takes(tmp_path, name):
+    make_page(tmp_path / name, 3, finish=False)
+    assert resume(tmp_path / name, rows(3)) == make_page(tmp_path / "straight.html", 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "straight.html"])
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_lies_in_the_place_of_a_partial_page_is_not_written_to(tmp_path, kind):
+    victim, place = tmp_path / "victim", tmp_path / "page.partial.html"
+    victim.write_text("precious")
+    place.symlink_to(victim) if kind == "link" else os.mkfifo(place)
+    with pytest.raises(InputError, match="page.partial.html: it is a link"):
+        resume(tmp_path / "page.html", rows(1))
+    assert victim.read_text() == "precious"
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

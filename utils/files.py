@@ -237,9 +237,9 @@ def lock_file(path: str | os.PathLike, otherwise: str, waiting: Callable[[], Non
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # while it is held, so that it is nobody else's
         if lock is not None:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)  # while it is held, so that it is nobody else's
             os.close(lock)
 
 

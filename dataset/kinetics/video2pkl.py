@@ -21,7 +21,7 @@ from video_zoo.dataset.kinetics.kinetics_csv import Clip, find_label_file, read_
 from video_zoo.dataset.kinetics.make_list import VideoFolder, class_indices, unique_clips
 from video_zoo.dataset.video_lists import PROGRESS_EVERY_S, work
 from video_zoo.utils import cli
-from video_zoo.utils.files import atomic_file, make_folder, remove_leftovers
+from video_zoo.utils.files import atomic_file, fit_name, make_folder, remove_leftovers
 from video_zoo.utils.log import Progress
 
 JPEG_QUALITY = 95
@@ -123,7 +123,7 @@ def main() -> None:
     )
     tally = Tally(len(jobs))
     convert_all(jobs, flags.processes, tally)
-    report = target / f"{Path(flags.csv).stem}_report.txt"
+    report = target / fit_name(Path(flags.csv).stem, "_report.txt")
     with atomic_file(report) as file:
         file.writelines("\t".join(row) + "\n" for row in missing + sorted(tally.report))
     counts = tally.counts
