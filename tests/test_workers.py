@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -615,6 +616,14 @@ def test_a_pass_left_in_the_middle_ends_the_processes(pools, tmp_path, how):
     del results
     assert not any(runs(int(path.name)) for path in tmp_path.iterdir())
     assert results_of(pool, tasks(1, tmp_path)) == [0]  # and nothing of the pass is left
+
+
+def test_the_folder_of_the_fork_server_is_marked_as_ours(pools):
+    """So that it can be removed if this process is killed."""
+    pools.append(pool := WorkerPool(double, 1, ahead=1))
+    assert len(list(pool.map(tasks(1)))) == 1
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        assert (Path(multiprocessing.util.get_temp_dir()) / "zoo").is_file()
 
 
 def test_reader_processes_do_not_import_paddle(pools):

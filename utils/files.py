@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
-import multiprocessing.util
 import os
 import shutil
 import stat
@@ -88,7 +87,7 @@ def atomic_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """
     encoding = None if "b" in mode else "utf-8"
     try:
-        with atomic_path(path) as temporary, open(temporary, mode, encoding=encoding) as file:
+        with atomic_path(path) as temporary, open_own(temporary, mode.replace("w", "r+"), encoding=encoding) as file:
             yield file
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
@@ -100,8 +99,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     with _prepare(path, _make_file) as temporary:
         yield temporary
-        _write_through(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())  # temporary files are private; a result is an ordinary file
+        _write_through(temporary, 0o666 & ~_umask())  # temporary files are private; a result is an ordinary file
         os.replace(temporary, path)
 
 
@@ -170,7 +168,9 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
 def claim_process_folder() -> None:
     """Marks the folder in which multiprocessing keeps the sockets of this process as one of ours, and removes those of
     processes of ours that were killed."""
-    folder = Path(multiprocessing.util.get_temp_dir())
+    from multiprocessing import util  # here, as most commands that write files need no processes
+
+    folder = Path(util.get_temp_dir())
     mark = folder / _MARK
     if mark.exists():
         return
@@ -347,10 +347,12 @@ def _lock(path: Path, flags: int = os.O_RDONLY, wait: bool = False) -> int | Non
     return descriptor
 
 
-def _write_through(file: str | os.PathLike) -> None:
-    """The file's content is on the disk, also if the power fails."""
-    descriptor = os.open(file, os.O_RDONLY)
+def _write_through(file: str | os.PathLike, mode: int | None = None) -> None:
+    """The file's content is on the disk, also if the power fails; with `mode`, others have these permissions for it."""
+    descriptor = os.open(file, os.O_RDONLY | _NOT_FOLLOWED)
     try:
+        if mode is not None:
+            os.chmod(descriptor if os.chmod in os.supports_fd else file, mode)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
