@@ -503,6 +503,17 @@ def test_what_is_at_work_stays(tmp_path):
     assert names(tmp_path) == ["a", "b"] and names(tmp_path / "b") == ["b"]
 
 
+def test_of_two_that_write_the_same_folder_the_last_one_stays(tmp_path):
+    for name in ("old", "first"):
+        with atomic_folder(tmp_path / "exported") as folder:
+            (folder / name).touch()
+            if name == "first":
+                with atomic_folder(tmp_path / "exported") as other:
+                    (other / "second").touch()
+                assert names(tmp_path / "exported") == ["second"] and names(folder) == ["first"]
+    assert names(tmp_path) == ["exported"] and names(tmp_path / "exported") == ["first"]
+
+
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
 def test_what_only_looks_like_a_leftover_stays(tmp_path, kind):
     (tmp_path / "victim").mkdir()
