@@ -12,7 +12,7 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from video_zoo.datareader.rgb import is_turned, upright
+from video_zoo.datareader.rgb import is_turned, plain, upright
 
 _COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
@@ -130,8 +130,8 @@ class Transcoder(VideoWriter):
     def add(self, frame: av.VideoFrame, draw: Callable[[np.ndarray], None] | None = None) -> None:
         """Encodes a frame of the source. `draw` may change its pixels: yuv420p (3/2 H, W), upright."""
         self._last = self._time(frame.pts)
-        plain = self._reformatter.reformat(frame, *self._size, "yuv420p", interpolation="BICUBIC")
-        pixels = plain.to_ndarray()  # a copy: the decoder goes on with the frame
+        scaled = self._reformatter.reformat(plain(frame), *self._size, "yuv420p", interpolation="BICUBIC")
+        pixels = scaled.to_ndarray()  # a copy: the decoder goes on with the frame
         planes = [upright(plane, frame) for plane in planes_of(pixels)]
         pixels = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(-1, planes[0].shape[1])
         if draw is not None:
