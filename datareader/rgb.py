@@ -28,16 +28,17 @@ class ToRGB:
         self._options = {"threads": 1} if int(av.__version__.split(".")[0]) > 16 else {}
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        is_rgb = frame.format.is_rgb
         direct = frame.format.name in _DIRECT and frame.height % 2 == 0 and not frame.interlaced_frame
         pixels = self._reformatter.reformat(
             frame if direct else plain(frame),
-            format="bgr24",
+            format="rgb24" if is_rgb else "bgr24",  # of BGR the decoder's own picture would come back
             src_colorspace="ITU601",
             dst_colorspace="ITU601",
             interpolation="BICUBIC",
             **self._options,
         ).to_ndarray()
-        for first in range(0, len(pixels), _STRIPE):
+        for first in range(0, 0 if is_rgb else len(pixels), _STRIPE):
             stripe = pixels[first : first + _STRIPE]
             cv2.cvtColor(stripe, cv2.COLOR_BGR2RGB, stripe)
         return np.ascontiguousarray(upright(pixels, frame))
@@ -65,8 +66,8 @@ def is_turned(frame: av.VideoFrame) -> bool:
 def plain(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame without its marks: the interlaced one, with which FFmpeg scales and converts the two fields apart, and
     the one of where its chroma lies, which FFmpeg heeds since version 8."""
-    if not frame.interlaced_frame and (frame.format.is_rgb or frame.format.has_palette):
-        return frame
+    if frame.format.is_rgb or frame.format.has_palette:
+        return frame  # it has no chroma, and its rows may be upside down in memory
     copy = av.VideoFrame(frame.width, frame.height, frame.format.name)
     for source, target in zip(frame.planes, copy.planes):
         rows, places = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1) for plane in (source, target))

@@ -75,12 +75,14 @@ def read_frames(path: str, sampling: dict) -> list:
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     """uint8 RGB (H, W, 3), upright, with the colours that the network was trained on: always those of BT.601."""
-    plain = av.VideoFrame(frame.width, frame.height, frame.format.name)  # without marks of interlacing and of chroma
-    plain.color_range = frame.color_range
-    for source, target in zip(frame.planes, plain.planes):
-        rows, places = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1) for plane in (source, target))
-        length = min(rows.shape[1], places.shape[1])
-        places[:, :length] = rows[:, :length]
+    plain = frame
+    if not (frame.format.is_rgb or frame.format.has_palette):  # without its marks of interlacing and of chroma
+        plain = av.VideoFrame(frame.width, frame.height, frame.format.name)
+        plain.color_range = frame.color_range
+        for source, target in zip(frame.planes, plain.planes):
+            rows, places = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1) for plane in (source, target))
+            length = min(rows.shape[1], places.shape[1])
+            places[:, :length] = rows[:, :length]
     colours = {"src_colorspace": "ITU601", "dst_colorspace": "ITU601", "interpolation": "BICUBIC"}
     pixels = plain.reformat(format="bgr24", **colours).to_ndarray()[:, :, ::-1]  # as training did it, to the bit
     matrix = frame.side_data.get("DISPLAYMATRIX")

@@ -155,6 +155,14 @@ def test_frames_before_the_damage_are_the_good_ones(long, place):
     assert again.damage == decoded.damage and np.array_equal(np.stack(again.frames), np.stack(decoded.frames))
 
 
+@pytest.mark.parametrize("place", [15, 35])
+def test_the_decoder_of_v15_passes_over_damage(long, place):
+    decoded, everything = decode_video(zeroed(long, place), range, decoder="opencv"), decode_all(long)
+    assert decoded.damage is None and decoded.num_frames == len(decoded.frames) == 59
+    assert np.array_equal(decoded.frames[:10], everything[:10])
+    assert np.array_equal(decoded.frames[-20:], everything[-20:])
+
+
 def test_damage_that_shows_in_a_header_is_named_wherever_it_is(long):
     decoded = decode_video(zeroed(long, 50), lambda count: [0, 10, 20])
     assert "damaged" in decoded.damage and decoded.num_frames < 60

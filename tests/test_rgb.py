@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import av
@@ -127,3 +128,20 @@ def test_what_a_file_says_of_itself_changes_no_frame_with_any_opencv(tmp_path, k
         assert frame.interlaced_frame if kind == "interlaced" else frame.colorspace == Colorspace.ITU709
     for decoder in ("pyav", "opencv"):
         assert np.array_equal(frames_of(path, decoder), frames_of(plain))
+
+
+@pytest.mark.parametrize("upside_down", [False, True])
+def test_frames_that_need_no_conversion_are_not_changed(tmp_path, upside_down):
+    """A decoder may refer to them for the next one; in AVI files they may be stored from the last row on."""
+    pixels = moving(3, 32, 48)
+    path = make_video(tmp_path / "a.avi", pixels, "rawvideo", pix_fmt="bgr24")
+    if upside_down:
+        content = bytearray(path.read_bytes())
+        height = content.index(b"strf") + 16  # of the BITMAPINFOHEADER; a negative one is stored from the first row on
+        content[height : height + 4] = struct.pack("<i", -struct.unpack_from("<i", content, height)[0])
+        path.write_bytes(content)
+        pixels = pixels[:, ::-1]
+    to_rgb = ToRGB()
+    with open_video(path) as video:
+        for frame, wanted in zip(video.decode_all(), pixels):
+            assert np.array_equal(to_rgb(frame), wanted) and np.array_equal(to_rgb(frame), wanted)

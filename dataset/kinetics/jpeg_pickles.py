@@ -35,7 +35,7 @@ def convert(job: Job) -> tuple[str, str]:
     cv2.setNumThreads(1)  # the processes are the parallelism
     jpegs, to_rgb = [], ToRGB()
     try:
-        with open_video(Path(job.source), "opencv") as video:  # the frames after damage, too
+        with open_video(Path(job.source)) as video:
             duration_s = (video.container.duration or 0) / av.time_base
             announced = video.stream.frames or duration_s * (video.stream.average_rate or 0)
             for frame in video.decode_all():
@@ -43,10 +43,13 @@ def convert(job: Job) -> tuple[str, str]:
                 jpegs.append(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, job.quality])[1].tobytes())
     except (VideoError, av.FFmpegError, cv2.error) as error:
         return "unreadable", f"{job.source}: {error}"
+    damage = video.table.damage
     if not jpegs:
-        return "unreadable", f"{job.source}: not one frame can be decoded"
+        return "unreadable", f"{job.source}: not one frame can be decoded{f': {damage}' if damage else ''}"
     with atomic_file(job.target, "wb") as file:
         pickle.dump((job.video_id, job.label, jpegs), file, protocol=2)
+    if damage:
+        return "cut short", f"{job.source}: {damage}; {len(jpegs)} frames before it"
     if len(jpegs) < CUT_SHORT * announced:
         return "cut short", f"{job.source}: {len(jpegs)} of {int(announced)} frames"
     return "written", ""
