@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -154,9 +153,7 @@ def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoRead
     """Raises InputError: there are no video files, or one of them would be overwritten."""
     if isinstance(reader, StreamReader) or settings.MODEL.format != "mp4":
         raise InputError("--save_video is for video files: a stream, pickles or folders of images cannot be annotated")
-    if importlib.util.find_spec("av") is None:
-        raise InputError("--save_video needs PyAV: pip install av")
-    from video_zoo.engine.annotate import Annotator  # needs PyAV, which the rest does without
+    from video_zoo.engine.annotate import Annotator
 
     folder = Path(reader.list_path).resolve().parent if reader.list_path else Path()
     videos = {video.path: resolve(video.path, folder) for video in reader.videos}

@@ -60,8 +60,8 @@ class ReaderSection:
     buf_size: int = key(1024, "clips read ahead, at most; two batches are enough and never exceeded", low=1)
     decoder: str = key(
         "auto",
-        "pyav: only the frames that are needed, to the same bits; opencv: all frames, as v1.5; auto: PyAV, and OpenCV"
-        " for what PyAV cannot open",
+        "auto, pyav: only the frames that are needed, to the same bits; opencv: all frames, passing over damage, as in"
+        " v1.5",
         choices=("auto", "pyav", "opencv"),
     )
     decode_timeout_s: float = key(

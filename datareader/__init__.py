@@ -6,13 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-# Before OpenCV is loaded: a damaged file is reported by us, once, by name.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# Before OpenCV is loaded: a damaged image is reported by us, once, by name.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")  # a file cannot name an address
 
 from video_zoo.configs.schema import Config
-from video_zoo.datareader.checks import check_decoder, check_sizes, check_template, check_windows
+from video_zoo.datareader.checks import check_sizes, check_template, check_windows
 from video_zoo.datareader.clip_reader import ClipReader
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.datareader.sampling import Windows
@@ -49,7 +47,6 @@ def open_reader(
         if views[0].is_random or len(views) > 1 or mode == "train" or launch.size > 1:
             raise ValueError("windows are read in their order, one view of each, by one process")
         check_windows(settings, windows)
-    check_decoder(mode, section)
     check_template(settings.MODEL)
     list_path, list_folder = None, Path()
     if videos is None:

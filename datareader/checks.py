@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 from video_zoo.configs.schema import Config, ModelSection, ReaderSection
-from video_zoo.datareader import decode
 from video_zoo.datareader.sampling import Windows
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import logger
 
 
 def check_sizes(mode: str, section: ReaderSection) -> None:
@@ -19,14 +17,6 @@ def check_sizes(mode: str, section: ReaderSection) -> None:
             f"{name}.target_size = {section.target_size} does not fit into {name}.short_size = {section.short_size}:"
             " the crop is cut out of the scaled frame"
         )
-
-
-def check_decoder(mode: str, section: ReaderSection) -> None:
-    """Raises InputError if the decoder that is asked for is not installed."""
-    if decode.av is None and section.decoder != "opencv":
-        if section.decoder == "pyav":
-            raise InputError(f"{mode.upper()}.decoder is pyav, and PyAV is not installed: pip install av")
-        logger.warning("PyAV is not installed: OpenCV decodes every frame, which takes longer. pip install av")
 
 
 def check_windows(settings: Config, windows: Windows) -> None:

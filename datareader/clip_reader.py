@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 
 from video_zoo.configs.schema import ModelSection, ReaderSection
 from video_zoo.datareader.batches import Sample
-from video_zoo.datareader.decode import VideoError, av, decode_video
+from video_zoo.datareader.codecs import Unclear
+from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.images import decode_images, read_frame_folder
 from video_zoo.datareader.sampling import Cut, Windows
 from video_zoo.datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform
@@ -22,11 +24,8 @@ from video_zoo.datareader.video_list import Video, resolve
 from video_zoo.datareader.views import View
 from video_zoo.datareader.windowed_video import WindowedVideo
 
-if av is not None:
-    from video_zoo.datareader.codecs import Unclear
-
 _LONGEST_TASK_S = 5.0  # that a task goes on with a file which is decoded from its start to its end
-_TROUBLE = (cv2.error, OSError, MemoryError, ValueError, *([av.FFmpegError] if av is not None else []))
+_TROUBLE = (cv2.error, OSError, MemoryError, ValueError, av.FFmpegError)
 
 
 class Chunk(NamedTuple):

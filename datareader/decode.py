@@ -6,19 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, TypeVar
 
-import cv2
+import av
 import numpy as np
 
-try:
-    import av
-except ImportError:  # OpenCV reads alone then
-    av = None
-else:
-    from video_zoo.datareader.codecs import Unclear
-    from video_zoo.datareader.rgb import ToRGB
-    from video_zoo.datareader.selective import PacketVideo
+from video_zoo.datareader.codecs import Unclear
+from video_zoo.datareader.rgb import ToRGB
+from video_zoo.datareader.selective import PacketVideo
 
-    av.logging.set_level(av.logging.PANIC)  # a damaged file is reported by us, once, by name
+av.logging.set_level(av.logging.PANIC)  # a damaged file is reported by us, once, by name
 
 Choose = Callable[[int], Sequence[int]]  # number of frames in the video -> the numbers of the frames wanted
 Frame = tuple[Any, Callable[[], np.ndarray]]  # its time in seconds or None, and what makes it RGB (H, W, 3)
@@ -49,29 +44,37 @@ def decode_video(
     Args:
         choose: is asked again when there turn out to be more or fewer frames than the file says.
         keep: is called once with each chosen frame, uint8 RGB (H, W, 3), in no particular order.
-        decoder: "pyav" decodes selectively (selective.py); "opencv" decodes everything, and does not notice damage;
-            "auto" is PyAV, and OpenCV for a file that PyAV cannot open.
+        decoder: "pyav" and "auto" decode selectively (selective.py); "opencv" decodes everything and passes over
+            damage, as v1.5's OpenCV did.
 
     Raises VideoError: not there, no video, or not one whole frame.
     """
-    check_file(path)
-    path = path.absolute()  # FFmpeg takes what comes before a colon for a protocol, unless a slash comes first
-    if decoder == "opencv" or av is None:
-        return _decode_with_opencv(path, choose, keep)
     try:
-        video = PacketVideo(path)
-    except (av.FFmpegError, ValueError):
-        if decoder == "pyav":
-            raise VideoError("it is no video, or its header is damaged") from None
-        return _decode_with_opencv(path, choose, keep)
-    try:
-        with video:
-            return _decode_with_pyav(video, choose, keep)
+        with open_video(path, decoder) as video:
+            return _decode(video, choose, keep)
     except av.FFmpegError as error:
         raise VideoError(error.strerror) from error
 
 
-def _decode_with_pyav(video: PacketVideo, choose: Choose, keep: Callable[[np.ndarray], Kept]) -> Decoded:
+def open_video(path: Path, decoder: str = "auto") -> PacketVideo:
+    """An open video file; `decoder` as in `decode_video`. A refusal is final: nothing else opens the file then.
+
+    Raises VideoError: not there, no video, or a list of other files.
+    """
+    check_file(path)
+    path = path.absolute()  # FFmpeg takes what comes before a colon for a protocol, unless a slash comes first
+    try:
+        return PacketVideo(path, lenient=decoder == "opencv")
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError(reason_of(error)) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file could not be opened, for the user: FFmpeg's own messages say little."""
+    return str(error) if type(error) is ValueError else "it is no video, or its header is damaged"
+
+
+def _decode(video: PacketVideo, choose: Choose, keep: Callable[[np.ndarray], Kept]) -> Decoded:
     table, to_rgb = video.table, ToRGB()
     if not table.unclear:
         try:
@@ -93,39 +96,6 @@ def _decode_with_pyav(video: PacketVideo, choose: Choose, keep: Callable[[np.nda
             return Decoded([kept[number] for number in numbers], count, table.damage)
         count = decoded
     raise VideoError(f"its number of frames changes from one decoding to the next ({count})")
-
-
-def _decode_with_opencv(path: Path, choose: Choose, keep: Callable[[np.ndarray], Kept]) -> Decoded:
-    capture = open_with_opencv(path)
-    count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
-    for _ in range(2):
-        numbers, kept, decoded = choose(count), {}, 0
-        while capture.grab():
-            if decoded in numbers:
-                ok, image = capture.retrieve()
-                if not ok:
-                    raise VideoError(f"frame {decoded} cannot be decoded")
-                kept[decoded] = keep(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-            decoded += 1
-        capture.release()
-        if decoded == 0:
-            raise VideoError("not one frame can be decoded")
-        if decoded == count:
-            return Decoded([kept[number] for number in numbers], count)
-        count, capture = decoded, open_with_opencv(path)
-    raise VideoError(f"its number of frames changes from one decoding to the next ({count})")
-
-
-def open_with_opencv(path: Path) -> Any:
-    """OpenCV's open file. Raises VideoError."""
-    try:
-        str(path).encode()  # OpenCV crashes on other names
-    except UnicodeEncodeError:
-        raise VideoError("its name is not UTF-8, and OpenCV cannot open it; rename it") from None
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened():
-        raise VideoError("it is no video, or its header is damaged")
-    return capture
 
 
 def check_file(path: Path) -> None:

@@ -15,7 +15,8 @@ Kept = TypeVar("Kept")
 
 
 def decode_images(images: Sequence[bytes], choose: Choose, keep: Callable[[np.ndarray], Kept]) -> list[Kept]:
-    """What `keep` makes of the chosen ones of a list of encoded images. Raises VideoError.
+    """What `keep` makes of the chosen ones of a list of encoded images, as v1.5 read them: what they say of their
+    orientation (EXIF) is ignored. Raises VideoError.
 
     Args:
         choose: number of images -> the numbers of the wanted ones.
@@ -23,13 +24,14 @@ def decode_images(images: Sequence[bytes], choose: Choose, keep: Callable[[np.nd
     """
     if not images:
         raise VideoError("it holds no frames")
-    return [keep(_decode_image(images[number], f"frame {number}")) for number in choose(len(images))]
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return [keep(_decode_image(images[number], f"frame {number}", flags)) for number in choose(len(images))]
 
 
 def read_frame_folder(
     folder: Path, num_frames: int, template: str, first: int, choose: Choose, keep: Callable[[np.ndarray], Kept]
 ) -> list[Kept]:
-    """What `keep` makes of the chosen frames of a folder of images. Raises VideoError.
+    """What `keep` makes of the chosen frames of a folder of images, upright. Raises VideoError.
 
     Args:
         num_frames: images in the folder.
@@ -49,9 +51,9 @@ def read_frame_folder(
     return [read(number) for number in choose(num_frames)]
 
 
-def _decode_image(data: bytes, name: str) -> np.ndarray:
+def _decode_image(data: bytes, name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # no bytes, or more pixels than OpenCV takes
         image = None
     if image is None:

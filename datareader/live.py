@@ -7,16 +7,15 @@ import time
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
 
+import av
 import cv2
 import numpy as np
 
-from video_zoo.datareader.decode import Frame, av
+from video_zoo.datareader.decode import Frame
+from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.sampling import NEARLY_S, USUAL_STEP_S, Span, Windows, segment_moments
+from video_zoo.datareader.video_file import open_address, video_stream
 from video_zoo.datareader.views import View
-
-if av is not None:
-    from video_zoo.datareader.rgb import ToRGB
-    from video_zoo.datareader.video_file import open_address, video_stream
 
 _LONGEST_STEP_S = 10.0  # between two frames of an unbroken stream
 

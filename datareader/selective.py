@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -28,12 +29,13 @@ class PacketVideo:
 
     Args:
         path: an absolute path, so that FFmpeg takes no colon in it for a protocol.
+        lenient: everything is decoded, and what cannot be decoded is passed over, as OpenCV does; no damage is noted.
 
-    Raises av.FFmpegError or ValueError: no video, or a damaged header.
+    Raises av.FFmpegError or ValueError: no video, a damaged header, or a list of other files.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, lenient: bool = False):
+        self.path, self._lenient = path, lenient
         self.container = open_container(path)
         try:
             self.stream = video_stream(self.container)
@@ -41,7 +43,7 @@ class PacketVideo:
             self.codec = self.context.codec.canonical_name
             self.context.thread_count = 1  # the reader's processes are the parallelism
             self.context.options = {"err_detect": "explode"}  # what is not decoded is an error, and no stale memory
-            self.table = self._read_table()
+            self.table = self._count_packets() if lenient else self._read_table()
         except BaseException:
             self.container.close()
             raise
@@ -93,11 +95,11 @@ class PacketVideo:
                 try:
                     frames = stream.codec_context.decode(packet)
                 except av.FFmpegError:
-                    if not begun:
+                    if self._lenient or not begun:
                         continue  # before the first keyframe nothing can be expected
                     frames = None
                 for frame in frames or ():
-                    if frame.is_corrupt:
+                    if frame.is_corrupt and not self._lenient:
                         frames = None
                         break
                     yield frame
@@ -105,7 +107,7 @@ class PacketVideo:
                 if frames is None:
                     table.damage = table.damage or "a frame is damaged"
                     return
-        if not table.ends_early:
+        if not table.ends_early and not self._lenient:
             table.finish(decoded)
 
     def _whole_packets(self, container: Any, stream: Any) -> Iterator[av.Packet | None]:
@@ -160,6 +162,15 @@ class PacketVideo:
     def _only_joined(self) -> bool:
         """Whether a mark of corruption only means that the file was joined from others."""
         return self.container.format.name == "mpegts" and not transport_packets_lost(self.path, self.stream.id)
+
+    def _count_packets(self) -> PacketTable:
+        """The table of a file of which everything is decoded."""
+        table = PacketTable(packets=None, unclear="everything is to be decoded")
+        with suppress(av.FFmpegError):  # what comes before is used
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    table.add(packet)
+        return table
 
     def _read_table(self) -> PacketTable:
         table, describe, joined = PacketTable(), None, False

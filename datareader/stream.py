@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from video_zoo.configs.schema import Config
-from video_zoo.datareader import decode
 from video_zoo.datareader.batches import Batch, Failure
 from video_zoo.datareader.checks import check_sizes, check_windows
-from video_zoo.datareader.live import Clock, LiveWindows, SourceError, is_camera, open_source, without_password
+from video_zoo.datareader.live import Clock, LiveWindows, SourceError, open_source, without_password
 from video_zoo.datareader.sampling import Span, Windows
 from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import View
@@ -53,7 +52,7 @@ class StreamReader:
         duration_s: ends the stream so long after its first frame; None: it goes on.
         retries: tries to connect again without a frame between them.
 
-    Raises InputError: the sizes or times cannot be used, MODEL.format is not mp4, or PyAV is missing.
+    Raises InputError: the sizes or times cannot be used, or MODEL.format is not mp4.
     """
 
     def __init__(
@@ -71,8 +70,6 @@ class StreamReader:
         check_sizes("infer", settings.INFER)
         if duration_s is not None and not 0 < duration_s < math.inf:
             raise InputError(f"a duration of {duration_s:g} seconds; it must be longer than 0, as 60")
-        if decode.av is None and not is_camera(source):
-            raise InputError(f"{without_password(source)}: reading an address needs PyAV: pip install av")
         self.source, self.name = source, without_password(source)
         self.failures: list[Failure] = []
         self.damaged: list[Failure] = []

@@ -8,7 +8,7 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-_LISTS = {"hls", "concat", "dash", "sdp"}  # formats that name other files
+_LISTS = {"hls", "concat", "dash", "imf", "sdp"}  # formats that name other files
 # What an address may lead to; never a file of this machine.
 _PROTOCOLS = {
     "http": "http,https,httpproxy,tcp,tls,crypto",
@@ -29,7 +29,7 @@ def open_container(path: Path) -> Any:
     """
     # PyAV 15 crashes on an FLV file with the option; there, what a list names is opened, and then not read.
     options = {"protocol_whitelist": "file"} if _PYAV > 15 else {}
-    container = av.open(str(path), options=options)
+    container = av.open(str(path), options=options, metadata_errors="replace")  # a title may be in any encoding
     if _LISTS & set(container.format.name.split(",")):
         container.close()
         raise ValueError("it is a list of other files")
@@ -50,7 +50,7 @@ def open_address(address: str, open_s: float, read_s: float) -> Any:
         options.clear()  # PyAV 15 crashes on FLV, which RTMP carries, with the option; FFmpeg's own rules hold then
     if scheme == "rtsp":
         options["rtsp_flags"] = "prefer_tcp"  # over UDP, frames are lost
-    return av.open(address, options=options, timeout=(open_s, read_s))
+    return av.open(address, options=options, timeout=(open_s, read_s), metadata_errors="replace")
 
 
 def video_stream(container: Any) -> Any:

@@ -12,6 +12,8 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from video_zoo.datareader.rgb import is_turned, plain, upright
+
 _COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
 
@@ -76,11 +78,11 @@ class VideoWriter:
 
 
 class Transcoder(VideoWriter):
-    """H.264 in an mp4 that follows a source frame by frame: upright, in its colours, at its times, which begin at 0.
-    The header comes first, so that a browser plays it before it has all of it. There is no sound.
+    """H.264 in an mp4 that follows a source frame by frame: upright, in its colours and shape of pixels, at its times,
+    which begin at 0. The header comes first, so that a browser plays it before it has all of it. There is no sound.
 
     Args:
-        stream: the source's, for its times and colours.
+        stream: the source's, for its times and shape of pixels.
         frame: the first one.
         size: (width, height) in px of the frames before they are turned, even; None: the source's, rounded down.
         options: x264's.
@@ -98,8 +100,8 @@ class Transcoder(VideoWriter):
     ):
         self._reformatter = VideoReformatter()
         self._size = size or (max(frame.width // 2 * 2, 2), max(frame.height // 2 * 2, 2))
-        self.turned = round(frame.rotation / 90) % 2 == 1
-        self.size = self._size if self.turned else self._size[::-1]  # (height, width), upright
+        turned = is_turned(frame)
+        self.size = self._size if turned else self._size[::-1]  # (height, width), upright
         self._time_base = frame.time_base or stream.time_base
         self._rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         self._start = frame.pts or 0
@@ -114,6 +116,9 @@ class Transcoder(VideoWriter):
             file_format="mp4",
             file_options={"movflags": "faststart"},
         )
+        aspect = stream.sample_aspect_ratio  # the container's, or else the codec's
+        if aspect and aspect > 0:
+            self.stream.codec_context.sample_aspect_ratio = 1 / aspect if turned else aspect
         for name in _COLOURS:
             if hasattr(frame, name) and hasattr(self.stream.codec_context, name):
                 setattr(self.stream.codec_context, name, getattr(frame, name))
@@ -125,10 +130,10 @@ class Transcoder(VideoWriter):
     def add(self, frame: av.VideoFrame, draw: Callable[[np.ndarray], None] | None = None) -> None:
         """Encodes a frame of the source. `draw` may change its pixels: yuv420p (3/2 H, W), upright."""
         self._last = self._time(frame.pts)
-        plain = self._reformatter.reformat(frame, *self._size, "yuv420p", interpolation="BICUBIC")
-        pixels = plain.to_ndarray()  # a copy: the decoder goes on with the frame
-        if quarters := round(frame.rotation / 90) % 4:  # counterclockwise
-            pixels = _turn(pixels, quarters)
+        scaled = self._reformatter.reformat(plain(frame), *self._size, "yuv420p", interpolation="BICUBIC")
+        pixels = scaled.to_ndarray()  # a copy: the decoder goes on with the frame
+        planes = [upright(plane, frame) for plane in planes_of(pixels)]
+        pixels = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(-1, planes[0].shape[1])
         if draw is not None:
             draw(pixels)
         drawn = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
@@ -150,9 +155,3 @@ def planes_of(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     height, width = pixels.shape[0] * 2 // 3, pixels.shape[1]
     chroma = pixels[height:].reshape(2, height // 2, width // 2)
     return pixels[:height], chroma[0], chroma[1]
-
-
-def _turn(pixels: np.ndarray, quarters: int) -> np.ndarray:
-    """A yuv420p picture (3/2 H, W), turned counterclockwise."""
-    planes = [np.rot90(plane, quarters) for plane in planes_of(pixels)]
-    return np.concatenate([plane.reshape(-1) for plane in planes]).reshape(-1, planes[0].shape[1])

@@ -7,16 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from video_zoo.datareader.decode import Frame, VideoError, av, check_file, open_with_opencv
+from video_zoo.datareader.decode import Frame, VideoError, open_video
+from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.sampling import USUAL_STEP_S, Cut, Windows, cut_windows
 from video_zoo.datareader.views import View
-
-if av is not None:
-    from video_zoo.datareader.rgb import ToRGB
-    from video_zoo.datareader.selective import PacketVideo
 
 
 class WindowedVideo:
@@ -34,20 +30,13 @@ class WindowedVideo:
         self.selective = False
         self.cuts: list[Cut] = []  # all of them, once the times of the frames are known
         self._windows, self._view = windows, view
-        self._video, self._times = None, []
-        check_file(path)
-        self._file = path.absolute()  # FFmpeg takes what comes before a colon for a protocol, unless a slash is first
-        if decoder != "opencv" and av is not None:
-            try:
-                self._video = PacketVideo(self._file)
-            except (av.FFmpegError, ValueError):
-                if decoder == "pyav":
-                    raise VideoError("it is no video, or its header is damaged") from None
-        if self._video is not None and not self._video.table.unclear:
+        self._times: list[float] = []
+        self._video = open_video(path, decoder)
+        if not self._video.table.unclear:
             self.selective, self._to_rgb = True, ToRGB()
             self.cuts = self._cut(_times_of(self._video))
         else:
-            self._frames = self._decode()
+            self._frames = _frames_of(self._video)
 
     @property
     def num_frames(self) -> int:
@@ -57,12 +46,11 @@ class WindowedVideo:
     @property
     def damage(self) -> str | None:
         """What is wrong with the file; known after `survey`."""
-        return None if self._video is None else self._video.table.damage
+        return self._video.table.damage
 
     def close(self) -> None:
         """Closes the file."""
-        if self._video is not None:
-            self._video.container.close()
+        self._video.container.close()
 
     # --- where parts of it can be decoded by themselves
 
@@ -84,7 +72,7 @@ class WindowedVideo:
 
     def give_up_selecting(self) -> None:
         """From now on it is decoded from its start to its end."""
-        self.selective, self.cuts, self._frames = False, [], self._decode()
+        self.selective, self.cuts, self._frames = False, [], _frames_of(self._video)
 
     # --- where it must be decoded from its start to its end
 
@@ -144,14 +132,11 @@ class WindowedVideo:
 
     def _begin(self, window: int) -> None:
         """Decodes from the start again, for the windows from this one on."""
-        self._frames = self._decode()
+        self._frames = _frames_of(self._video)
         self._number = 0  # of the next frame
         self._window = self._planned = window  # asked for; whose frames are not among the wanted yet
         self._wanted: set[int] = set()
         self._kept: dict[int, np.ndarray] = {}
-
-    def _decode(self) -> Iterator[Frame]:
-        return _frames_of_opencv(self._file) if self._video is None else _frames_of(self._video)
 
     # --- either way
 
@@ -175,20 +160,3 @@ def _frames_of(video: Any) -> Iterator[Frame]:
         if frame.pts is not None:
             time_s = float(frame.pts * base)  # frame.time is NaN for what the decoder gives at the end
         yield time_s, lambda frame=frame: to_rgb(frame)
-
-
-def _frames_of_opencv(path: Path) -> Iterator[Frame]:
-    capture = open_with_opencv(path)
-
-    def to_rgb() -> np.ndarray:
-        ok, image = capture.retrieve()
-        if not ok:
-            raise VideoError("a frame cannot be decoded")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-    number, rate = 0, capture.get(cv2.CAP_PROP_FPS)
-    while capture.grab():
-        time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        yield (time_s if time_s > 0 or not number else number / rate if rate > 0 else None), to_rgb
-        number += 1
-    capture.release()

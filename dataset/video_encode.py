@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import av
 
 from video_zoo.datareader.containers import cut_off
-from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.decode import VideoError, reason_of
 from video_zoo.datareader.selective import PacketVideo
 from video_zoo.datareader.video_file import open_container
 from video_zoo.datareader.video_writer import Transcoder
@@ -65,7 +65,7 @@ def prepare(source: str, target: str, temporary: str, form: Form) -> Outcome:
     except OSError as error:
         raise VideoError(error.strerror or str(error)) from error
     except (av.FFmpegError, ValueError) as error:
-        raise VideoError("it is no video, or its header is damaged") from error
+        raise VideoError(reason_of(error)) from error
     if video is None:
         return Outcome(True, there["damage"], status.st_size, os.path.getsize(target))
     try:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import av
 
-from video_zoo.datareader.decode import VideoError, decode_video
+from video_zoo.datareader.decode import VideoError, decode_video, open_video
+from video_zoo.datareader.rgb import is_turned
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.selective import PacketVideo
 
@@ -61,12 +62,7 @@ def examine(path: str, seg_num: int, quick: bool) -> VideoFacts:
 
 
 def _probe(path: Path, seg_num: int, quick: bool) -> VideoFacts:
-    try:
-        video = PacketVideo(path.absolute())
-    except (av.FFmpegError, ValueError):  # perhaps OpenCV can open it
-        num_frames, (height, width), damage = _decode_clip(path, seg_num)
-        return VideoFacts("damaged" if damage else "ok", damage or "", None, width, height, num_frames)
-    with video:
+    with open_video(path) as video:
         table = video.table
         if quick:
             num_frames, (height, width), damage = _decode_clip(path, seg_num)
@@ -109,8 +105,7 @@ def decode_everything(video: PacketVideo) -> tuple[int, tuple[int, int]]:
     try:
         for count, frame in enumerate(video.decode_all(), 1):  # noqa: B007
             if size is None:
-                turned = round(frame.rotation / 90) % 2
-                size = (frame.width, frame.height) if turned else (frame.height, frame.width)
+                size = (frame.width, frame.height) if is_turned(frame) else (frame.height, frame.width)
     except av.FFmpegError as error:
         raise VideoError(error.strerror) from error
     if size is None:

@@ -1,6 +1,6 @@
 """Predicts the classes of videos from a deployment folder, with nothing of this project: copy this file where you like.
 
-    pip install numpy pyyaml pillow opencv-python onnxruntime       (or openvino in place of onnxruntime)
+    pip install numpy pyyaml pillow "av>=16" onnxruntime            (or openvino in place of onnxruntime)
     python predict.py DEPLOYMENT_FOLDER video.mp4 [more.mp4 ...]
 
 It is written to be read: what inference.yaml says of sampling and scaling is done here in a few lines. infer.py decodes
@@ -10,9 +10,10 @@ only the frames it needs, several videos at a time, and names damaged files; thi
 import sys
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import yaml
+from av.stream import Disposition
 from PIL import Image
 
 TOP = 5
@@ -53,15 +54,44 @@ def choose_frames(count: int, sampling: dict) -> list:
 
 def read_frames(path: str, sampling: dict) -> list:
     """The frames of a clip, uint8 RGB (H, W, 3) each."""
-    capture, frames = cv2.VideoCapture(path), []
-    while True:
-        found, frame = capture.read()
-        if not found:
-            break
-        frames.append(frame[:, :, ::-1])  # a long video should be decoded twice instead: to count, and to choose
+    frames = []
+    try:
+        options = {"protocol_whitelist": "file"}  # no file may name an address
+        with av.open(str(Path(path).absolute()), options=options, metadata_errors="replace") as video:
+            if {"hls", "concat", "dash", "imf", "sdp"} & set(video.format.name.split(",")):
+                raise ValueError("a list of other files")
+            # the first that is no cover picture
+            stream = min(video.streams.video, key=lambda stream: Disposition.attached_pic in stream.disposition)
+            for frame in video.decode(stream):
+                if frame.is_corrupt:
+                    break
+                frames.append(to_rgb(frame))  # a long video should be decoded twice instead: to count, and to choose
+    except (av.FFmpegError, OSError, ValueError):
+        pass  # of a damaged file, the frames before the damage are used
     if not frames:
         raise SystemExit(f"error: {path} is no video, or cannot be read")
     return [frames[i] for i in choose_frames(len(frames), sampling)]
+
+
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """uint8 RGB (H, W, 3), upright, with the colours that the network was trained on: always those of BT.601."""
+    plain = frame
+    if not (frame.format.is_rgb or frame.format.has_palette):  # without its marks of interlacing and of chroma
+        plain = av.VideoFrame(frame.width, frame.height, frame.format.name)
+        plain.color_range = frame.color_range
+        for source, target in zip(frame.planes, plain.planes):
+            rows, places = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1) for plane in (source, target))
+            length = min(rows.shape[1], places.shape[1])
+            places[:, :length] = rows[:, :length]
+    colours = {"src_colorspace": "ITU601", "dst_colorspace": "ITU601", "interpolation": "BICUBIC"}
+    pixels = plain.reformat(format="bgr24", **colours).to_ndarray()[:, :, ::-1]  # as training did it, to the bit
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()
+        if abs(b) > abs(a):
+            pixels, a, d = pixels.swapaxes(0, 1), c, b
+        pixels = pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return np.ascontiguousarray(pixels)
 
 
 def scale_and_crop(frame: np.ndarray, scaling: dict) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 
+from video_zoo.datareader.decode import reason_of
 from video_zoo.datareader.video_file import open_container, video_stream
 from video_zoo.datareader.video_writer import Transcoder
 from video_zoo.engine.overlay import Overlay
@@ -125,9 +126,8 @@ def _open(source: Path) -> Any:
     try:
         return open_container(source)
     except (av.FFmpegError, OSError, ValueError) as error:
-        plain = str(error) if type(error) is ValueError else None  # FFmpeg's own messages say little
-        said = error.strerror if isinstance(error, OSError) else plain
-        raise AnnotateError(said or "it is no video, or its header is damaged") from error
+        said = error.strerror if isinstance(error, OSError) else None
+        raise AnnotateError(said or reason_of(error)) from error
 
 
 def _write(container: Any, path: Path, predictions: Sequence[Prediction], names: Sequence[str]) -> str | None:
@@ -143,9 +143,6 @@ def _write(container: Any, path: Path, predictions: Sequence[Prediction], names:
     if first is None:
         raise AnnotateError(f"not one frame can be decoded{f': {damage[0]}' if damage else ''}")
     with Transcoder(path, stream, first, _OPTIONS) as writer:
-        aspect = stream.sample_aspect_ratio
-        if aspect and aspect > 0:
-            writer.stream.codec_context.sample_aspect_ratio = 1 / aspect if writer.turned else aspect
         for frame in itertools.chain([first], frames):
             prediction = schedule.at(writer.time_s(frame))
             if prediction is not shown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import repeat
@@ -14,11 +15,20 @@ from typing import Any, Callable
 import av
 import cv2
 import numpy as np
-import pytest
 
 from video_zoo.configs.schema import Config, InferSection, ModelSection, TestSection, TrainSection, ValidSection
 from video_zoo.datareader.video_writer import VideoWriter
 
+# Quarter turns and mirrors: of (x, y) -> (a x + c y, b x + d y), the numbers a, b, c, d
+MATRICES = [
+    *((a, 0, 0, d) for a in (-1, 1) for d in (-1, 1)),
+    *((0, b, c, 0) for b in (-1, 1) for c in (-1, 1)),
+]
+# Files that name a.ts beside them, which FFmpeg would open
+LISTS = {
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\na.ts\n#EXT-X-ENDLIST\n",
+    "list.ffconcat": "ffconcat version 1.0\nfile a.ts\n",
+}
 SECTIONS = {"train": TrainSection, "valid": ValidSection, "test": TestSection, "infer": InferSection}
 
 
@@ -77,15 +87,14 @@ def make_video(
     return path
 
 
-def make_rotated(path: Path, frames: np.ndarray, degrees: int) -> Path:
-    """A video whose file says that it is to be turned."""
-
-    def turn(stream: Any) -> None:
-        if not hasattr(stream, "set_display_rotation"):
-            pytest.skip("this PyAV cannot mark a rotation")
-        stream.set_display_rotation(degrees)
-
-    return make_video(path, frames, set_up=turn)
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Writes into an MP4 file of one stream that a pixel (x, y) is shown at (a x + c y, b x + d y)."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44
+    values = [value << 16 for value in (a, b, 0, c, d, 0, 0, 0)]
+    content[place : place + 32] = struct.pack(">8i", *values)
+    path.write_bytes(content)
+    return path
 
 
 def remux(

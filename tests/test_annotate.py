@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import make_audio, make_rotated, make_video, moving, remux, zero_packets
+from media import MATRICES, make_audio, make_video, moving, remux, set_display_matrix, zero_packets
 
+from video_zoo.datareader.rgb import upright
 from video_zoo.engine import annotate as module
 from video_zoo.engine import overlay
 from video_zoo.engine.annotate import AnnotateError, annotate
@@ -39,7 +40,7 @@ def read(path: Path) -> tuple[np.ndarray, list[float]]:
     """RGB frames (T, H, W, 3), upright, and their times in seconds."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-    images = [np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4) for frame in frames]
+    images = [upright(frame.to_ndarray(format="rgb24"), frame) for frame in frames]
     return np.stack(images), [float(frame.pts * frame.time_base) for frame in frames]
 
 
@@ -122,20 +123,20 @@ def test_any_size_is_drawn_into_a_corner(tmp_path, height, width):
         assert difference.mean() < 4
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_turned_video_is_upright_and_the_text_too(tmp_path, degrees):
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_a_turned_or_mirrored_video_is_upright_and_the_text_too(tmp_path, matrix):
     corner = np.full((4, 128, 192, 3), 40, np.uint8)
     corner[:, 64:, 96:] = (220, 60, 60)
-    source = make_rotated(tmp_path / "a.mp4", corner, degrees)
+    source = set_display_matrix(make_video(tmp_path / "a.mp4", corner), *matrix)
     annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
     before, (after, _) = read(source)[0], read(tmp_path / "b.mp4")
-    assert after.shape == before.shape == (4, *((128, 192) if degrees == 180 else (192, 128)), 3)
+    assert after.shape == before.shape == (4, *((128, 192) if matrix[0] else (192, 128)), 3)
     rows, columns = box_of(WHOLE, *after.shape[1:3])
     assert rows.start < 10 and columns.start < 10
     difference = np.abs(before.astype(int) - after).mean(axis=(0, 3))
     assert difference[rows.stop + 4 :].mean() < 3 and difference[rows, columns].mean() > 10
     with av.open(str(tmp_path / "b.mp4")) as container:
-        assert next(container.decode(video=0)).rotation == 0
+        assert "DISPLAYMATRIX" not in next(container.decode(video=0)).side_data
 
 
 def test_the_box_is_blended_as_it_was_drawn():

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media import encode_images, make_video, moving, set_display_matrix, zero_packets
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "dataset" / "kinetics"
 from video_zoo.datareader import labels, v15_pickles
+from video_zoo.datareader.decode import decode_video
 from video_zoo.dataset.kinetics import jpeg_pickles, kinetics_csv, make_list, video2pkl
 from video_zoo.utils.errors import InputError
 
@@ -223,7 +225,7 @@ def test_video2pkl_as_in_v15(kinetics, clip_file):
     missing, unreadable = (kinetics / "train_pkl/train_report.txt").read_text().splitlines()
     looked = "train_mp4/yoga/ccccccccccc_000005_000015.mp4"
     assert missing == f"missing\tccccccccccc_000005_000015\tlooked first for {looked}"
-    assert unreadable.startswith("unreadable\tddddddddddd_000100_000110\t") and "(11 bytes)" in unreadable
+    assert unreadable.startswith("unreadable\tddddddddddd_000100_000110\t") and "it is no video" in unreadable
 
 
 def test_video2pkl_goes_on_where_it_was(kinetics, clip_file):
@@ -273,6 +275,24 @@ def test_a_video_cut_short_is_kept_and_named(tmp_path, monkeypatch, clip_file):
     outcome = jpeg_pickles.convert(jpeg_pickles.Job(str(clip_file), str(tmp_path / "x.pkl"), "x", 0, 95))
     assert outcome == ("cut short", f"{clip_file}: {FRAMES} of {FRAMES} frames")
     assert (tmp_path / "x.pkl").exists()
+
+
+def test_a_damaged_video_gives_the_frames_before_and_is_named(tmp_path):
+    whole = make_video(tmp_path / "a.mp4", moving(40), codec_options={"g": "10"})
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(zero_packets(whole, [25], 40))
+    status, reason = jpeg_pickles.convert(jpeg_pickles.Job(str(damaged), str(tmp_path / "x.pkl"), "x", 0, 95))
+    kept = len(read_pickle(tmp_path / "x.pkl")[2])
+    assert status == "cut short" and "a frame is damaged" in reason and f"{kept} frames before" in reason
+    assert 0 < kept <= 25
+
+
+def test_pickles_have_the_frames_that_the_reader_gives(tmp_path):
+    """Upright, and of interlaced video."""
+    path = make_video(tmp_path / "a.mp4", moving(4), codec_options={"x264-params": "tff=1"})
+    set_display_matrix(path, -1, 0, 0, 1)
+    assert jpeg_pickles.convert(jpeg_pickles.Job(str(path), str(tmp_path / "x.pkl"), "x", 0, 95)) == ("written", "")
+    assert read_pickle(tmp_path / "x.pkl")[2] == encode_images(decode_video(path, range).frames, ".jpg")
 
 
 def deadly(job):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import encode_images, levels, noise
+from PIL import Image, ImageOps
 
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.images import decode_images, read_frame_folder
@@ -68,6 +70,24 @@ def test_no_images_at_all_are_named():
 def test_what_keep_makes_of_the_chosen_images_comes_back_in_their_order(chosen):
     kept = decode_images(encode_images(levels(6, first=40)), lambda count: chosen, lambda frame: int(frame[0, 0, 0]))
     assert kept == [40 + number for number in chosen]
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """A JPEG whose EXIF says how it is to be turned."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + jpeg[2:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_pickles_image_is_ignored_as_in_v15_and_that_of_a_folders_is_heard(tmp_path, orientation):
+    turned = with_orientation(encode_images(noise(1), ".jpg")[0], orientation)
+    (tmp_path / "1.jpg").write_bytes(turned)
+    (as_stored,) = decode_images([turned], range, np.asarray)
+    (upright,) = read_frame_folder(tmp_path, 1, "%d.jpg", 1, range, np.asarray)
+    image = Image.open(io.BytesIO(turned))
+    assert np.array_equal(as_stored, np.asarray(image.convert("RGB")))  # as v1.5 did it
+    assert np.array_equal(upright, np.asarray(ImageOps.exif_transpose(image)))
 
 
 # --- folders

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import levels, make_audio, make_rotated, make_video, noise
+from media import MATRICES, levels, make_audio, make_video, moving, noise, set_display_matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 from video_zoo.datareader.decode import VideoError, decode_video
@@ -148,17 +148,44 @@ def test_the_times_of_a_variable_rate_are_kept(tmp_path):
     assert found == [Fraction(time - times[0], 600) for time in times]
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_rotated_video_is_written_upright(tmp_path, degrees):
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_a_turned_or_mirrored_video_is_written_upright(tmp_path, matrix):
     corner = np.full((4, 64, 96, 3), 40, np.uint8)
     corner[:, :32, :48] = (220, 60, 60)
-    make_rotated(tmp_path / "a.mp4", corner, degrees)
+    make_video(tmp_path / "a.mp4", corner, set_up=wide_pixels)
+    set_display_matrix(tmp_path / "a.mp4", *matrix)
     target, _ = encode(tmp_path / "a.mp4", tmp_path, FORM._replace(short_size=64))
     before, after = frames_of(tmp_path / "a.mp4"), frames_of(target)
-    assert after.shape == before.shape == (4, *((64, 96) if degrees == 180 else (96, 64)), 3)
+    turned = matrix[0] == 0
+    assert after.shape == before.shape == (4, *((96, 64) if turned else (64, 96)), 3)
     assert np.abs(before.astype(int) - after).mean() < 2
     with av.open(str(target)) as container:
-        assert next(container.decode(video=0)).rotation == 0
+        assert container.streams.video[0].sample_aspect_ratio == (Fraction(3, 4) if turned else Fraction(4, 3))
+        assert "DISPLAYMATRIX" not in next(container.decode(video=0)).side_data
+
+
+def wide_pixels(stream):
+    stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "ts", "h264"])
+def test_pixels_that_are_not_square_stay_so(tmp_path, extension):
+    """An mp4 and an mkv file say it themselves, of the others the codec does."""
+    make_video(tmp_path / f"a.{extension}", moving(4), set_up=wide_pixels)
+    target, _ = encode(tmp_path / f"a.{extension}", tmp_path)
+    with av.open(str(target)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.sample_aspect_ratio) == (48, 32, Fraction(4, 3))
+
+
+def test_an_interlaced_video_is_scaled_like_any_other(tmp_path):
+    lossless = {"qp": "0"}
+    plain = make_video(tmp_path / "plain.mp4", moving(4), codec_options=lossless)
+    marked = make_video(tmp_path / "marked.mp4", moving(4), codec_options={**lossless, "x264-params": "tff=1"})
+    with PacketVideo(marked) as video:
+        assert next(video.decode_all()).interlaced_frame
+    wanted, found = (frames_of(encode(path, tmp_path)[0]) for path in (plain, marked))
+    assert np.array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from media import decode_all, encode_images, levels, logged, make_config, make_list, make_pickle, make_video, noise
 
 from video_zoo.configs.schema import Config
-from video_zoo.datareader import decode, open_reader
+from video_zoo.datareader import open_reader
 from video_zoo.datareader import reader as reader_module
 from video_zoo.datareader.batches import Batch, Sample
 from video_zoo.datareader.clip_reader import Chunk, ClipReader
@@ -869,24 +869,6 @@ def test_a_missing_list_names_the_modes_key(tmp_path, mode):
 def test_an_unknown_transform_is_named(folder):
     with pytest.raises(InputError, match="center_crob"):
         open_reader("test", make_config("test", str(folder / "all.list")), "center_crob")
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_pyav_is_asked_for_where_it_is_not_installed(folder, monkeypatch, mode):
-    monkeypatch.setattr(decode, "av", None)
-    with pytest.raises(
-        InputError, match=rf"{mode.upper()}\.decoder is pyav, and PyAV is not installed: pip install av"
-    ):
-        make_reader(mode, folder / "all.list", decoder="pyav")
-
-
-@pytest.mark.parametrize("decoder, said", [("auto", 1), ("opencv", 0)])
-def test_without_pyav_opencv_reads(folder, monkeypatch, decoder, said):
-    expected = read("test", folder / "all.list")
-    monkeypatch.setattr(decode, "av", None)
-    with logged() as lines:
-        assert same(read("test", folder / "all.list", decoder=decoder), expected)
-    assert len(lines) == said and all("PyAV is not installed: OpenCV decodes every frame" in line for line in lines)
 
 
 def test_a_video_that_another_process_opens_anew_is_read_on_to_its_end():

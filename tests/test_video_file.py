@@ -8,11 +8,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import decode_all, encode_images, make_video, moving
+from media import LISTS, decode_all, encode_images, make_config, make_video, moving
 
 from video_zoo.datareader.containers import transport_packets_lost
-from video_zoo.datareader.decode import decode_video
+from video_zoo.datareader.decode import VideoError, decode_video
+from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.selective import PacketVideo
+from video_zoo.datareader.views import views_of
+from video_zoo.datareader.windowed_video import WindowedVideo
+from video_zoo.dataset.kinetics.jpeg_pickles import Job, convert
+from video_zoo.dataset.video_encode import Form, prepare
+from video_zoo.dataset.video_probe import examine
 
 FRAMES, GOP, PID = 48, 12, 256
 CODECS = {
@@ -50,6 +56,37 @@ def test_a_cover_picture_that_comes_first_is_not_the_video(tmp_path):
     decoded = decode_video(path, lambda count: numbers)
     assert decoded.num_frames == FRAMES
     assert np.array_equal(decoded.frames, decode_all(plain)[numbers])
+
+
+def test_a_title_in_any_encoding(tmp_path):
+    plain = make_video(tmp_path / "a.mkv", moving(4), set_up=lambda stream: stream.metadata.update(title="abcd"))
+    path = tmp_path / "latin.mkv"
+    path.write_bytes(plain.read_bytes().replace(b"abcd", b"\xe9\xe8\xe0\xfc"))
+    assert path.read_bytes() != plain.read_bytes()
+    for decoder in ("pyav", "opencv"):
+        assert np.array_equal(decode_video(path, range, decoder=decoder).frames, decode_all(plain))
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_other_files_is_refused_by_whatever_opens_a_video(tmp_path, name):
+    make_video(tmp_path / "a.ts", moving(8))
+    path = tmp_path / name
+    path.write_text(LISTS[name])
+    view = views_of(make_config("test", "none"), "test", "center_crop")[0]
+    form = Form(short_size=32, gop=6, crf=10)
+    openers = [
+        *(lambda d=decoder: decode_video(path, range, decoder=d) for decoder in ("auto", "pyav", "opencv")),
+        *(lambda d=decoder: WindowedVideo(path, d, Windows(1, 1), view) for decoder in ("auto", "pyav", "opencv")),
+        lambda: prepare(str(path), str(tmp_path / "out/a.mp4"), str(tmp_path / "out.mp4"), form),
+    ]
+    for opens in openers:
+        with pytest.raises(VideoError, match="a list of other files|it is no video"):
+            opens()
+    for quick in (False, True):
+        assert examine(str(path), 8, quick).status == "unreadable"
+    status, reason = convert(Job(str(path), str(tmp_path / "a.pkl"), "a", 0, 95))
+    assert status == "unreadable" and ("other files" in reason or "no video" in reason)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.ts", name]
 
 
 # --- MPEG-TS
