@@ -6,10 +6,10 @@ use them; infer.py takes it as --weights. A program is written only if it comput
 
 from __future__ import annotations
 
-from video_zoo.utils import cli
+from video_zoo.utils import startup
 
 if __name__ == "__main__":
-    cli.explain_imports()
+    startup.begin()
 from video_zoo.utils.paddle_env import start_paddle  # isort: split
 
 import argparse
@@ -29,7 +29,7 @@ from video_zoo.engine.deployment import CONFIG, LABELS, Deployment
 from video_zoo.engine.parity import check_programs
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.models import MODELS, load_trained
-from video_zoo.utils import config
+from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_folder, remove_leftovers
 from video_zoo.utils.log import logger, set_up_logging

@@ -25,6 +25,7 @@ from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.worker_process import ALARM, Raised, call, serve, slots_of
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
+from video_zoo.utils.stop import SIGNALS
 
 # Bytes of tasks in one process's pipe, at most: less than any pipe holds, so that sending one never waits.
 _QUEUED_BYTES = 12 << 10
@@ -376,11 +377,11 @@ def _cause(code: int | None) -> str:
 
 @contextlib.contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C and SIGTERM back while the block runs."""
+    """Holds Ctrl-C, SIGTERM and SIGHUP back while the block runs."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ from video_zoo.utils.paddle_env import start_paddle
 
 start_paddle(use_gpu=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 
 
 SLOW = ("test_resume.py", "test_ranks.py", "test_export.py", "test_infer.py", "test_training.py")
