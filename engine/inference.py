@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from video_zoo.engine.backends import ENGINES, choose_engine
 from video_zoo.engine.backends.base import Backend, Engine, Job
 from video_zoo.engine.deployment import Deployment
 from video_zoo.engine.programs import PROGRAMS, load_network
+from video_zoo.utils.files import scratch_folder
 from video_zoo.utils.log import logger
 from video_zoo.utils.runtime import compute_threads, has_nvidia_driver
 
@@ -63,8 +62,8 @@ def open_backend(
         backend, info = choice.engine.load(job), {}
     else:
         network, info = source()
-        with tempfile.TemporaryDirectory(prefix="zoo_program_") as folder:
-            backend = load_network(choice.engine, network, Path(folder), job)
+        with scratch_folder("zoo_program_") as folder:
+            backend = load_network(choice.engine, network, folder, job)
     logger.info("engine %s (%s): %s", choice.engine.name, choice.reason, backend.description)
     return backend, info
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from video_zoo.utils import files
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, atomic_folder, make_folder, read_to_end
+from video_zoo.utils.files import atomic_file, atomic_folder, make_folder, read_to_end, scratch_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -358,3 +360,15 @@ def test_the_end_of_a_tar_gz_is_looked_at():
             else:
                 with pytest.raises(EOFError):
                     read_to_end(archive)
+
+
+def test_a_place_for_temporary_files_that_is_full_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = f"cannot write temporary files to {tmp_path}: No space left on device; TMPDIR names another folder"
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"), scratch_folder("x") as folder:
+        assert folder.parent == tmp_path
+        raise OSError(28, "No space left on device")  # as a write says it, without a path
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="files to .*nowhere/x.*: No such file.*TMPDIR"), scratch_folder("x"):
+        pytest.fail("it is there")

@@ -75,3 +75,34 @@ def test_sigterm_after_paddles_library_took_it_is_ours(end_at):
     """paddle.vision is imported after it did."""
     code, out, said = end_at("test.py", "paddle.vision", signal.SIGTERM)
     assert (code, out, said.splitlines()[-1]) == (143, "", "stopped by SIGTERM.") and "Traceback" not in said
+
+
+STREAMS = """
+from video_zoo.utils import startup
+startup.begin()
+import os, sys
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger, set_up_logging
+from video_zoo.utils.runtime import captured_output
+def main():
+    set_up_logging()
+    with open(sys.argv[1], "w") as file:
+        logger.info("to nowhere")
+        print("to nowhere", sys.stdin.read(), file=sys.stderr)
+        os.write(2, b"to nowhere")
+        with captured_output() as said:
+            os.system("echo from a library")
+            file.write(f"{file.fileno() > 2} {said.text()}")
+    raise InputError("bad input")
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "<&-", "< /dev/null"])
+def test_standard_streams_that_are_closed_lead_to_nowhere(tmp_path, closed):
+    """A file that the command opens must not get a message written into it."""
+    command = ["sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, STREAMS, str(tmp_path / "file")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, (tmp_path / "file").read_text()) == (1, "True from a library")
+    assert done.stderr.endswith("error: bad input\n") == ("2>&-" not in closed)

@@ -118,6 +118,20 @@ def make_folder(path: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A folder among the system's temporary ones, which is gone after the block. Raises InputError: the block, or this,
+    cannot write there."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    except OSError as error:
+        place = error.filename or tempfile.tempdir or "any folder"
+        raise InputError(
+            f"cannot write temporary files to {place}: {error.strerror or error}; TMPDIR names another folder"
+        ) from error
+
+
+@contextlib.contextmanager
 def lock_folder(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
     """While the block runs, no other process gets past here for the same folder; the lock ends with the process.
 
