@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from video_zoo.utils.runtime import describe_processor
+
 ROOT = Path(__file__).resolve().parents[1]
 OTHER_PROCESSOR = "checked on Another; this one differs in avx9\n"
 
@@ -22,6 +24,7 @@ def test_the_example_predicts_what_infer_predicts(run_cli, infer, place, exporte
         folder = Path(shutil.copytree(folder, tmp_path / "exported"))
         said = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
         del said["programs"]["openvino"]
+        assert said["checked_on"] == describe_processor()
         said["checked_on"] = {"processor": "Another", "instructions": {"avx9": True}}
         (folder / "inference.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
     result = run_cli(str(copy_of(ROOT / "deploy/predict.py", tmp_path)), str(folder), *videos)
