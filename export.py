@@ -6,10 +6,10 @@ use them; infer.py takes it as --weights. A program is written only if it comput
 
 from __future__ import annotations
 
-from video_zoo.utils import cli
+from video_zoo.utils import startup
 
 if __name__ == "__main__":
-    cli.explain_imports()
+    startup.begin()
 from video_zoo.utils.paddle_env import start_paddle  # isort: split
 
 import argparse
@@ -25,15 +25,15 @@ from video_zoo.datareader.labels import names_of, write_class_names
 from video_zoo.datareader.video_list import Video
 from video_zoo.engine import export
 from video_zoo.engine.backends.base import Job
-from video_zoo.engine.deployment import CONFIG, LABELS, Deployment
+from video_zoo.engine.deployment import CHECKED_ON, CONFIG, LABELS, Deployment
 from video_zoo.engine.parity import check_programs
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.models import MODELS, load_trained
-from video_zoo.utils import config
+from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_folder
 from video_zoo.utils.log import logger, set_up_logging
-from video_zoo.utils.runtime import compute_threads
+from video_zoo.utils.runtime import compute_threads, describe_processor
 
 _BATCH = 2  # clips at once, when programs are compared
 
@@ -96,7 +96,7 @@ def main() -> None:
             reader.videos = export.spread(reader.videos, args.clips)
             job = Job(threads=compute_threads(), clip_shape=shape)
             parity = check_programs(network, reader, args.clips, programs, job)
-            facts = {**export.describe_clips(settings), "parity": parity}
+            facts = {**export.describe_clips(settings), "parity": parity, CHECKED_ON: describe_processor()}
             files = {kind: {each: file.name for each, file in of.items()} for kind, of in programs.items()}
             Deployment(folder, name, names, shape, files, facts).write()
             model = replace(settings.MODEL, class_names=None)  # inference.yaml has them

@@ -6,6 +6,11 @@ deployment folder (export.py) need not.
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import argparse
 import contextlib
 from dataclasses import asdict

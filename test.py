@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from video_zoo.utils import cli
+from video_zoo.utils import startup
 
 if __name__ == "__main__":
-    cli.explain_imports()
+    startup.begin()
 from video_zoo.utils.paddle_env import start_paddle  # isort: split
 
 import argparse
@@ -15,6 +15,7 @@ from video_zoo.datareader import open_reader
 from video_zoo.engine.evaluate import evaluate
 from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, load_trained
+from video_zoo.utils import cli
 from video_zoo.utils.log import Progress, logger, set_up_logging
 
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from video_zoo.utils import cli
+from video_zoo.utils import startup
 
 if __name__ == "__main__":
-    cli.explain_imports()
+    startup.begin()
 from video_zoo.utils.paddle_env import start_paddle  # isort: split
 
 import argparse
@@ -35,7 +35,7 @@ from video_zoo.models import MODELS, build_network
 from video_zoo.models.pretrained import load_weights
 from video_zoo.models.spec import describe
 from video_zoo.models.start_weights import load_start_weights
-from video_zoo.utils import config
+from video_zoo.utils import cli, config
 from video_zoo.utils.log import logger, set_up_logging
 from video_zoo.utils.runtime import Launch
 

@@ -83,7 +83,7 @@ def _set_alarm(seconds: float) -> None:
 
 def slots_of(memory: Any, shape: tuple[int, ...] | None, count: int) -> list[np.ndarray | None]:
     """The `count` uint8 arrays of a block of shared memory; Nones if there is no block."""
-    return [None] * count if memory is None else list(np.frombuffer(memory, np.uint8).reshape(count, *shape))
+    return [None] * count if memory is None else list(np.frombuffer(memory.buffer, np.uint8).reshape(count, *shape))
 
 
 def _end_with_parent() -> None:

@@ -10,13 +10,16 @@ import contextlib
 import heapq
 import math
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.heap import Arena
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -26,14 +29,17 @@ from video_zoo.datareader.worker_process import ALARM, Raised, call, serve, slot
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import claim_process_folder
 from video_zoo.utils.log import logger
+from video_zoo.utils.stop import SIGNALS
 
 # Bytes of tasks in one process's pipe, at most: less than any pipe holds, so that sending one never waits.
 _QUEUED_BYTES = 12 << 10
 _ATTEMPTS = 2  # a task whose process was killed this often is given up
 _STARTS = 3  # processes in a row that end before they are ready
+_RESTART_S = 0.1  # between two attempts
 _START_S = 120  # for one to be ready
 _GRACE_S = 5  # after which a process whose own alarm did not end it is ended from here
 _LONGEST_WAIT_S = 3600  # the system cannot wait for any time
+_LOST = 255  # the exit code of a process when the fork server, which would tell it, has been killed
 _JOIN_S = 2  # a process that hangs in the kernel (a dead network disk) cannot be ended: it is left behind
 
 
@@ -188,6 +194,9 @@ class _Worker:
     def end(self) -> None:
         self.process.kill()  # it has nothing to tidy up
         self.process.join(_JOIN_S)
+        if self.process.exitcode == _LOST and not _at_end(self.results):  # it may still write to the shared memory
+            with contextlib.suppress(OSError):
+                os.kill(self.process.pid, signal.SIGKILL)
         if not self.process.is_alive():
             self.process.close()
         self.tasks.close()
@@ -213,7 +222,7 @@ class _Crew:
             context.set_forkserver_preload(["video_zoo.datareader.clip_reader"])
         memory = None
         if shape is not None:
-            memory = context.RawArray("B", ahead * int(np.prod(shape)))  # a file that has no name: nothing is left over
+            memory = _shared_memory(ahead * int(np.prod(shape)), settings)
         self._slots = slots_of(memory, shape, ahead)
         self._free = deque(range(ahead))
         self._job = (read, memory, shape, ahead, timeout_s)
@@ -286,7 +295,7 @@ class _Crew:
         """Gives the tasks that wait to the processes that have least."""
         while len(self._workers) < min(self._size, len(self._tasks)):
             with _no_interrupt(), _main_script_hidden():  # Ctrl-C in between would leave a process that nobody knows
-                self._workers.append(_Worker(self._context, *self._job))
+                self._workers.append(self._start())
         while self._unsent:
             number = self._unsent[0][1]
             task, slot = self._tasks[number]
@@ -296,6 +305,20 @@ class _Crew:
             if task.stay:
                 worker.held = number
             heapq.heappop(self._unsent)
+
+    def _start(self) -> _Worker:
+        """Starts a process. A fork server that was killed a moment ago is replaced when the system has noticed."""
+        for attempt in range(1, _STARTS + 1):
+            try:
+                return _Worker(self._context, *self._job)
+            except (OSError, EOFError) as error:  # EOFError: the fork server has ended
+                if attempt == _STARTS:
+                    raise InputError(
+                        f"no reader process can be started: {str(error) or type(error).__name__};"
+                        f" {self._settings.no_processes} reads in the main process"
+                    ) from error
+                time.sleep(_RESTART_S)
+        raise AssertionError
 
     def _choose(self, task: Task) -> _Worker | None:
         """The process for a task; None: not now."""
@@ -369,7 +392,37 @@ class _Crew:
             heapq.heappush(self._unsent, (self._tasks[number][0].order, number))
 
 
+def _shared_memory(size: int, settings: SettingNames) -> Arena:
+    """So many bytes that all processes share: a file that has no name, of which nothing is left over.
+
+    Raises InputError: there is no room for them. Without a check, the first write to what is missing ends the process.
+    """
+    try:
+        memory = Arena(size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(memory.fd, 0, size)
+        return memory
+    except OSError as error:
+        place = error.filename or f"/dev/shm, or in {tempfile.gettempdir()} where that is too small"
+        raise InputError(
+            f"reader processes share {size / 1e6:.1f} MB, which cannot be written in {place}:"
+            f" {error.strerror or error}. Smaller batches need less; {settings.no_processes} reads in the main process."
+        ) from error
+
+
+def _at_end(pipe: Connection) -> bool:
+    """Whether the process at the other end of a pipe has ended; what it has sent is lost."""
+    try:
+        while pipe.poll():
+            pipe.recv_bytes()
+    except (EOFError, OSError):
+        return True
+    return False
+
+
 def _cause(code: int | None) -> str:
+    if code == _LOST:
+        return "the fork server, which starts them, was killed, perhaps because memory ran out"
     if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
         return f"killed by {name}{', perhaps because memory ran out' if -code == signal.SIGKILL else ''}"
@@ -378,11 +431,11 @@ def _cause(code: int | None) -> str:
 
 @contextlib.contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C and SIGTERM back while the block runs."""
+    """Holds Ctrl-C, SIGTERM and SIGHUP back while the block runs."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:

@@ -7,6 +7,11 @@ writes, beside the list, train.clean.list, train.report.csv (a row a line) and t
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import argparse
 import collections
 import csv

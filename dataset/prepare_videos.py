@@ -7,6 +7,11 @@ writes kinetics_256/CLASS/NAME.mp4 and kinetics_256/train.list, with the same la
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import argparse
 import collections
 import contextlib

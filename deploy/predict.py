@@ -7,8 +7,12 @@ It is written to be read: what inference.yaml says of sampling and scaling is do
 only the frames it needs, several videos at a time, and names damaged files; this decodes everything.
 """
 
+import os
 import sys
 from pathlib import Path
+
+sys.modules["openvino_telemetry"] = None  # OpenVINO reports its use through this package, and goes on without
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime does so, too
 
 import av
 import numpy as np
@@ -35,8 +39,18 @@ def load_program(folder: Path, programs: dict):
             ) from None
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()
         session = onnxruntime.InferenceSession(str(folder / programs["onnx"]["fp32"]))
         return lambda clips: session.run(None, {"clips": clips})[0]
+
+
+def compare_processors(checked_on: dict) -> None:
+    """Says so, if the programs were compared with the network on a processor that computes with other instructions."""
+    cpuinfo = Path("/proc/cpuinfo")  # Linux has it
+    here = cpuinfo.read_text(encoding="utf-8", errors="replace").split() if cpuinfo.exists() else []
+    differ = [name for name, there in checked_on.get("instructions", {}).items() if here and (name in here) != there]
+    if differ:
+        print(f"checked on {checked_on['processor']}; this one differs in {' '.join(differ)}", file=sys.stderr)
 
 
 def choose_frames(count: int, sampling: dict) -> list:
@@ -108,6 +122,7 @@ def scale_and_crop(frame: np.ndarray, scaling: dict) -> np.ndarray:
 def main(folder: Path, videos: list) -> None:
     description = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
     program = load_program(folder, description["programs"])
+    compare_processors(description.get("checked_on", {}))
     for video in videos:
         frames = [
             scale_and_crop(frame, description["scaling"]) for frame in read_frames(video, description["sampling"])

@@ -23,8 +23,10 @@ from video_zoo.engine.backends.base import INPUT, OUTPUT, Engine
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, whole_folder
+from video_zoo.utils.runtime import describe_processor
 
 FILE, CONFIG, LABELS = "inference.yaml", "config.yaml", "label.txt"
+CHECKED_ON = "checked_on"  # the fact that says on which processor the programs were compared with the network
 _VERSION = 1
 
 
@@ -38,7 +40,7 @@ class Deployment:
         names: of the classes, by index.
         shape: of a clip, (T, 3, H, W).
         programs: kind -> precision -> file.
-        facts: whatever else a caller should know, for readers of the file.
+        facts: whatever else a caller should know, for readers of the file; read are only those of the comparison.
         checksums: file -> SHA-256, of the programs and of what lies beside them.
     """
 
@@ -69,8 +71,10 @@ class Deployment:
                 and said["output"]["shape"] == [-1, len(names)]
                 and all(files.items() <= PROGRAMS[kind].files.items() for kind, files in programs.items())
                 and all(Path(file).name == file for file in checksums)
+                and isinstance(said.get(CHECKED_ON, {}).get("instructions", {}), dict)
             )
-            found = cls(folder, str(said["model"]), names, shape, programs, checksums=checksums) if sound else None
+            facts = {key: dict(said[key]) for key in ("parity", CHECKED_ON) if said.get(key)}
+            found = cls(folder, str(said["model"]), names, shape, programs, facts, checksums) if sound else None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
         except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
@@ -105,6 +109,21 @@ class Deployment:
         files = self.programs.get(kind, {})
         file = files.get(precision) or (files.get("fp32") if precision in ("bf16", "fp16") else None)
         return self.folder / file if file else None
+
+    def other_processor(self) -> str | None:
+        """The line that says where the programs were checked, if this processor computes with other instructions."""
+        checked, here = self.facts.get(CHECKED_ON), describe_processor()
+        if not checked or checked.get("instructions") == here["instructions"]:
+            return None
+        there, this = (_list_instructions(each) for each in (checked, here))
+        return (
+            f"{self.folder} was checked on another processor ({checked.get('processor')}, {there}) than this one"
+            f" ({here['processor']}, {this}): probabilities may differ a little; export.py on this one checks it here"
+        )
+
+    def checked_bf16(self) -> bool:
+        """Whether the programs were checked on a processor with bfloat16 arithmetic."""
+        return "openvino bf16" in self.facts.get("parity", {})
 
     def foreign_files(self) -> list[str]:
         """What is in the folder and not of a deployment."""
@@ -152,6 +171,11 @@ class Deployment:
     def _files(self) -> list[Path]:
         stems = {Path(file).stem for files in self.programs.values() for file in files.values()}
         return sorted(file for file in self.folder.iterdir() if file.stem in stems)
+
+
+def _list_instructions(processor: Mapping[str, Any]) -> str:
+    found = [name for name, there in (processor.get("instructions") or {}).items() if there]
+    return " ".join(found) or "none of the instructions that matter"
 
 
 def _sha256(file: Path) -> str:

@@ -55,7 +55,11 @@ def open_backend(
     if deployment is not None:
         program = deployment.program(choice.engine.program, precision)
         deployment.check(program)
-        backend, info = choice.engine.load(replace(job, program=program)), {}
+        other = None if on_gpu else deployment.other_processor()
+        if other:
+            logger.info(other)
+        job = replace(job, program=program, rest_bf16=deployment.checked_bf16())
+        backend, info = choice.engine.load(job), {}
     else:
         network, info = source()
         with scratch_folder() as folder:

@@ -178,6 +178,9 @@ def _quantize_openvino(source: Path, clips: Sequence[np.ndarray], path: Path) ->
                 nncf.Dataset(clips),
                 subset_size=len(clips),
                 preset=nncf.QuantizationPreset.MIXED,
+                # Weights of 7 bits: sums of two products of 8 bits saturate on processors without VNNI, and what was
+                # checked on one kind of processor would not hold on the other.
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             )
     ov.save_model(model, path, compress_to_fp16=False)
 

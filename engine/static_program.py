@@ -14,6 +14,7 @@ from paddle.nn import functional as F
 
 from video_zoo.engine.backends.base import INPUT
 from video_zoo.utils.runtime import captured_output
+from video_zoo.utils.stop import held
 
 if TYPE_CHECKING:
     from video_zoo.models.network import VideoNetwork
@@ -50,7 +51,9 @@ def save_static_program(
     # Nothing in them depends on a tensor's value, so their code need not be translated, which takes half of the time.
     paddle.jit.ignore_module([sys.modules[type(layer).__module__] for layer in classifier.sublayers(include_self=True)])
     shift_form = network.prepare_for_export() if for_converter else contextlib.nullcontext()
-    with shift_form, captured_output(), contextlib.nullcontext() if newest_form or old_form is None else old_form():
+    form = contextlib.nullcontext() if newest_form or old_form is None else old_form()
+    # Paddle catches what a signal's handler raises here, and raises another exception.
+    with held(), shift_form, captured_output(), form:
         spec = paddle.static.InputSpec([None, *shape], "uint8", INPUT)
         program = paddle.jit.to_static(classifier, input_spec=[spec], full_graph=True)
         paddle.jit.save(program, str(path.with_suffix("")))

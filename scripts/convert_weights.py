@@ -9,6 +9,11 @@ PaddleClas; which of them, its names tell. OUR_FOLDER is a checkpoint, a v1.5 fo
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import argparse
 import os
 import re

@@ -8,7 +8,7 @@ started=$SECONDS
 out=quickstart
 
 config() { echo "configs/$(echo "$1" | tr '[:upper:]' '[:lower:]')_moving_shapes.yaml"; }
-train() { python train.py --model_name="$1" --config="$(config "$1")" --pretrain=none --save_dir="$out/$1"; }
+train() { exec python train.py --model_name="$1" --config="$(config "$1")" --pretrain=none --save_dir="$out/$1"; }
 test() {
   python test.py --model_name="$1" --config="$(config "$1")" --weights="$out/$1/$1_best" --log_interval=0
 }
@@ -27,8 +27,14 @@ cores=$(python -c 'from video_zoo.utils.runtime import usable_cores; print(usabl
 export OMP_NUM_THREADS=$(((cores + 1) / 2))  # half of the cores each: two small networks side by side finish sooner
 train TSN > "$out/TSN/train.log" 2>&1 &
 tsn=$!
-trap 'kill $tsn 2>/dev/null || true' EXIT
-train TSM
+# Both in the background: a shell answers a signal while it waits, not while a command in the foreground runs.
+train TSM &
+tsm=$!
+trap 'kill $tsm $tsn 2>/dev/null || true' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+wait $tsm
 wait $tsn || { tail -n 3 "$out/TSN/train.log" >&2; exit 1; }
 unset OMP_NUM_THREADS
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import base64
 import contextlib
 import importlib.metadata

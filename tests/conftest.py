@@ -6,8 +6,11 @@ import json
 import logging
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,7 @@ from video_zoo.utils.paddle_env import start_paddle
 
 start_paddle(use_gpu=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 
 
 SLOW = ("test_resume.py", "test_ranks.py", "test_export.py", "test_infer.py", "test_training.py")
@@ -50,6 +54,25 @@ def log(caplog, monkeypatch):
     monkeypatch.setattr(logger, "propagate", False)
     caplog.set_level(logging.INFO, logger=logger.name)
     return caplog
+
+
+@pytest.fixture
+def unreported(tmp_path_factory, monkeypatch) -> Iterator[None]:
+    """The commands of a test reach no other machine, and write no file to the home folder."""
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as proxy:
+        calls, home = [], tmp_path_factory.mktemp("home")
+        proxy.process_request = lambda request, address: (calls.append(address), proxy.shutdown_request(request))
+        threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_address[1]}")
+        theirs = ("HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "XDG_CACHE_HOME", "CI", "ORT_DISABLE_TELEMETRY")
+        for name in theirs:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HOME", str(home))
+        yield
+        proxy.shutdown()
+        written = [path for path in home.rglob("*") if path.is_file()]  # Paddle makes an empty folder
+        assert calls == [] and written == []
 
 
 @pytest.fixture(scope="session")

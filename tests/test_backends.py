@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import paddle
@@ -84,6 +86,25 @@ def test_tensorrt_says_that_paddle_lacks_it():
     """The CPU builds lack it; with a GPU build on a GPU it is not known to work."""
     with pytest.raises(InputError, match="built without TensorRT; --engine=paddle-inference"):
         ENGINES.get("tensorrt").load(Job(on_gpu=True, clip_shape=(2, 3, 32, 32)))
+
+
+def test_bfloat16_is_not_float32_under_its_name(monkeypatch):
+    """Paddle Inference says in C++'s log that the CPU has none, and computes in float32."""
+    monkeypatch.setattr(paddle.base.core, "supports_bfloat16", lambda: False)
+    with pytest.raises(InputError, match="^--precision=bf16: this CPU has no bfloat16 arithmetic"):
+        ENGINES.get("paddle-inference").load(Job(Path("model.pdmodel"), "bf16"))
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "checked", "hint"), [(True, True, "bf16"), (True, False, "f32"), (False, True, "f32")]
+)
+def test_an_int8_program_computes_its_rest_as_where_it_was_checked(monkeypatch, has_bf16, checked, hint):
+    core = mock.Mock()
+    core.get_property.return_value = ["FP32", *(["BF16"] if has_bf16 else [])]
+    core.read_model.return_value.inputs = []
+    monkeypatch.setitem(sys.modules, "openvino", mock.Mock(Core=lambda: core, __version__="1"))
+    ENGINES.get("openvino").load(Job(Path("int8.xml"), "int8", rest_bf16=checked))
+    assert core.compile_model.call_args.args[2]["INFERENCE_PRECISION_HINT"] == hint
 
 
 def test_engines_describe_themselves_without_their_packages(run_cli):

@@ -10,21 +10,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from media import LISTS, encode_images, make_video, moving, set_display_matrix
 from test_video_file import with_cover
 
 from video_zoo.datareader.decode import decode_video
 from video_zoo.datareader.sampling import segment_indices
+from video_zoo.utils.runtime import describe_processor
 
 ROOT = Path(__file__).resolve().parents[1]
+OTHER_PROCESSOR = "checked on Another; this one differs in avx9\n"
 
 
-def test_the_example_predicts_what_infer_predicts(run_cli, infer, place, exported, tmp_path):
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_example_predicts_what_infer_predicts(run_cli, infer, place, exported, tmp_path, unreported, engine):
     videos = sorted(str(path) for path in (place / "videos").rglob("*.mp4"))
-    result = run_cli(str(copy_of(ROOT / "deploy/predict.py", tmp_path)), str(exported[0]), *videos)
+    folder = exported[0]
+    if engine == "onnxruntime":
+        folder = Path(shutil.copytree(folder, tmp_path / "exported"))
+        said = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
+        del said["programs"]["openvino"]
+        assert said["checked_on"] == describe_processor()
+        said["checked_on"] = {"processor": "Another", "instructions": {"avx9": True}}
+        (folder / "inference.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    result = run_cli(str(copy_of(ROOT / "deploy/predict.py", tmp_path)), str(folder), *videos)
     assert result.returncode == 0, result.stderr
     said = re.findall(r"^(\S.*\.mp4)\n\s+([\d.]+)%  (\w+)", result.stdout, re.MULTILINE)
-    _, rows = infer("--input", *videos, "--engine=openvino", weights="exported")
+    assert (OTHER_PROCESSOR in result.stderr) == (engine == "onnxruntime")
+    _, rows = infer("--input", *videos, f"--engine={engine}", weights="exported")
     wanted = [(row["video"], f"{100 * row['top'][0]['probability']:.2f}", row["top"][0]["name"]) for row in rows]
     assert [(video, name) for video, _, name in said] == [(video, name) for video, _, name in wanted]
     assert all(abs(float(one[1]) - float(other[1])) < 0.02 for one, other in zip(said, wanted))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from video_zoo.engine import programs
-from video_zoo.engine.deployment import FILE, Deployment, is_deployment
+from video_zoo.engine import deployment, programs
+from video_zoo.engine.deployment import CHECKED_ON, FILE, Deployment, is_deployment
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
 
@@ -55,6 +56,24 @@ def test_programs_by_kind_and_precision(written, kind, precision, file):
     assert written.program(kind, precision) == (file and written.folder / file)
 
 
+def test_another_processor_is_said(written, monkeypatch):
+    def read_on(**instructions: bool) -> str | None:
+        monkeypatch.setattr(
+            deployment, "describe_processor", lambda: {"processor": "Here", "instructions": instructions}
+        )
+        return Deployment.read(written.folder).other_processor()
+
+    assert read_on(avx2=True) is None  # a folder of version 0.1 does not say
+    checked = {"processor": "There", "instructions": {"avx2": True, "avx512_vnni": True, "amx_int8": False}}
+    replace(written, facts={CHECKED_ON: checked}).write()
+    assert read_on(avx2=True, avx512_vnni=True, amx_int8=False) is None  # whatever its name
+    assert read_on(avx2=True, avx512_vnni=False, amx_int8=False) == (
+        f"{written.folder} was checked on another processor (There, avx2 avx512_vnni) than this one (Here, avx2):"
+        " probabilities may differ a little; export.py on this one checks it here"
+    )
+    assert "(Here, none of the instructions that matter)" in read_on()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -68,6 +87,8 @@ def test_programs_by_kind_and_precision(written, kind, precision, file):
         lambda said: said.update(programs=["onnx"]),
         lambda said: said["checksums"].update({"../else": "00"}),
         lambda said: said.pop("checksums"),
+        lambda said: said.update(checked_on="here"),
+        lambda said: said.update(checked_on={"instructions": ["avx2"]}),
         lambda said: said.clear(),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from video_zoo.utils import files
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, atomic_folder, make_folder, read_to_end
+from video_zoo.utils.files import atomic_file, atomic_folder, make_folder, read_to_end, scratch_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -565,3 +566,16 @@ def test_the_folders_of_multiprocessing_go_with_their_process(tmp_path, monkeypa
     made.append(tempfile.mkdtemp(prefix="pymp-", dir=tmp_path))
     killed(files.claim_process_folder)
     assert Path(made[1]).exists()  # its process goes on
+
+
+def test_a_place_for_temporary_files_that_is_full_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place = re.escape(str(tmp_path))
+    said = rf"^cannot write temporary files to {place}/\S+: No space left on device; TMPDIR names another folder$"
+    with pytest.raises(InputError, match=said), scratch_folder() as folder:
+        assert folder.parent == tmp_path
+        raise OSError(28, "No space left on device")  # as a write says it, without a path
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="files to .*nowhere/.*: No such file.*TMPDIR"), scratch_folder():
+        pytest.fail("it is there")

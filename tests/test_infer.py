@@ -249,7 +249,7 @@ def test_a_damaged_deployment_folder_is_named(infer, exported, place):
     assert "openvino_fp32.bin is damaged: copy the folder again" in result.stderr
 
 
-def test_export_refuses_int8_that_is_too_far(run_cli, place, tmp_path):
+def test_export_refuses_int8_that_is_too_far(run_cli, place, tmp_path, unreported):
     """As that of an untrained network is."""
     pytest.importorskip("nncf")
     common = (f"--config={place}/tiny.yaml", f"--weights={place}/weights", f"--save_dir={tmp_path}/out")

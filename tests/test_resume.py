@@ -138,7 +138,7 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bits(config, straight, 
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_a_signal_saves_and_stops_and_resuming_gives_the_same_bits(config, straight, tmp_path, number):
     code, output, seconds = interrupt(config, tmp_path, "Epoch 1, iter 2", number, flags=("--save_interval_iters=0",))
     assert code == 128 + number and seconds < 10, output

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from video_zoo.utils.stop import Stop, Stopped
+from video_zoo.utils.stop import SIGNALS, Stop, Stopped, held, interrupting
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def send(number: int) -> None:
@@ -62,3 +67,102 @@ def test_another_rank_that_was_told_stops_this_one():
     with pytest.raises(Stopped) as stopped:
         Stop("").end()
     assert stopped.value.code == 143
+
+
+@pytest.mark.parametrize("first, then", [("SIGHUP", "SIGHUP"), ("SIGHUP", "SIGTERM"), ("SIGTERM", "SIGHUP")])
+def test_the_signals_of_a_session_that_ends_are_one(first, then):
+    """A shell and the system each send SIGHUP, and systemd SIGTERM with it: nobody asks twice."""
+    with Stop("") as stop:
+        send(getattr(signal, first))
+        send(getattr(signal, then))
+        assert stop.signal == getattr(signal, first)
+    with pytest.raises(Stopped) as stopped, interrupting():
+        try:
+            send(getattr(signal, first))
+        finally:
+            send(getattr(signal, then))
+            tidied = True
+    assert stopped.value.code == 128 + getattr(signal, first) and tidied
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop("") as stop, interrupting():
+            send(signal.SIGHUP)
+            assert stop.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_where_signals_are_held_they_wait(number):
+    before = signal.getsignal(number)
+    done = []
+    with pytest.raises((KeyboardInterrupt, Stopped)), interrupting() as received:
+        with held():
+            send(number)
+            done.append("the block")
+        done.append("what follows")
+    assert done == ["the block"] and received() == number
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.contract
+def test_a_signal_while_a_program_is_made_of_a_network_is_no_error_of_paddle(tmp_path):
+    """Paddle catches every exception in a network's forward, and raises one with its own text."""
+    from deployed import SHAPE
+    from tiny import make_network
+
+    from video_zoo.engine.static_program import save_static_program
+    from video_zoo.models.tsm import TSM
+
+    network = make_network(TSM)
+    forward = network.fc.forward
+
+    def signalling(features):
+        send(signal.SIGTERM)
+        return forward(features)
+
+    network.fc.forward = signalling
+    with pytest.raises(Stopped) as stopped, interrupting():
+        save_static_program(network, SHAPE, tmp_path / "model.pdmodel")
+    assert stopped.value.code == 143
+
+
+TRAINING = """
+import os, sys, time
+from video_zoo.utils import cli
+from video_zoo.utils.log import logger, set_up_logging
+from video_zoo.utils.stop import Stop
+def main():
+    set_up_logging()
+    with Stop("stopping") as stop:
+        logger.info("ready")
+        while stop.signal is None:
+            time.sleep(0.01)
+        logger.info("the step is done")
+        open(sys.argv[1], "w").write("saved")
+        print("saved", flush=True)
+        stop.check()
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("ignored, code", [(False, 129), (True, 0)])
+def test_a_terminal_that_is_closed_loses_nothing(tmp_path, ignored, code):
+    """What is then written to it is an error (EIO). Ignored is SIGHUP after `disown`."""
+    program = TRAINING
+    if ignored:
+        program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + program
+        program = program.replace("stop.signal is None", "os.isatty(1)")
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", program, str(tmp_path / "state")])
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+    assert (tmp_path / "state").read_text() == "saved"

@@ -6,11 +6,15 @@ import ctypes
 import multiprocessing
 import multiprocessing.util
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver, heap
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,7 @@ from hypothesis import strategies as st
 from media import SECTIONS, logged
 
 from video_zoo.configs.schema import ModelSection
+from video_zoo.datareader import workers
 from video_zoo.datareader.clip_reader import ClipReader
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.transforms import EvalTransform, TrainTransform
@@ -710,3 +715,69 @@ def test_no_process_outlives_the_main_one(tmp_path, end):
         main.wait(20)
         for pid in filter(runs, (int(path.name) for path in pids.iterdir())):
             os.kill(pid, signal.SIGKILL)
+
+
+# --- what the system refuses
+
+
+def hangs_the_first_time(number: int, marks: Path, array: np.ndarray) -> int:
+    mark = marks / str(number)
+    if not mark.exists():
+        mark.write_text(str(os.getpid()))
+        time.sleep(FOREVER_S)
+    return fill(number, array)
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork server here")
+def test_a_killed_fork_server_costs_nothing_and_nobody_writes_to_shared_memory_behind_our_back(pools, tmp_path, log):
+    pools.append(pool := WorkerPool(hangs_the_first_time, 2, ahead=2, shape=(8,)))
+    source = pool.map((number, tmp_path) for number in range(2))
+
+    def kill_when_both_hang():
+        assert wait_for(lambda: len([path for path in tmp_path.iterdir() if path.read_text()]) == 2, 30)
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill_when_both_hang)
+    thread.start()
+    results = [(done.result, done.array.copy()) for done in source]
+    thread.join()
+    assert [result for result, _ in results] == [0, 1]
+    assert all(np.array_equal(array, pattern(number, (8,))) for number, array in results)
+    assert not any(runs(int(path.read_text())) for path in tmp_path.iterdir())
+    assert "a reader process was ended (the fork server, which starts them, was killed" in log.text
+
+
+def test_memory_that_is_not_there_is_said(monkeypatch):
+    def read() -> None:
+        with pytest.raises(InputError) as error:
+            results_of(WorkerPool(fill, 1, ahead=4, shape=(1000, 1000)), tasks(2))
+        said.append(str(error.value))
+
+    said: list[str] = []
+    place = rf"/dev/shm, or in {tempfile.gettempdir()} where that is too small"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        read()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: exec("raise OSError(28, 'No space left on device')"))
+    read()
+    monkeypatch.setattr(heap.Arena, "_choose_dir", lambda self, size: "/nowhere")
+    read()
+    begin, end = (
+        "reader processes share 4.0 MB, which cannot be written in ",
+        (". Smaller batches need less; --set SECTION.num_reader_threads=0 reads in the main process."),
+    )
+    assert said[:2] == [f"{begin}{place}: {why}{end}" for why in ("File too large", "No space left on device")]
+    assert said[2].startswith(f"{begin}/nowhere/pym-") and said[2].endswith(f": No such file or directory{end}")
+
+
+@pytest.mark.parametrize("error", [EOFError("unexpected EOF"), OSError(24, "Too many open files"), EOFError()])
+def test_a_process_that_cannot_be_started_is_said(monkeypatch, error):
+    def start(*_):
+        raise error
+
+    monkeypatch.setattr(workers._Worker, "__init__", start)
+    with pytest.raises(InputError, match="no reader process can be started: .*(EOF|open files).*num_reader_threads=0"):
+        results_of(WorkerPool(double, 1, ahead=1), tasks(1))

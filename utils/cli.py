@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, NoReturn, TypeVar
 
-from video_zoo.utils import config
+from video_zoo.utils import config, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
 from video_zoo.utils.registry import Registry
+from video_zoo.utils.startup import describe_import_error
 
 Schema = TypeVar("Schema")
 
@@ -156,66 +157,41 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command line and exits with its code.
 
     An InputError, a package that is not installed, or an error of the system becomes one message on stderr and exit
-    code 1; Ctrl-C and SIGTERM give 130 and 143 after all `finally` blocks have run; a reader of the output that went
-    away (`| head`) ends the run quietly.
+    code 1; Ctrl-C, SIGTERM and SIGHUP give 130, 143 and 129 after all `finally` blocks have run; a reader of the output
+    that went away (`| head`) ends the run quietly.
     """
     sys.excepthook = sys.__excepthook__
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        code = main() or 0
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except InputError as error:
-        code = 1
-        print(f"error: {error}", file=sys.stderr)
-    except ImportError as error:
-        code = 1
-        if isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):  # stopped while a package was being loaded
-            code = getattr(error.__cause__, "code", 130)
-        else:
-            print(f"error: {describe_import_error(error)}", file=sys.stderr)
-    except KeyboardInterrupt:
-        code = 130
-        print("stopped.", file=sys.stderr)
-    except BrokenPipeError:
-        code = 141
-        _drop_stdout()
-    except OSError as error:
-        code = 1
-        print(f"error: {error}", file=sys.stderr)
-        _drop_stdout()
+    with stop.interrupting() as signal_received:
+        try:
+            code = main() or 0
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BaseException as error:
+            number = signal_received() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else None)
+            code = _code_of(error) if number is None else 128 + number
+            if number is not None:
+                print(stop.description(number), file=sys.stderr)
     sys.exit(code)
 
 
-def explain_imports() -> None:
-    """Until `run` is called, what goes wrong while a command's modules are imported is said in one line."""
-
-    def explain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if issubclass(kind, ImportError):
-            print(f"error: {describe_import_error(error)}", file=sys.stderr)
-        elif issubclass(kind, KeyboardInterrupt):
-            print("stopped.", file=sys.stderr, flush=True)
-            os._exit(130)
-        else:
-            sys.__excepthook__(kind, error, trace)
-
-    sys.excepthook = explain
-    signal.signal(signal.SIGTERM, _terminate)
-
-
-def describe_import_error(error: ImportError) -> str:
-    """What to do about a package that is not installed."""
-    return (
-        f"a package is missing or broken in {sys.executable}: {error}. `bash scripts/setup_env.sh` makes an environment"
-        " that has all of them, and `source .venv/bin/activate` enters it."
-    )
+def _code_of(error: BaseException) -> int:
+    """The exit code of what ended a command, which is said; raises what is a fault of the program."""
+    if isinstance(error, BrokenPipeError):
+        _drop_stdout()
+        return 141
+    if isinstance(error, (InputError, OSError)):
+        said = str(error)
+    elif isinstance(error, ImportError):
+        said = describe_import_error(error)
+    else:
+        raise error
+    print(f"error: {said}", file=sys.stderr)
+    if isinstance(error, OSError):
+        _drop_stdout()
+    return 1
 
 
 def _drop_stdout() -> None:
     """What is still buffered goes nowhere, so that the interpreter's end does not fail on it."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _terminate(signum: int, frame: object) -> NoReturn:
-    sys.exit(128 + signum)

@@ -130,16 +130,20 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 def scratch_folder(place: str | os.PathLike | None = None) -> Iterator[Path]:
     """A private folder in `place`, or where the system keeps temporary files; it is gone when the block ends.
 
-    Raises InputError if it cannot be made.
+    Raises InputError if it cannot be made; among the system's temporary files also if the block cannot write to it.
     """
-    place = Path(place or tempfile.gettempdir())
-    remove_leftovers(place)
+    folder, hint = None, "" if place else "; TMPDIR names another folder"
     try:
-        folder, lock = _make(place, ".tmp", tempfile.mkdtemp)
+        where = Path(place or tempfile.gettempdir())
+        remove_leftovers(where)
+        folder, lock = _make(where, ".tmp", tempfile.mkdtemp)
+        with _removed_at_the_end(folder, lock):
+            yield folder
     except OSError as error:
-        raise InputError(f"cannot write to the folder {place}: {error.strerror or error}") from error
-    with _removed_at_the_end(folder, lock):
-        yield folder
+        if folder and place:  # what the block does with other files is its own
+            raise
+        where = error.filename or folder or place or "any folder"
+        raise InputError(f"cannot write temporary files to {where}: {error.strerror or error}{hint}") from error
 
 
 def remove_folder(path: str | os.PathLike) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import logging.handlers
 import os
@@ -15,6 +16,7 @@ from typing import Callable, TextIO, TypeVar
 
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import open_own
+from video_zoo.utils.stop import drop_lost_terminal
 
 Item = TypeVar("Item")
 
@@ -102,10 +104,14 @@ class _LogFile(logging.FileHandler):
 
 
 class _PipeHandler(logging.StreamHandler):
-    """A reader that went away (`| head`), or a full disk, ends the run, instead of a traceback for every line."""
+    """A reader that went away (`| head`), or a full disk, ends the run, instead of a traceback for every line. A
+    terminal that was closed does not: the signal that it sends decides, and a run that is to ignore it goes on."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if isinstance(sys.exc_info()[1], OSError):
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno == errno.EIO and drop_lost_terminal():
+            return
+        if isinstance(error, OSError):
             raise
         super().handleError(record)
 

@@ -7,6 +7,7 @@ Paddle reads OMP_NUM_THREADS and FLAGS_* once, when it is loaded, so they are se
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
 import io
 import os
 import re
@@ -16,11 +17,13 @@ import threading
 import warnings
 import zlib  # noqa: F401  must be loaded before Paddle 2.6, whose library exports an inflate of its own
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from video_zoo.utils.cli import describe_import_error
+from video_zoo.utils import stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
 from video_zoo.utils.runtime import Launch, has_nvidia_driver, usable_cores
+from video_zoo.utils.startup import describe_import_error
 
 try:
     import resource
@@ -66,18 +69,40 @@ def _quiet_import() -> Iterator[None]:
                 print(line, file=sys.stderr)
 
 
+class _OwnSigterm(importlib.abc.MetaPathFinder):
+    """Takes SIGTERM back whenever a module is to be found: Paddle's library takes it for itself in the middle of
+    Paddle's import, and would end the process without a `finally`."""
+
+    def __init__(self, handler: Any):
+        self._handler = handler
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Finds nothing."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """While Paddle is imported, a signal ends a command at once: there is nothing yet to tidy up, and an exception that
+    gets into Paddle's library becomes another one, or an abort."""
+    with stop.ending_at_once():
+        finder = _OwnSigterm(signal.getsignal(signal.SIGTERM))
+        sys.meta_path.insert(0, finder)
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(finder)
+            finder.find_spec("")
+
+
 _set_threads()
 _ADDED = _add_allocator()
-with _quiet_import():
+with _own_signals(), _quiet_import():
     try:
         import paddle
     except ImportError as error:
-        if isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):  # stopped while Paddle was being loaded
-            raise error.__cause__ from None
         raise SystemExit(f"error: {describe_import_error(error)}") from error
-# Paddle takes SIGTERM for itself, and ends without a `finally`.
-if threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def start_paddle(use_gpu: bool | None) -> bool:

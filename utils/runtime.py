@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from video_zoo.utils.errors import InputError
 
@@ -61,6 +62,24 @@ def usable_cores() -> int:
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no control groups, or "max": no quota
         return cores
+
+
+# Instructions that decide how a processor computes float32, bfloat16 and int8, as Linux names them: x86, then ARM.
+_INSTRUCTIONS = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
+    *("asimddp", "i8mm", "bf16", "sve"),
+)
+
+
+def describe_processor() -> dict[str, Any]:
+    """{"processor": its name, "instructions": {name: whether it has them}}; none where the system does not tell."""
+    name, known = platform.processor() or platform.machine(), {}
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        fields = dict(reversed([tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line]))
+        words = f"{fields.get('flags', '')} {fields.get('Features', '')}".split()
+        name, known = fields.get("model name", name), {each: each in words for each in _INSTRUCTIONS}
+    return {"processor": name, "instructions": known}
 
 
 def has_nvidia_driver() -> bool:

@@ -1,25 +1,149 @@
-"""Ctrl-C and SIGTERM: the first asks for an end at the next good place, the second ends at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: what a command does when it is told to end.
+
+While its modules are imported it ends at once, as there is nothing to tidy up. Later an exception ends it, which runs
+its `finally` blocks, and `Stop` lets a loop end at a good place. The exit code is always 128 + the signal's number.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Callable, NoReturn
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+# Seconds in which a signal counts as the same as the one before: the end of a session sends several.
+_HANGUP_REPEATS_S = 5
+
+Handler = Callable[[int, "FrameType | None"], None]
 
 
-class Stopped(BaseException):
-    """The end that was asked for, where it does no harm. `code` is the process's exit code."""
+class Stopped(SystemExit):
+    """The end that was asked for. `code` is the process's exit code."""
 
     def __init__(self, number: int):
-        super().__init__(number)
-        self.code = 128 + number
+        super().__init__(128 + number)
+
+
+class _Command:
+    """What has come to the command that runs in this process, and when."""
+
+    signal: int | None = None
+    since = 0.0
+    holding = False
+
+
+def handle(handler: Handler) -> dict[int, object]:
+    """Makes `handler` answer the signals, but for those that the process was started to ignore, as `nohup` does.
+
+    Returns: the handlers before, for `restore`; none in a thread, which may not set them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in taken}
+
+
+def restore(handlers: dict[int, object]) -> None:
+    """Undoes `handle`."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """A handler: says so, and ends the process, whatever it is busy with."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{description(number)}\n".encode())
+    os._exit(128 + number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A handler: raises KeyboardInterrupt or Stopped; in `held` at its end."""
+    if number == _HANGUP:
+        drop_lost_terminal()
+    if _Command.signal is None:
+        _Command.signal, _Command.since = number, time.monotonic()
+    elif _same_event(number, _Command.signal, time.monotonic() - _Command.since):
+        return
+    elif _Command.holding:
+        end_at_once(number, frame)
+    if not _Command.holding:
+        _raise(number)
+
+
+@contextlib.contextmanager
+def interrupting() -> Iterator[Callable[[], int | None]]:
+    """While the block runs, a signal raises KeyboardInterrupt or Stopped. Gives a function that says which came first,
+    and None if none did: libraries turn these exceptions into others."""
+    _Command.signal = None
+    before = handle(_interrupt)
+    try:
+        yield lambda: _Command.signal
+    finally:
+        restore(before)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """In `interrupting`, a signal waits for the end of this block; a second one ends the process at once."""
+    before, _Command.holding = _Command.holding, True
+    try:
+        yield
+    finally:
+        _Command.holding = before
+        if _Command.signal is not None and not before:
+            _raise(_Command.signal)
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """In `interrupting`, a signal ends the process at once while this block runs."""
+    before = handle(end_at_once) if _interrupt in map(signal.getsignal, SIGNALS) else {}
+    try:
+        yield
+    finally:
+        restore(before)
+
+
+def description(number: int) -> str:
+    """The line that says what ended the process."""
+    return "stopped." if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}."
+
+
+def drop_lost_terminal() -> bool:
+    """What is written to a terminal that has been closed goes nowhere from now on, instead of being an error.
+
+    Returns: whether there was one.
+    """
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    lost = [descriptor for descriptor in (1, 2) if _is_hung_up(descriptor)]
+    for descriptor in lost:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, descriptor)
+        os.close(null)
+    return bool(lost)
+
+
+def _is_hung_up(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
+
+
+def _raise(number: int) -> NoReturn:
+    raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+
+
+def _same_event(number: int, first: int, seconds: float) -> bool:
+    """Whether a signal only repeats the first: a session that ends sends SIGHUP, also twice, and SIGTERM."""
+    return number == _HANGUP or first == _HANGUP and seconds < _HANGUP_REPEATS_S
 
 
 class Stop:
@@ -39,13 +163,11 @@ class Stop:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._before = handle(self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        restore(self._before)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
@@ -67,8 +189,11 @@ class Stop:
         raise Stopped(self.signal or signal.SIGTERM)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == _HANGUP:
+            drop_lost_terminal()
         if self.signal is not None:
-            if time.monotonic() - self._since < self._repeats_s:
+            after_s = time.monotonic() - self._since
+            if after_s < self._repeats_s or _same_event(number, self.signal, after_s):
                 return
             raise SystemExit(128 + number)
         self.signal, self._since = number, time.monotonic()

@@ -3,7 +3,13 @@
 In a clone the sub-packages are the folders beside this one. An installation has them inside of this one.
 """
 
-from pathlib import Path
+import os
+import sys
 
-if not (Path(__file__).parent / "models").is_dir():
-    __path__.append(str(Path(__file__).resolve().parents[1]))
+# Nothing of this project reports its use to anybody. OpenVINO and NNCF do so through a package of their own, without
+# which they go on, and ONNX Runtime asks its environment when it is loaded; this module comes before any of them.
+sys.modules["openvino_telemetry"] = None
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "models")):
+    __path__.append(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))

@@ -5,6 +5,11 @@ python generate_label.py kinetics-400_train.csv kinetics400_label.txt
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import sys
 
 from video_zoo.datareader.labels import write_class_names

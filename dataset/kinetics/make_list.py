@@ -5,6 +5,11 @@ python dataset/kinetics/make_list.py kinetics-400_train.csv VIDEO_DIR dataset/ki
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import collections
 import os
 import sys

@@ -9,6 +9,11 @@ make_list.py accepts are found too.
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 import argparse
 import collections
 import os

@@ -8,6 +8,11 @@ random, so a single frame, or any frames without their order, say nothing about 
 
 from __future__ import annotations
 
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
 from pathlib import Path
 
 import numpy as np

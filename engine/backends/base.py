@@ -11,6 +11,7 @@ from typing import Callable
 import numpy as np
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+NO_BF16 = "--precision=bf16: this CPU has no bfloat16 arithmetic; other precisions are there"
 INPUT, OUTPUT = "clips", "probabilities"  # of a program: uint8 (n, T, 3, H, W) and float32 (n, classes)
 
 
@@ -26,6 +27,7 @@ class Job:
         batch_size: the most clips at once.
         clip_shape: (T, 3, H, W).
         outputs: the names of what the program returns, in its order.
+        rest_bf16: of an int8 program, whether what is not quantised may compute in bfloat16 where the CPU has it.
     """
 
     program: Path | None = None
@@ -35,6 +37,7 @@ class Job:
     batch_size: int = 1
     clip_shape: tuple[int, ...] = ()
     outputs: tuple[str, ...] = (OUTPUT,)
+    rest_bf16: bool = True
 
     @property
     def device(self) -> str:

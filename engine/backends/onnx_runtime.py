@@ -20,6 +20,7 @@ class OnnxRuntime(Backend):
     def __init__(self, job: Job):
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # of builds that do not ask the environment (video_zoo/__init__.py)
         provider = "CUDAExecutionProvider" if job.on_gpu else "CPUExecutionProvider"
         if provider not in onnxruntime.get_available_providers():
             raise InputError(f"--engine=onnxruntime: this ONNX Runtime has no CUDA: {_INSTALL}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from video_zoo.engine.backends.base import Backend, Engine, Job
+from video_zoo.engine.backends.base import NO_BF16, Backend, Engine, Job
 from video_zoo.utils.errors import InputError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -27,9 +27,8 @@ class OpenVINO(Backend):
             raise InputError(f"OpenVINO cannot read {job.program}: {_last_line(error)}") from error
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if job.precision == "bf16" and not has_bf16:
-            raise InputError("--precision=bf16: this CPU has no bfloat16 arithmetic; fp32 and int8 are there")
-        # Between int8 convolutions the rest may be bfloat16.
-        hint = _HINTS.get(job.precision, "bf16" if has_bf16 else "f32")
+            raise InputError(NO_BF16)
+        hint = _HINTS.get(job.precision, "bf16" if has_bf16 and job.rest_bf16 else "f32")
         settings = {
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": job.threads,

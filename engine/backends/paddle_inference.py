@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from video_zoo.engine.backends.base import Backend, Engine, Job
+from video_zoo.engine.backends.base import NO_BF16, Backend, Engine, Job
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import captured_output
 
@@ -26,6 +26,8 @@ class PaddleInference(Backend):
         with captured_output() as said:
             try:
                 self._predictor = inference.create_predictor(self.configure(job))
+            except InputError:
+                raise
             except Exception as error:  # Paddle's own classes, and ValueError, RuntimeError
                 raise InputError(f"{self.name} cannot load {job.program}: {_summary(error)}\n{said.text()}") from error
         names = self._predictor.get_output_names()  # they are Paddle's
@@ -35,7 +37,10 @@ class PaddleInference(Backend):
     def configure(self, job: Job) -> Any:
         """Paddle's settings for a job, an `inference.Config`. Raises InputError."""
         from paddle import inference
+        from paddle.base import core
 
+        if job.precision == "bf16" and not core.supports_bfloat16():  # Paddle would compute in float32
+            raise InputError(NO_BF16)
         config = inference.Config(str(job.program), str(job.program.with_suffix(".pdiparams")))
         config.disable_glog_info()
         config.enable_memory_optim()
