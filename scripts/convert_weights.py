@@ -160,7 +160,7 @@ def _is_ours(name: str) -> bool:
 def _what_it_tells(flags: argparse.Namespace, store: VariableStore) -> dict[str, Any]:
     """Model, shift and dropout of our weights, as checkpoint.json or the flags say."""
     info = store.info()
-    trained = info.get("MODEL") if isinstance(info.get("MODEL"), dict) else {}
+    trained = info.get("MODEL", {})
     model = _one_of(flags, "model_name", info.get("model"), ("TSM", "TSN"))
     if model is None:
         raise InputError(f"{flags.source} does not say whether it is a TSM or a TSN: --model_name=TSM or TSN does")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
-import tarfile
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,14 +133,23 @@ def lock_folder(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
         raise InputError(f"{path} is in use: {otherwise}") from None
 
 
-def read_to_end(archive: tarfile.TarFile) -> None:
-    """Reads what follows the last member of an open archive.
+def open_regular(path: str | os.PathLike, most_bytes: int) -> IO[bytes]:
+    """Opens a file for reading, if it is a regular one of at most so many bytes.
 
-    A .gz checks its content against the checksum at its very end, which tarfile does not reach by itself. Raises
-    OSError or EOFError if it differs or is missing.
+    A device or a pipe may have no end, or wait for ever. Raises OSError.
     """
-    while archive.fileobj.read(1 << 20):
-        pass
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if status.st_size > most_bytes:
+        raise OSError(errno.EFBIG, f"its {status.st_size:,} bytes are more than the {most_bytes:,} allowed", str(path))
+    return open(path, "rb")
+
+
+def read_regular(path: str | os.PathLike, most_bytes: int) -> bytes:
+    """The bytes of a regular file of at most so many bytes. Raises OSError."""
+    with open_regular(path, most_bytes) as file:
+        return file.read()
 
 
 def _write_through(file: str | os.PathLike) -> None:
