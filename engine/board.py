@@ -117,7 +117,7 @@ def _points(curves: Path, state: State) -> Iterator[dict[str, Any]]:
     fields = {"phase": lambda phase: phase in ("train", "valid"), "step": is_count, "time_s": _is_time, "*": _is_value}
     for number, line in enumerate(lines, 2):
         try:
-            point = check_fields(parse_json(line, finite=False), fields, needed=("phase", "step", "time_s"))
+            point = check_fields(parse_json(line), fields, needed=("phase", "step", "time_s"))
             if point["step"] < ends[point["phase"]]:
                 yield point
         except ValueError:

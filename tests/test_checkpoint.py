@@ -279,6 +279,31 @@ def test_a_damaged_checkpoint_json_is_named(tmp_path, text):
         state_of(tmp_path, text)
 
 
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = ["epoch", "iteration", "global_step", "best_top1", "totals", "model", "training", "classes", "list", "saved_s"]
+FIELDS += ["MODEL", "TRAIN", "loss_scale", "sha256"]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=3))
+def test_whatever_a_checkpoint_json_says_it_is_a_state_or_an_input_error(tmp_path_factory, said):
+    folder = tmp_path_factory.getbasetemp() / "anything"
+    folder.mkdir(exist_ok=True)
+    (folder / "checkpoint.json").write_text(json.dumps({**State().to_json(), **said}))
+    try:
+        store = VariableStore(folder)
+        state, facts = State.of(store), Facts.from_json(store.info())
+    except InputError as error:
+        assert "checkpoint.json is damaged" in str(error) and len(str(error)) < 500
+    else:
+        assert type(state.epoch) is type(state.global_step) is int and isinstance(state.best, (float, type(None)))
+        assert all(isinstance(section, dict) for section in (*facts.sections.values(), facts.loss_scale))
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 best = finite.filter(lambda value: value != -1)  # which checkpoint.json has for none
 

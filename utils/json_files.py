@@ -6,7 +6,7 @@ import json
 import reprlib
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable
 
 MOST_COUNT = 2**53  # larger integers are no longer exact in all readers of JSON
 _MOST_DEPTH = 32
@@ -14,14 +14,13 @@ _MOST_DEPTH = 32
 Check = Callable[[Any], bool]
 
 
-def parse_json(text: str | bytes, finite: bool = True) -> Any:
-    """The value of a JSON document.
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON document, which may hold NaN and Infinity, as Python writes them.
 
-    Raises ValueError if it is no JSON, holds NaN or Infinity (where all must be `finite`), or is nested more than 32
-    levels deep.
+    Raises ValueError if it is no JSON, or is nested more than 32 levels deep.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse if finite else None)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     _check_depth(value, _MOST_DEPTH)
@@ -84,10 +83,6 @@ def none_or(check: Check) -> Check:
 
 def _stands_for(key: str, name: str) -> bool:
     return key.endswith("*") and name.startswith(key[:-1])
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}, which is no number of JSON")
 
 
 def _check_depth(value: Any, left: int) -> None:
