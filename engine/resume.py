@@ -40,7 +40,7 @@ def find_checkpoint(flag: str | None, checkpoints: Checkpoints) -> Path | None:
     else:
         said = f"{place.path}, step {place.state.global_step} of training {place.training or 'without an id'}"
     if others:
-        said += f". Checkpoints of {len(others)} other trainings are in the folder, too"
+        said += f". Other trainings have checkpoints in the folder, too: {len(others)}"
         if training is None:
             said += f"; without {CURVES}, which names the last one, the clock says which it was"
     logger.info("--resume=auto: %s", said)

@@ -581,13 +581,12 @@ def test_of_several_trainings_the_log_says_which_goes_on(tmp_path, log):
     assert find_checkpoint("auto", places) == tmp_path / "TSM_epoch0"
     (tmp_path / "curves.jsonl").write_text('{"training": "t3"}\n')
     assert find_checkpoint("auto", places) is None
-    others = "trainings are in the folder, too"
+    others = "Other trainings have checkpoints in the folder, too:"
     assert log.messages == [
-        f"--resume=auto: {tmp_path}/TSM_epoch2, step 18 of training without an id. Checkpoints of 2 other {others};"
+        f"--resume=auto: {tmp_path}/TSM_epoch2, step 18 of training without an id. {others} 2;"
         " without curves.jsonl, which names the last one, the clock says which it was",
-        f"--resume=auto: {tmp_path}/TSM_epoch0, step 6 of training t2. Checkpoints of 2 other {others}",
-        f"--resume=auto: no checkpoint in {tmp_path} yet of the last training; from the beginning."
-        f" Checkpoints of 3 other {others}",
+        f"--resume=auto: {tmp_path}/TSM_epoch0, step 6 of training t2. {others} 2",
+        f"--resume=auto: no checkpoint in {tmp_path} yet of the last training; from the beginning. {others} 3",
     ]
 
 
