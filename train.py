@@ -26,7 +26,7 @@ from video_zoo.engine.board import Board
 from video_zoo.engine.checkpoint import Checkpoints, Facts, State
 from video_zoo.engine.optimizer import make_optimizer
 from video_zoo.engine.ranks import Ranks
-from video_zoo.engine.resume import find_checkpoint, is_done, resume
+from video_zoo.engine.resume import find_checkpoint, is_done, leave_later_ones, resume
 from video_zoo.engine.save_folder import open_save_folder
 from video_zoo.engine.stepper import Stepper, usable_amp
 from video_zoo.engine.trainer import Plan, Trainer, memory_errors_explained
@@ -133,7 +133,11 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
         board = None
         if ranks.first:
             config.write(folder / "config.yaml", settings, "written by train.py: the config with the flags over it")
-            board = stack.enter_context(contextlib.closing(Board(folder, facts.training, path and path.parent, state)))
+            before = facts.training
+            if path and args.resume != "auto":
+                facts = leave_later_ones(checkpoints, path, state, facts)
+            board = Board(folder, facts.training, path and path.parent, state, branch_of=before)
+            stack.enter_context(contextlib.closing(board))
         metrics = make_metrics(settings.MODEL.num_classes)
         plan = Plan(section.epoch, args.valid_interval, args.save_interval_iters, args.log_interval, section.seed)
         trainer = Trainer(stepper, reader, metrics, ranks, state, checkpoints, facts, plan, valid_reader, board)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from video_zoo.datareader.decode import VideoError
+from video_zoo.utils.files import read_regular
 from video_zoo.utils.safe_pickles import DataUnpickler
+
+_MOST_BYTES = 1 << 30
 
 
 def read_pickle(path: Path) -> tuple[str, int, list[bytes]]:
@@ -15,7 +17,7 @@ def read_pickle(path: Path) -> tuple[str, int, list[bytes]]:
     Only tuples, lists, text, bytes and numbers are taken from the pickle; a name of code in it is an error.
     """
     try:
-        video_id, label, jpegs = DataUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        video_id, label, jpegs = DataUnpickler(read_regular(path, _MOST_BYTES), encoding="bytes").load()
         video_id = video_id.decode() if isinstance(video_id, bytes) else str(video_id)
         if not all(isinstance(jpeg, bytes) for jpeg in jpegs):
             raise ValueError("its frames are no encoded images")

@@ -7,6 +7,7 @@ It is written to be read: what inference.yaml says of sampling and scaling is do
 only the frames it needs, several videos at a time, and names damaged files; this decodes everything.
 """
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -23,11 +24,20 @@ from PIL import Image
 TOP = 5
 
 
-def load_program(folder: Path, programs: dict):
+def check_program(folder: Path, program: str, checksums: dict) -> None:
+    """Ends with a message if a program, or what lies beside it, is not what export.py wrote."""
+    for name, checksum in checksums.items():
+        file = folder / name
+        if file.stem == Path(program).stem and hashlib.sha256(file.read_bytes()).hexdigest() != checksum:
+            raise SystemExit(f"error: {file} is damaged: copy the folder again, or export it again")
+
+
+def load_program(folder: Path, programs: dict, checksums: dict):
     """A function: uint8 clips (n, T, 3, H, W) -> float32 probabilities (n, classes)."""
     try:
         import openvino
 
+        check_program(folder, programs["openvino"]["fp32"], checksums)
         model = openvino.Core().compile_model(
             folder / programs["openvino"]["fp32"], "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
@@ -40,6 +50,7 @@ def load_program(folder: Path, programs: dict):
         import onnxruntime
 
         onnxruntime.disable_telemetry_events()
+        check_program(folder, programs["onnx"]["fp32"], checksums)
         session = onnxruntime.InferenceSession(str(folder / programs["onnx"]["fp32"]))
         return lambda clips: session.run(None, {"clips": clips})[0]
 
@@ -121,7 +132,7 @@ def scale_and_crop(frame: np.ndarray, scaling: dict) -> np.ndarray:
 
 def main(folder: Path, videos: list) -> None:
     description = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
-    program = load_program(folder, description["programs"])
+    program = load_program(folder, description["programs"], description["checksums"])
     compare_processors(description.get("checked_on", {}))
     for video in videos:
         frames = [

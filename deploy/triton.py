@@ -9,6 +9,7 @@ probabilities, or with Triton's classification extension the names of the most p
 together are computed together. Source of the fields: Triton's user guide, "Model Configuration".
 """
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -36,6 +37,9 @@ def main(folder: Path, repository: Path, kind: str) -> None:
     backend, suffixes = BACKENDS[kind]
     name = description["model"].lower()
     program = folder / description["programs"][kind]["fp32"]
+    for file in map(program.with_suffix, suffixes):
+        if hashlib.sha256(file.read_bytes()).hexdigest() != description["checksums"][file.name]:
+            raise SystemExit(f"error: {file} is damaged: copy the folder again, or export it again")
     version = repository / name / "1"
     version.mkdir(parents=True, exist_ok=True)
     for suffix in suffixes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from visualdl import LogWriter
 
 from video_zoo.engine.checkpoint import State
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, open_own
+from video_zoo.utils.files import atomic_file, open_own, open_regular, read_regular
+from video_zoo.utils.json_files import check_fields, is_count, is_number, is_text, parse_json
 from video_zoo.utils.log import logger
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 CURVES = "curves.jsonl"
 _VISUALDL = "visualdl"
+_MOST_BYTES = 1 << 30  # of 4 million points
+_MOST_LINE_BYTES = 1 << 16
 
 
 class Board:
@@ -31,12 +35,20 @@ class Board:
         training: this training's id, the file's first line.
         earlier: where the curves of this training lie, if it goes on: points of before `state` are the beginning.
         state: where it goes on.
+        branch_of: the id of the training whose curves go on with another id; None: this one's.
 
     Raises InputError if a file cannot be written.
     """
 
-    def __init__(self, folder: Path, training: str, earlier: Path | None = None, state: State | None = None):
-        source = curves_of(earlier, training) if earlier else None
+    def __init__(
+        self,
+        folder: Path,
+        training: str,
+        earlier: Path | None = None,
+        state: State | None = None,
+        branch_of: str | None = None,
+    ):
+        source = curves_of(earlier, branch_of or training) if earlier else None
         points = list(_points(source, state)) if source and state else []
         curves = folder / CURVES
         if training_of(curves) != training:
@@ -83,35 +95,47 @@ class Board:
 def training_of(curves: Path) -> str | None:
     """The id of the training whose curves these are; None if there is no such file, or no id in it."""
     try:
-        with curves.open(encoding="utf-8", errors="replace") as file:
-            first = json.loads(file.readline())
-        return first.get("training")
-    except (OSError, ValueError, AttributeError):
+        with open_regular(curves, _MOST_BYTES) as file:
+            first = parse_json(file.readline(_MOST_LINE_BYTES))
+        return check_fields(first, {"training": is_text}).get("training")
+    except (OSError, ValueError):
         return None
 
 
 def curves_of(folder: Path, training: str) -> Path | None:
     """The file in a folder, maybe set aside since, with the curves of a training; None if there is none."""
-    files = (folder / CURVES, *sorted(folder.glob("curves.*.jsonl"), reverse=True))  # the last of them is the longest
-    return next((path for path in files if training_of(path) == training), None)
+    aside = [path for path in folder.glob("curves.*.jsonl") if path.is_file()]
+    aside.sort(key=lambda path: (path.stat().st_size, path.name), reverse=True)  # names have times of a clock
+    return next((path for path in (folder / CURVES, *aside) if training_of(path) == training), None)
 
 
 def _points(curves: Path, state: State) -> Iterator[dict[str, Any]]:
     """The points of before `state`; the training may have been further when it was killed, in the middle of a line."""
     try:
-        lines = curves.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+        lines = read_regular(curves, _MOST_BYTES).decode("utf-8", "replace").splitlines()[1:]
     except OSError as error:
         raise InputError(f"cannot read {curves}: {error.strerror or error}") from error
     # The validation of an epoch stands at the step of the next one.
     ends = {"train": state.global_step, "valid": state.global_step + (state.iteration == 0)}
+    fields = {"phase": lambda phase: phase in ("train", "valid"), "step": is_count, "time_s": _is_time, "*": _is_value}
     for number, line in enumerate(lines, 2):
         try:
-            point = json.loads(line)
-            if int(point["step"]) < ends[point["phase"]] and float(point["time_s"]) >= 0:
+            point = check_fields(parse_json(line), fields, needed=("phase", "step", "time_s"))
+            if point["step"] < ends[point["phase"]]:
                 yield point
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             if number <= len(lines):
                 logger.warning("%s, line %d is no point of a curve: left out", curves, number)
+
+
+def _is_time(value: Any) -> bool:
+    """Seconds since 1970, not beyond the year 5138."""
+    return is_number(value) and 0 <= value <= 1e11
+
+
+def _is_value(value: Any) -> bool:
+    """A number; a loss may be infinite or none."""
+    return is_number(value) or (isinstance(value, float) and not math.isfinite(value))
 
 
 def _line(point: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from video_zoo.configs.schema import Config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, atomic_folder, remove_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, format_info, write_folder
+from video_zoo.utils.json_files import MOST_COUNT
 from video_zoo.utils.log import logger
 
 if TYPE_CHECKING:
@@ -64,24 +65,23 @@ class State:
         info = store.info()
         if not info:
             counter = store.read(_STEP_COUNTER).ravel() if _STEP_COUNTER in store.names() else np.array([-1])
-            if len(counter) != 1:
-                raise InputError(f"{store.path / _STEP_COUNTER} is damaged: it must hold one number")
+            if len(counter) != 1 or counter.dtype.kind != "i" or counter[0] > MOST_COUNT:
+                raise InputError(f"{store.path / _STEP_COUNTER} is damaged: it must hold one number of steps")
             return cls(global_step=max(int(counter[0]) + 1, 0), best_metric=best_metric)
-        try:
-            totals = [float(value) for value in info.get("totals", [])]
-            counts = [int(info[name]) for name in ("epoch", "global_step")]
-            iteration = int(info.get("iteration", 0))
-            values = {name: float(value) for name, value in info.items() if name.startswith("best_")}
-            if min(*counts, iteration) < 0 or not values:
-                raise ValueError
-            if not all(math.isfinite(value) for value in (*values.values(), *totals)):
-                raise ValueError
-        except (KeyError, TypeError, ValueError, OverflowError):
+        values = {name: float(value) for name, value in info.items() if name.startswith("best_")}
+        if not values or "epoch" not in info or "global_step" not in info:
             raise InputError(
                 f"{store.path / INFO_FILE} is damaged: it must say epoch, global_step and best_{best_metric}"
-            ) from None
+            )
         best = values.get(f"best_{best_metric}", _NONE_YET)
-        return cls(counts[0], iteration, counts[1], None if best == _NONE_YET else best, totals, best_metric)
+        return cls(
+            epoch=info["epoch"],
+            iteration=info.get("iteration", 0),
+            global_step=info["global_step"],
+            best=None if best == _NONE_YET else best,
+            totals=[float(value) for value in info.get("totals", [])],
+            best_metric=best_metric,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As checkpoint.json has it."""
@@ -136,7 +136,7 @@ class Facts:
     @classmethod
     def from_json(cls, info: Mapping[str, Any]) -> Facts:
         """Those that checkpoint.json has; a v1.5 folder's are empty."""
-        sections = {name: info[name] for name in _SECTIONS if isinstance(info.get(name), dict)}
+        sections = {name: info[name] for name in _SECTIONS if name in info}
         names = ("model", "training", "classes", "list", "valid_list")
         return cls(*map(info.get, names), sections=sections, loss_scale=info.get("loss_scale", {}))
 
@@ -151,6 +151,36 @@ class Facts:
             **self.sections,
             "loss_scale": self.loss_scale,
         }
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint in a training's folder.
+
+    Args:
+        training: the id of its training; None in one of an older version.
+        saved_s: when it was saved, by a clock that may have been set since.
+    """
+
+    path: Path
+    training: str | None
+    saved_s: float
+    state: State
+
+    def progress(self) -> tuple:
+        """Of two checkpoints of a training, the one that is further has the greater."""
+        # An epoch's checkpoint of before its validation still is in that epoch.
+        return (self.state.global_step, self.state.epoch, self.saved_s, self.path)
+
+
+def furthest(found: list[Found], training: str | None = None) -> Found | None:
+    """The checkpoint that is furthest in the training with that id; None if there is none.
+
+    Without an id, the training is the one that was saved last, by the clock: steps do not tell trainings apart.
+    """
+    if training is None and found:
+        training = max(found, key=lambda each: each.saved_s).training
+    return max((each for each in found if each.training == training), key=Found.progress, default=None)
 
 
 class Checkpoints:
@@ -177,21 +207,23 @@ class Checkpoints:
         """The place of the best one."""
         return self.folder / f"{self._name}_best"
 
-    def newest(self, training: str | None = None) -> Path | None:
-        """The checkpoint that was written last, of the training with that id, or of any; None if there is none."""
+    def found(self) -> list[Found]:
+        """All that are in the folder; one that is damaged is left out with a warning."""
         found = []
         for path in self.folder.glob(f"{self._name}_*"):
             if self._place(path) or path == self.best():
                 try:
                     store = VariableStore(path)
                     info, state = store.info(), State.of(store)
-                    # An epoch's checkpoint of before its validation still is in that epoch.
-                    order = (float(info.get("saved_s", 0)), state.global_step, state.epoch)
-                    if training is None or info.get("training") == training:
-                        found.append((*order, path))
-                except (InputError, TypeError, ValueError, OverflowError) as error:
+                    found.append(Found(path, info.get("training"), info.get("saved_s", 0), state))
+                except InputError as error:
                     logger.warning("%s is left out: %s", path, error)
-        return max(found)[-1] if found else None
+        return found
+
+    def newest(self, training: str | None = None) -> Path | None:
+        """The place of the one that `furthest` gives."""
+        place = furthest(self.found(), training)
+        return place and place.path
 
     def prune(self) -> None:
         """Removes the checkpoints that `last` makes needless. Those of later epochs, of an earlier training, stay."""
@@ -243,8 +275,9 @@ def save(
 
 def save_state(folder: Path, state: State, facts: Facts) -> None:
     """Rewrites the checkpoint.json of a checkpoint: the weights are the same, and the training is further."""
+    checksums = VariableStore(folder).checksums()
     with atomic_file(folder / INFO_FILE) as file:
-        file.write(format_info(_info(state, facts)))
+        file.write(format_info(_info(state, facts), checksums))
 
 
 def _info(state: State, facts: Facts) -> dict[str, Any]:

@@ -22,12 +22,24 @@ from video_zoo.configs.schema import Config
 from video_zoo.engine.backends.base import INPUT, OUTPUT, Engine
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, whole_folder
+from video_zoo.utils.files import atomic_file, open_regular, read_regular, whole_folder
+from video_zoo.utils.json_files import check_fields, is_count, is_mapping, is_text, list_of, mapping_of
 from video_zoo.utils.runtime import describe_processor
 
 FILE, CONFIG, LABELS = "inference.yaml", "config.yaml", "label.txt"
 CHECKED_ON = "checked_on"  # the fact that says on which processor the programs were compared with the network
 _VERSION = 1
+_MOST_BYTES = 8 << 20
+_MOST_PROGRAM_BYTES = 8 << 30
+_FIELDS = {
+    "version": is_count,
+    "model": is_text,
+    "labels": list_of(is_text),
+    "programs": mapping_of(mapping_of(is_text)),
+    "checksums": mapping_of(is_text),
+    "input": is_mapping,
+    "output": is_mapping,
+}
 
 
 @dataclass(frozen=True)
@@ -58,26 +70,27 @@ class Deployment:
         folder = whole_folder(folder)
         path = folder / FILE
         try:
-            said = yaml.safe_load(path.read_text(encoding="utf-8"))
-            names, programs = said["labels"], said["programs"]
-            shape = tuple(int(size) for size in said["input"]["shape"][1:])
-            checksums = {str(file): str(digest) for file, digest in said["checksums"].items()}
+            text = read_regular(path, _MOST_BYTES).decode("utf-8")
+            said = check_fields(yaml.safe_load(text), _FIELDS, needed=_FIELDS)
+            names, programs, checksums = said["labels"], said["programs"], said["checksums"]
+            shape = tuple(said["input"]["shape"][1:])
+            files = {file for of_kind in programs.values() for file in of_kind.values()}
             sound = (
                 said["version"] == _VERSION
                 and len(shape) == 4
                 and shape[1] == 3
-                and isinstance(names, list)
-                and all(isinstance(name, str) for name in names)
+                and all(map(is_count, shape))
                 and said["output"]["shape"] == [-1, len(names)]
-                and all(files.items() <= PROGRAMS[kind].files.items() for kind, files in programs.items())
+                and all(of_kind.items() <= PROGRAMS[kind].files.items() for kind, of_kind in programs.items())
                 and all(Path(file).name == file for file in checksums)
+                and files <= checksums.keys()
                 and isinstance(said.get(CHECKED_ON, {}).get("instructions", {}), dict)
             )
             facts = {key: dict(said[key]) for key in ("parity", CHECKED_ON) if said.get(key)}
-            found = cls(folder, str(said["model"]), names, shape, programs, facts, checksums) if sound else None
+            found = cls(folder, said["model"], names, shape, programs, facts, checksums) if sound else None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
             found = None
         if found is None:
             raise InputError(f"{path} is damaged, or of another version; export.py makes the folder anew")
@@ -181,7 +194,7 @@ def _list_instructions(processor: Mapping[str, Any]) -> str:
 def _sha256(file: Path) -> str:
     digest = hashlib.sha256()
     try:
-        with file.open("rb") as content:
+        with open_regular(file, _MOST_PROGRAM_BYTES) as content:
             while block := content.read(1 << 20):
                 digest.update(block)
     except OSError as error:

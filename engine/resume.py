@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import paddle
 
 from video_zoo.configs.schema import Config
 from video_zoo.engine.board import CURVES, training_of
-from video_zoo.engine.checkpoint import Checkpoints, Facts, State, restore_momenta
+from video_zoo.engine.checkpoint import Checkpoints, Facts, State, furthest, restore_momenta, save_state
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import VariableStore
 from video_zoo.utils.log import logger
@@ -29,9 +30,36 @@ def find_checkpoint(flag: str | None, checkpoints: Checkpoints) -> Path | None:
     """The checkpoint that --resume means; None if the training begins."""
     if flag != "auto":
         return flag and Path(flag)
-    path = checkpoints.newest(training_of(checkpoints.folder / CURVES))
-    logger.info("--resume=auto: %s", path or f"no checkpoint in {checkpoints.folder} yet; from the beginning")
-    return path
+    found, training = checkpoints.found(), training_of(checkpoints.folder / CURVES)
+    place = furthest(found, training)
+    others = {each.training for each in found} - {place.training if place else training}
+    if place is None:
+        said = (
+            f"no checkpoint in {checkpoints.folder} yet{' of the last training' if others else ''}; from the beginning"
+        )
+    else:
+        said = f"{place.path}, step {place.state.global_step} of training {place.training or 'without an id'}"
+    if others:
+        said += f". Other trainings have checkpoints in the folder, too: {len(others)}"
+        if training is None:
+            said += f"; without {CURVES}, which names the last one, the clock says which it was"
+    logger.info("--resume=auto: %s", said)
+    return place and place.path
+
+
+def leave_later_ones(checkpoints: Checkpoints, path: Path, state: State, facts: Facts) -> Facts:
+    """The facts with a new id, if the training goes on before checkpoints of its own: those are another training's now.
+
+    The checkpoint that it goes on from gets that id, too, if it is in the folder: --resume=auto then goes on from it.
+    """
+    later = checkpoints.newest(facts.training)
+    if later is None or State.of(VariableStore(later)).global_step <= state.global_step:
+        return facts
+    facts = dataclasses.replace(facts, training=uuid.uuid4().hex)
+    if path.resolve().parent == checkpoints.folder.resolve():
+        save_state(path, state, facts)
+    logger.info("%s is further: from here on this is another training, with the id %s", later, facts.training)
+    return facts
 
 
 def resume(

@@ -237,7 +237,8 @@ class Trainer:
         if self.board:
             self.board.add("valid", self.state.global_step, scores, **progress.milliseconds())
         value, best = scores[self.state.best_metric], self.state.best
-        improved = best is None or (value > best if self._more_is_better else value < best)
+        better = best is None or (value > best if self._more_is_better else value < best)
+        improved = better and math.isfinite(value)
         self.state.best = value if improved else best
         return improved
 

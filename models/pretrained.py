@@ -172,7 +172,7 @@ def _check_model(store: VariableStore, config: ModelSection) -> None:
     trained = info.get("MODEL", {})
     for key in (key.name for key in fields(config) if key.metadata["fixed"]):
         ours = getattr(config, key)
-        theirs = trained.get(key, ours) if isinstance(trained, dict) else ours
+        theirs = trained.get(key, ours)
         if (tuple(theirs) if isinstance(theirs, list) else theirs) != ours:
             raise InputError(
                 f"{store.path} was trained with MODEL.{key} = {theirs}, and the config says {ours}. The config.yaml"

@@ -19,16 +19,18 @@ import os
 import re
 import shlex
 import warnings
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from video_zoo.configs.schema import ModelSection
 from video_zoo.models import MODELS
 from video_zoo.utils import cli
+from video_zoo.utils.archives import MOST_BYTES
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, atomic_folder
+from video_zoo.utils.files import atomic_file, atomic_folder, open_regular
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, write_folder
 from video_zoo.utils.paddle_env import start_paddle
 from video_zoo.utils.safe_pickles import read_arrays
@@ -108,7 +110,12 @@ def read_pth(path: str) -> dict[str, np.ndarray]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with open_regular(path, MOST_BYTES) as file:
+                size = os.fstat(file.fileno()).st_size
+                _check_zip(file, size)
+                content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle raises almost anything
         raise InputError(_why_unread(path, str(error))) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
@@ -117,6 +124,8 @@ def read_pth(path: str) -> dict[str, np.ndarray]:
             f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else "it is no dict"
         )
         raise InputError(f"{path} holds no weights where they are looked for, in `state_dict` or at the top: {found}")
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > size:
+        raise InputError(f"{path} is damaged: its tensors are larger than the file")
     try:
         return {str(name): _to_numpy(tensor.detach()) for name, tensor in state.items()}
     except (RuntimeError, TypeError) as error:
@@ -137,6 +146,15 @@ def info_of(network: Network) -> dict[str, Any]:
     if network.dropout != DROPOUT[network.model]:
         model["dropout"] = network.dropout
     return {"model": network.model, "MODEL": model, "epoch": 0, "global_step": 0, "best_top1": -1.0}
+
+
+def _check_zip(file: IO[bytes], size: int) -> None:
+    """PyTorch stores tensors as they are; whatever is compressed may be of any size. Raises ValueError."""
+    if zipfile.is_zipfile(file):
+        unpacked = sum(entry.file_size for entry in zipfile.ZipFile(file).infolist())
+        if unpacked > size:
+            raise ValueError(f"its {size:,} bytes unpack to {unpacked:,}")
+    file.seek(0)
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
@@ -165,7 +183,7 @@ def _is_ours(name: str) -> bool:
 def _what_it_tells(flags: argparse.Namespace, store: VariableStore) -> dict[str, Any]:
     """Model, shift and dropout of our weights, as checkpoint.json or the flags say."""
     info = store.info()
-    trained = info.get("MODEL") if isinstance(info.get("MODEL"), dict) else {}
+    trained = info.get("MODEL", {})
     model = _one_of(flags, "model_name", info.get("model"), ("TSM", "TSN"))
     if model is None:
         raise InputError(f"{flags.source} does not say whether it is a TSM or a TSN: --model_name=TSM or TSN does")

@@ -138,7 +138,12 @@ def test_a_half_last_line_is_what_a_kill_leaves(tmp_path, log):
 @pytest.mark.parametrize(
     "line",
     ["", "{", "3", "null", "\x00\xff", '{"step": 1}', '{"step": 1, "phase": "train"}']
-    + ['{"step": null, "phase": "train", "time_s": 1}', '{"step": 1, "phase": "other", "time_s": 1}'],
+    + ['{"step": null, "phase": "train", "time_s": 1}', '{"step": 1, "phase": "other", "time_s": 1}']
+    + ['{"step": true, "phase": "train", "time_s": 1}', '{"step": -1, "phase": "train", "time_s": 1}', "[" * 100_000]
+    + ['{"step": 1, "phase": ["train"], "time_s": 1}', '{"step": 1, "phase": "train", "time_s": NaN}']
+    + [f'{{"step": 1, "phase": "train", "time_s": 1{"0" * 400}}}', '{"step": 1, "phase": "train", "time_s": 1e300}']
+    + [f'{{"step": 1, "phase": "train", "time_s": 1, "loss": {value}}}' for value in ('"x"', "[1]", "null", "true")]
+    + [f'{{"step": 1, "phase": "train", "time_s": 1, "loss": 1{"0" * 400}}}'],
 )
 def test_a_damaged_line_is_left_out_with_a_warning(tmp_path, log, line):
     write(tmp_path, *TWO_EPOCHS)
@@ -158,6 +163,14 @@ def test_what_a_future_version_adds_to_a_point_is_kept(tmp_path):
     write(tmp_path, earlier=tmp_path, state=State(iteration=1, global_step=1))
     assert points(tmp_path)[0]["gradient_norm"] == 2.5
     assert [value for _, value, _ in drawn(tmp_path, "train/gradient_norm")] == [2.5]
+
+
+def test_a_loss_that_is_no_number_is_a_point(tmp_path):
+    """As a validation may give it."""
+    write(tmp_path, ("valid", 0, float("nan")), ("valid", 1, float("inf")))
+    before = (tmp_path / "curves.jsonl").read_text()
+    write(tmp_path, earlier=tmp_path, state=State(epoch=2, global_step=2))
+    assert (tmp_path / "curves.jsonl").read_text() == before
 
 
 @pytest.mark.parametrize("earlier", [None, "nowhere", ""])
@@ -193,6 +206,34 @@ def test_of_several_curves_that_were_set_aside_the_last_one_goes_on(tmp_path):
     write(tmp_path, training="t3")
     write(tmp_path, ("train", 2, 1.0), earlier=tmp_path, state=State(0, 2, 2))
     assert [row["step"] for row in points(tmp_path)] == [0, 1, 2]
+
+
+def test_of_curves_that_were_set_aside_the_longest_goes_on_whatever_the_clock_said(tmp_path):
+    write(tmp_path, ("train", 0, 1.0))
+    os.utime(tmp_path / "curves.jsonl", (2e9, 2e9))
+    write(tmp_path, training="t2")
+    write(tmp_path, ("train", 1, 1.0), earlier=tmp_path, state=State(0, 1, 1))
+    os.utime(tmp_path / "curves.jsonl", (1e9, 1e9))
+    write(tmp_path, training="t3")
+    write(tmp_path, ("train", 2, 1.0), earlier=tmp_path, state=State(0, 2, 2))
+    assert [row["step"] for row in points(tmp_path)] == [0, 1, 2]
+
+
+def test_a_training_that_went_back_has_its_own_curves(tmp_path):
+    """They begin with the points of before, and the other training's stay."""
+    write(tmp_path, *TWO_EPOCHS)
+    before = (tmp_path / "curves.jsonl").read_text()
+    write(tmp_path, ("train", 2, 7.0), training="t2", branch_of="t1", earlier=tmp_path, state=State(1, 0, 2))
+    assert [row["loss"] for row in points(tmp_path)] == [1.0, 2.0, 3.0, 7.0] and curves_of(tmp_path, "t2").exists()
+    assert curves_of(tmp_path, "t1").read_text() == before
+
+
+def test_curves_without_an_end_are_none(tmp_path):
+    for target in ("/dev/zero", tmp_path / "pipe"):
+        (tmp_path / "curves.jsonl").unlink(missing_ok=True)
+        (tmp_path / "curves.jsonl").symlink_to(target)
+        os.mkfifo(tmp_path / "pipe") if target != "/dev/zero" else None
+        assert training_of(tmp_path / "curves.jsonl") is None and curves_of(tmp_path, "t1") is None
 
 
 # --- an earlier training's curves

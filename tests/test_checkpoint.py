@@ -17,7 +17,7 @@ from tiny import Training, learned, make_batches, make_network, same
 from video_zoo.configs.schema import ModelSection, TrainSection
 from video_zoo.engine import checkpoint
 from video_zoo.engine.checkpoint import Checkpoints, Facts, State
-from video_zoo.engine.resume import changes
+from video_zoo.engine.resume import changes, find_checkpoint, leave_later_ones
 from video_zoo.models import pretrained
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
@@ -146,6 +146,7 @@ def test_a_momentum_of_another_shape_is_named(tmp_path, trained):
     save(trained, tmp_path / "c")
     wrong = tmp_path / "c" / "fc_0.b_0_velocity_0"
     wrong.write_bytes((tmp_path / "c" / "bn_conv1_scale_velocity_0").read_bytes())
+    (tmp_path / "c" / "checkpoint.json").unlink()
     with pytest.raises(InputError, match=r"fc_0\.b_0_velocity_0 has shape \[8\], its weight \[4\]"):
         checkpoint.restore_momenta(VariableStore(tmp_path / "c"), trained.network.variables(), trained.optimizer)
 
@@ -216,8 +217,9 @@ def test_a_v15_folder_is_a_beginning(tmp_path):
 
 
 def test_an_empty_counter_of_v15_is_damaged(tmp_path):
-    for values in ([], [1, 2]):
-        write_folder(tmp_path, {"@LR_DECAY_COUNTER@": np.array(values, np.int64)})
+    wrong = [np.array([], np.int64), np.array([1, 2]), np.array([2**63 - 1]), np.array([np.nan]), np.array([1e300])]
+    for values in wrong:
+        write_folder(tmp_path, {"@LR_DECAY_COUNTER@": values})
         with pytest.raises(InputError, match=r"@LR_DECAY_COUNTER@ is damaged"):
             State.of(VariableStore(tmp_path))
 
@@ -261,11 +263,45 @@ def test_a_checkpoint_of_before_there_were_iterations(tmp_path):
         '{"epoch": 1e999, "global_step": 2, "best_top1": 0.5}',
         '{"epoch": 1, "global_step": -1e999, "best_top1": 0.5}',
         '{"epoch": 1, "global_step": 2, "best_top1": 0.5, "iteration": 1e999}',
+        '{"epoch": true, "global_step": 2, "best_top1": 0.5}',
+        '{"epoch": 1, "global_step": 2.5, "best_top1": 0.5}',
+        f'{{"epoch": 1, "global_step": 1{"0" * 400}, "best_top1": 0.5}}',
+        f'{{"epoch": 1, "global_step": 2, "best_top1": 1{"0" * 400}}}',
+        '{"epoch": 1, "global_step": 2, "best_top1": "0.5"}',
+        "[" * 100_000,
+        '{"epoch": 1, "global_step": 2, "best_top1": 0.5, "TRAIN": 3}',
+        '{"epoch": 1, "global_step": 2, "best_top1": 0.5, "loss_scale": {"scale": {}}}',
+        '{"epoch": 1, "global_step": 2, "best_top1": 0.5, "training": []}',
     ],
 )
 def test_a_damaged_checkpoint_json_is_named(tmp_path, text):
     with pytest.raises(InputError, match=r"checkpoint\.json is damaged"):
         state_of(tmp_path, text)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = ["epoch", "iteration", "global_step", "best_top1", "totals", "model", "training", "classes", "list", "saved_s"]
+FIELDS += ["MODEL", "TRAIN", "loss_scale", "sha256"]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=3))
+def test_whatever_a_checkpoint_json_says_it_is_a_state_or_an_input_error(tmp_path_factory, said):
+    folder = tmp_path_factory.getbasetemp() / "anything"
+    folder.mkdir(exist_ok=True)
+    (folder / "checkpoint.json").write_text(json.dumps({**State().to_json(), **said}))
+    try:
+        store = VariableStore(folder)
+        state, facts = State.of(store), Facts.from_json(store.info())
+    except InputError as error:
+        assert "checkpoint.json is damaged" in str(error) and len(str(error)) < 500
+    else:
+        assert type(state.epoch) is type(state.global_step) is int and isinstance(state.best, (float, type(None)))
+        assert all(isinstance(section, dict) for section in (*facts.sections.values(), facts.loss_scale))
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -291,7 +327,7 @@ def test_the_best_value_is_that_of_the_metric_that_decides(tmp_path):
 
 
 def test_facts_of_a_v15_folder_or_an_older_version_are_empty():
-    assert Facts.from_json({}) == Facts() == Facts.from_json({"MODEL": 3, "TRAIN": None})
+    assert Facts.from_json({}) == Facts()
 
 
 def test_the_next_epoch_begins_at_its_beginning():
@@ -312,6 +348,32 @@ def test_the_state_alone_is_rewritten(tmp_path, trained):
     after = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
     assert after.pop("checkpoint.json") != before.pop("checkpoint.json")
     assert after == before
+
+
+@pytest.mark.parametrize("name", ["conv1_weights", "bn_conv1_mean", "fc_0.b_0_velocity_0"])
+def test_one_changed_bit_is_never_loaded(tmp_path, trained, name):
+    """Also after the state was rewritten: the checksums stay."""
+    save(trained, tmp_path / "c")
+    checkpoint.save_state(tmp_path / "c", State(2, 0, 2, 0.75), FACTS)
+    store = VariableStore(tmp_path / "c")
+    assert store.checksums().keys() == v15_names(TSM) | {"@LR_DECAY_COUNTER@"}
+    data = bytearray((tmp_path / "c" / name).read_bytes())
+    data[-1] ^= 1  # of the last number's exponent: it stays finite, or almost all do
+    (tmp_path / "c" / name).write_bytes(data)
+    fresh = Training(make_network(seed=2))
+    before = fresh.weights()
+    with pytest.raises(InputError, match=rf"{name} is damaged: checkpoint\.json has another SHA-256 of it"):
+        resume(fresh, tmp_path / "c")
+    assert same(fresh.weights(), before) or name.endswith("velocity_0")
+
+
+def test_a_momentum_that_is_gone_is_no_fresh_one(tmp_path, trained):
+    save(trained, tmp_path / "c")
+    (tmp_path / "c/fc_0.b_0_velocity_0").unlink()
+    with pytest.raises(
+        InputError, match=r"fc_0\.b_0_velocity_0 is missing, and checkpoint\.json says that it was there"
+    ):
+        resume(Training(make_network(seed=2)), tmp_path / "c")
 
 
 def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path, trained, monkeypatch):
@@ -497,6 +559,55 @@ def test_the_newest_of_one_training(tmp_path):
     newest = {training: places.newest(training) for training in ("t1", "t2", "t3", None)}
     expected = {"t1": "TSM_epoch1", "t2": "TSM_best", None: "TSM_epoch5"}
     assert newest == {"t3": None, **{training: tmp_path / name for training, name in expected.items()}}
+
+
+def test_within_a_training_the_steps_count_not_the_clock(tmp_path, log):
+    """The clock went back while it ran."""
+    places = Checkpoints(tmp_path, "TSM")
+    fake(tmp_path, "TSM_epoch0", saved_s=2000.0, training="t1", global_step=6, epoch=1)
+    fake(tmp_path, "TSM_epoch1", saved_s=1000.0, training="t1", global_step=12, epoch=1)
+    fake(tmp_path, "TSM_best", saved_s=900.0, training="t1", global_step=12, epoch=2)
+    assert places.newest("t1") == places.newest() == find_checkpoint("auto", places) == tmp_path / "TSM_best"
+    assert log.messages == [f"--resume=auto: {tmp_path}/TSM_best, step 12 of training t1"]
+
+
+def test_of_several_trainings_the_log_says_which_goes_on(tmp_path, log):
+    places = Checkpoints(tmp_path, "TSM")
+    fake(tmp_path, "TSM_epoch0", saved_s=1.0, training="t2", global_step=6)
+    fake(tmp_path, "TSM_epoch1", saved_s=2.0, training="t1", global_step=12)
+    fake(tmp_path, "TSM_epoch2", saved_s=3.0, global_step=18)
+    assert find_checkpoint("auto", places) == tmp_path / "TSM_epoch2"
+    (tmp_path / "curves.jsonl").write_text('{"training": "t2"}\n')
+    assert find_checkpoint("auto", places) == tmp_path / "TSM_epoch0"
+    (tmp_path / "curves.jsonl").write_text('{"training": "t3"}\n')
+    assert find_checkpoint("auto", places) is None
+    others = "Other trainings have checkpoints in the folder, too:"
+    assert log.messages == [
+        f"--resume=auto: {tmp_path}/TSM_epoch2, step 18 of training without an id. {others} 2;"
+        " without curves.jsonl, which names the last one, the clock says which it was",
+        f"--resume=auto: {tmp_path}/TSM_epoch0, step 6 of training t2. {others} 2",
+        f"--resume=auto: no checkpoint in {tmp_path} yet of the last training; from the beginning. {others} 3",
+    ]
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_a_training_that_goes_back_is_another_one(tmp_path, where):
+    """The later checkpoints of before stay, and --resume=auto does not take them, though they are further."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    places, facts = Checkpoints(folder, "TSM"), dataclasses.replace(FACTS, training="t1")
+    for epoch in range(3):
+        fake(
+            folder, f"TSM_epoch{epoch}", saved_s=1.0 + epoch, training="t1", global_step=6 * epoch + 6, epoch=epoch + 1
+        )
+    start = folder / "TSM_epoch0" if where == "here" else fake(tmp_path, "copy", training="t1", global_step=6)
+    branch = leave_later_ones(places, start, State(1, 0, 6), facts)
+    assert branch.training not in (None, "t1") and dataclasses.replace(branch, training="t1") == facts
+    assert places.newest("t1") == folder / "TSM_epoch2"
+    assert places.newest(branch.training) == (folder / "TSM_epoch0" if where == "here" else None)
+    fake(folder, "TSM_epoch1_iter2", saved_s=0.0, training=branch.training, global_step=8, epoch=1)
+    assert places.newest(branch.training) == folder / "TSM_epoch1_iter2"
+    assert leave_later_ones(places, folder / "TSM_epoch2", State(3, 0, 18), facts) == facts
 
 
 DAMAGED = ["", "{", "[1]", '{"saved_s": "x"}', '{"saved_s": null}', '{"global_step": {}}', '{"global_step": 1e999}']

@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import tarfile
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -329,7 +330,7 @@ def test_a_checkpoint_of_a_training(tmp_path, convert):
         ({"model": "TSM"}, [], "say with --layout"),
         ({"model": "TSM"}, ["--layout=mit", "--model_name=TSN"], "is of TSM, .* and --model_name is TSN"),
         ({"model": "I3D"}, ["--layout=mit"], "is of I3D, .*TSM and TSN can be converted"),
-        ({"model": ["TSM"]}, ["--layout=mit"], "TSM and TSN can be converted"),
+        ({"model": ["TSM"]}, ["--layout=mit"], r"checkpoint\.json is damaged: model is \['TSM'\]"),
         ({"model": "TSM", "MODEL": {"shift": "uni"}}, ["--layout=mit", "--shift=bi"], "is of uni, .*--shift is bi"),
         ({"model": "TSM", "MODEL": {"dropout": "x"}}, ["--layout=mit"], "says dropout 'x'; --dropout replaces it"),
         ({"model": "TSM", "MODEL": {"dropout": 1}}, ["--layout=mit"], "dropout 1 is not at least 0 and below 1"),
@@ -494,3 +495,17 @@ def test_as_a_command(tmp_path, run_cli):
         result.stderr.endswith("no.pth: give a .pth, a .pdparams, or a folder of ours\n")
         and "Trace" not in result.stderr
     )
+
+
+def test_a_pth_takes_no_more_memory_than_its_size(tmp_path, refused):
+    """A tensor whose strides are 0 is of any size; so is what is compressed."""
+    torch = pytest.importorskip("torch")
+    torch.save({"fc.weight": torch.zeros(1).expand(1 << 30, 2048)}, tmp_path / "x.pth")
+    assert "x.pth is damaged: its tensors are larger than the file" in refused(tmp_path / "x.pth", tmp_path / "out")
+    with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+    assert re.search(r"x\.pth is no .*unpack to 1,048,576", refused(tmp_path / "x.pth", tmp_path / "out"))
+    (tmp_path / "x.pth").unlink()
+    os.mkfifo(tmp_path / "x.pth")
+    assert "x.pth: it is no regular file" in refused(tmp_path / "x.pth", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from test_video_file import with_cover
 
 from video_zoo.datareader.decode import decode_video
 from video_zoo.datareader.sampling import segment_indices
+from video_zoo.engine.deployment import Deployment
 from video_zoo.utils.runtime import describe_processor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,6 +106,24 @@ def test_a_triton_repository_fits_its_program(run_cli, exported, tmp_path, kind,
     ]
     program = exported[0] / {"onnx": "model.onnx", "openvino": "openvino_fp32.xml"}[kind]
     assert (folder / "1" / f"model{program.suffix}").read_bytes() == program.read_bytes()
+
+
+@pytest.mark.parametrize("file", ["openvino_fp32.bin", "model.onnx"])
+def test_a_changed_bit_of_a_program_is_found(run_cli, tmp_path, file):
+    """Before anything is loaded or copied."""
+    programs = {"openvino": {"fp32": "openvino_fp32.xml"}, "onnx": {"fp32": "model.onnx"}}
+    for name in ("openvino_fp32.xml", "openvino_fp32.bin", "model.onnx"):
+        (tmp_path / name).write_bytes(b"a program")
+    Deployment(tmp_path, "TSM", ["a", "b"], (8, 3, 224, 224), programs).write()
+    (tmp_path / file).write_bytes(b"a progran")
+    kind = "onnx" if file.endswith(".onnx") else "openvino"
+    result = run_cli("deploy/triton.py", str(tmp_path), str(tmp_path / "models"), kind)
+    wanted = f"error: {tmp_path / file} is damaged: copy the folder again, or export it again"
+    assert (result.returncode, result.stderr) == (1, wanted + "\n") and not (tmp_path / "models").exists()
+    predict = runpy.run_path(str(ROOT / "deploy/predict.py"))
+    said = yaml.safe_load((tmp_path / "inference.yaml").read_text())
+    with pytest.raises(SystemExit, match=f"^{wanted}$"):
+        predict["load_program"](tmp_path, {kind: programs[kind]}, said["checksums"])
 
 
 def test_a_kind_that_is_not_there_is_said(run_cli, exported, tmp_path):

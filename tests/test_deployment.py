@@ -86,6 +86,16 @@ def test_another_processor_is_said(written, monkeypatch):
         lambda said: said.update(programs={"tflite": {"fp32": "x"}}),
         lambda said: said.update(programs=["onnx"]),
         lambda said: said["checksums"].update({"../else": "00"}),
+        lambda said: said["checksums"].pop("model.onnx"),
+        lambda said: said["checksums"].update({"model.onnx": 3}),
+        lambda said: said.update(checksums=["model.onnx"]),
+        lambda said: said.update(version=True),
+        lambda said: said.update(model=["TSM"]),
+        lambda said: said["input"].update(shape=[-1, float("inf"), 3, 224, 224]),
+        lambda said: said["input"].update(shape=[-1, 10**400, 3, 224, 224]),
+        lambda said: said["input"].update(shape=[-1, True, 3, 224, 224]),
+        lambda said: said["input"].update(shape=[-1, -8, 3, 224, 224]),
+        lambda said: said.update(input=[]),
         lambda said: said.pop("checksums"),
         lambda said: said.update(checked_on="here"),
         lambda said: said.update(checked_on={"instructions": ["avx2"]}),
@@ -101,7 +111,17 @@ def test_a_damaged_file_is_named(written, change):
         Deployment.read(written.folder)
 
 
-@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"!!python/object/apply:os.system ['true']"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a: [",
+        b"\xff\xfe",
+        b"!!python/object/apply:os.system ['true']",
+        b"[" * 5000,
+        b"a: !!int ''",
+        b"a: !!timestamp x",
+    ],
+)
 def test_what_is_no_yaml_is_named(written, content):
     (written.folder / FILE).write_bytes(content)
     with pytest.raises(InputError, match="inference.yaml is damaged"):
@@ -159,3 +179,10 @@ def test_one_that_stepped_aside_for_a_killed_export_is_found(written):
     written.folder.rename(aside / written.folder.name)
     assert is_deployment(written.folder) and Deployment.read(written.folder).names == NAMES
     assert Deployment.read(written.folder).folder.is_dir()
+
+
+def test_a_file_that_is_too_large_is_not_parsed(written):
+    with (written.folder / FILE).open("ab") as file:
+        file.truncate((8 << 20) + 1)
+    with pytest.raises(InputError, match=r"cannot read .*inference\.yaml: its 8,388,609 bytes are more than"):
+        Deployment.read(written.folder)

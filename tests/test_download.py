@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
@@ -19,7 +20,7 @@ from typing import Callable
 
 import pytest
 
-from video_zoo.utils import download
+from video_zoo.utils import archives, download
 from video_zoo.utils.download import DownloadError, NotFound, fetch_folder
 from video_zoo.utils.errors import InputError
 
@@ -211,13 +212,64 @@ def test_what_a_killed_process_was_unpacking_goes(serve, folder, part):
     assert content_of(folder) == CONTENT and kept(folder) == ["zoo_weights"]
 
 
-def test_any_number_of_breaks_is_fine_while_bytes_come(serve, folder):
+def test_any_number_of_breaks_is_fine_while_bytes_come(serve, folder, monkeypatch):
+    monkeypatch.setattr(download, "LEAST_BYTES", 10_000)
     stops = range(10_000, len(ARCHIVE), 10_000)
     assert len(stops) > download.TRIES
     server = serve(*(give(ARCHIVE, stop=stop) for stop in stops), give(ARCHIVE))
     fetch_folder([server.url()], folder, accept)
     assert content_of(folder) == CONTENT
     assert [asked for _, asked in server.requests] == [None, *(f"bytes={stop}-" for stop in stops)]
+
+
+def drip(data: bytes, times: int, nap: Callable[[], None]) -> Answer:
+    """An answer without a length: `data` again and again, with a nap before each."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        with contextlib.suppress(OSError):  # the other side has closed
+            for _ in range(times):
+                nap()
+                request.wfile.write(data)
+
+    return answer
+
+
+def test_a_byte_a_connection_is_too_little(serve, folder):
+    """Bytes come each time, and would for ever."""
+    server = serve(*(give(ARCHIVE, stop=stop) for stop in range(1, 100)))
+    said = error_of(DownloadError, [server.url()], folder, accept)
+    assert "4 of 60,307 bytes came; 4 bytes are kept" in said and len(server.requests) == download.TRIES
+
+
+def test_a_byte_now_and_then_is_too_little(serve, folder, monkeypatch):
+    """Each nap is 5 s of a clock of the test's own; a connection gets 30 s."""
+    clock = [0.0]
+    server = serve(drip(b"x", 100, lambda: (clock.__setitem__(0, clock[0] + 5), time.sleep(0.01))))
+    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=lambda _: None, monotonic=lambda: clock[0]))
+    said = error_of(DownloadError, [server.url()], folder, accept)
+    assert re.search(r"cannot download \S+: \d+ bytes in \d\d s; \d+ bytes are kept", said)
+    assert len(server.requests) == download.TRIES
+
+
+@pytest.mark.parametrize("length", [None, "1000001", "9" * 17, "9" * 5000, "-1", "many"])
+def test_more_than_weights_can_be_is_not_downloaded(serve, folder, monkeypatch, length):
+    monkeypatch.setattr(download, "MOST_BYTES", 1_000_000)
+    endless = drip(bytes(100_000), 1000, lambda: None)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if length is not None:
+            request.send_header = lambda *_: None
+            request.send_response_only(200)
+            request._headers_buffer.append(f"Content-Length: {length}\r\n".encode())
+            request.send_response = lambda *_: None
+        endless(request)
+
+    server = serve(answer)
+    said = error_of(DownloadError, [server.url()], folder, accept)
+    assert said == f"cannot download {server.url()}: it is larger than 1,000,000 bytes, so it is none of weights"
+    assert kept(folder) == [] and len(server.requests) == 1
 
 
 def test_a_server_without_ranges_gives_all_again(serve, folder):
@@ -408,6 +460,13 @@ def test_a_file_that_is_not_there(folder, tmp_path):
     url = (tmp_path / "missing").as_uri()
     assert error_of(NotFound, [url], folder, accept).startswith(f"cannot read {url}: ")
     assert error_of(NotFound, [tmp_path.as_uri()], folder, accept).startswith("cannot read ")
+
+
+def test_an_archive_that_unpacks_to_more_than_weights(from_file, folder, monkeypatch):
+    monkeypatch.setattr(archives, "_FREE_BYTES", 1 << 20)
+    with pytest.raises(DownloadError, match="its content is larger than 1,[0-9,]+ bytes, .* Nothing was kept"):
+        from_file(tar_gz({"weights": bytes(3 << 20)}))
+    assert kept(folder) == []
 
 
 def test_content_that_fails_the_check(from_file, folder):

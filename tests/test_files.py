@@ -6,14 +6,12 @@ The tests may run as root, whom no permission stops: a file stands where a folde
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from hypothesis import strategies as st
 
 from video_zoo.utils import files
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, atomic_folder, make_folder, read_to_end, scratch_folder
+from video_zoo.utils.files import atomic_file, atomic_folder, make_folder, scratch_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -375,20 +373,6 @@ def test_make_folder(tmp_path, blocked):
     for place in (blocked, blocked.parent):
         with pytest.raises(InputError, match=f"cannot write to the folder {place}: "):
             make_folder(place)
-
-
-def test_the_end_of_a_tar_gz_is_looked_at():
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        archive.addfile(tarfile.TarInfo("empty"))
-    for data, good in ((buffer.getvalue(), True), (buffer.getvalue()[:-1], False)):
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:*") as archive:
-            assert archive.getnames() == ["empty"]  # tarfile alone finds nothing wrong
-            if good:
-                read_to_end(archive)
-            else:
-                with pytest.raises(EOFError):
-                    read_to_end(archive)
 
 
 # --- what lies in the place of a file

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import hashlib
 import io
 import json
 import math
 import pickle
 import struct
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from video_zoo.utils import archives, fluid_vars
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import VariableStore, decode, encode, format_info, write_folder
 
@@ -249,16 +254,45 @@ def test_a_v15_folder_has_no_info(tmp_path):
     assert VariableStore(tmp_path).info() == {}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", b"\xff\xfe"])
-def test_a_damaged_info_is_an_error_when_it_is_asked_for(folder, text):
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "3", b"\xff\xfe", "[" * 100_000, '{"a":' * 50 + "1" + "}" * 50, '{"epoch": NaN}']
+    + ['{"saved_s": 1e999}']
+    + [f'{{"best_top1": 1{"0" * 400}}}', '{"epoch": true}', '{"global_step": -1}', '{"global_step": 9007199254740993}']
+    + ['{"model": ["TSM"]}', '{"classes": {"0": "a"}}', '{"MODEL": []}', '{"loss_scale": []}', '{"sha256": {"a": 1}}'],
+)
+def test_a_damaged_info_is_an_error_for_whatever_is_asked(folder, text):
+    """It has the checksums of the other files, too."""
     (folder / "checkpoint.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     store = VariableStore(folder)
-    assert same(store.read("fc_0.b_0"), VARIABLES["fc_0.b_0"])
-    with pytest.raises(InputError, match=f"{folder}/checkpoint.json is damaged"):
-        store.info()
+    for ask in (store.info, store.names, lambda: store.read("fc_0.b_0")):
+        with pytest.raises(InputError, match=f"^{folder}/checkpoint.json is damaged: ") as caught:
+            ask()
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("stored", ["folder", "tar.gz"], indirect=True)
+def test_one_changed_bit_is_an_error_when_the_file_is_asked_for(folder, stored, tmp_path):
+    whole = (folder / "conv1_weights").read_bytes()
+    (folder / "conv1_weights").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    (folder / "@LR_DECAY_COUNTER@").unlink()
+    store = VariableStore(folder if stored.is_dir() else pack(folder, stored, "w:gz", "weights"))
+    with pytest.raises(InputError, match=r"conv1_weights is damaged: checkpoint\.json has another SHA-256 of it"):
+        store.read("conv1_weights")
+    assert same(store.read("fc_0.b_0"), VARIABLES["fc_0.b_0"]) and "@LR_DECAY_COUNTER@" in store.names()
+    with pytest.raises(InputError, match="@LR_DECAY_COUNTER@ is missing, and checkpoint.json says that it was there"):
+        store.read("@LR_DECAY_COUNTER@")
+
+
+def test_a_checkpoint_of_before_there_were_checksums_is_read(folder):
+    (folder / "checkpoint.json").write_text(json.dumps(INFO))
+    (folder / "conv1_weights").write_bytes(encode(np.zeros(3, "f4")))
+    store = VariableStore(folder)
+    assert store.checksums() == {} and store.info() == INFO and store.read("conv1_weights").shape == (3,)
 
 
 def test_a_damaged_variable_is_an_error_when_it_is_asked_for(folder):
+    (folder / "checkpoint.json").unlink()
     (folder / "conv1_weights").write_bytes(b"")
     store = VariableStore(folder)
     assert same(store.read("fc_0.b_0"), VARIABLES["fc_0.b_0"])
@@ -326,6 +360,71 @@ def test_an_archive_with_one_bit_changed_gives_no_other_weights(tmp_path_factory
         assert all(same(store.read(name), array) for name, array in VARIABLES.items())
 
 
+def small_limits(monkeypatch) -> None:
+    for name, value in (("_FREE_BYTES", 1 << 20), ("MOST_FILE_BYTES", 4 << 20), ("MOST_MEMBERS", 100)):
+        monkeypatch.setattr(archives, name, value)
+
+
+def claims(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A tar whose one member says that it is so large, and is not."""
+    info = tarfile.TarInfo("conv1_weights")
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+
+
+def sparse() -> bytes:
+    """A GNU sparse member: 512 bytes of data, and 6 GB of nothing before them."""
+    info = tarfile.TarInfo("conv1_weights")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (6 << 30, 512)
+    header[483:495] = b"%011o\0" % ((6 << 30) + 512)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + bytes(512) + bytes(1024)
+
+
+BOMBS = {
+    "sparse": (sparse(), "is stored as a sparse file"),
+    "gzip": (gzip.compress(bytes(3 << 20)), "its content is larger than 1,048,576 bytes"),
+    "a file": (gzip.compress(claims(3 << 20) + bytes(3 << 20)), "its content is larger than 1,048,576 bytes"),
+    "bzip2": (bz2.compress(claims(3 << 20) + bytes(3 << 20)), "its content is larger than 1,048,576 bytes"),
+    "a large name": (gzip.compress(claims(3 << 20, b"L") + bytes(3 << 20)), "its content is larger than 1,048,576"),
+    "a large header": (gzip.compress(claims(3 << 20, b"x") + bytes(3 << 20)), "its content is larger than 1,048,576"),
+    "a claim": (claims(6 << 30), "'conv1_weights' is larger than 4,194,304 bytes"),
+    "a claim of a header": (claims(6 << 30, b"x"), "header"),
+    "many files": (gzip.compress(b"".join(tarfile.TarInfo(str(n)).tobuf() for n in range(101))), "more than 100 files"),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_an_archive_takes_no_more_memory_than_weights_do(tmp_path, monkeypatch, case):
+    small_limits(monkeypatch)
+    data, reason = BOMBS[case]
+    path = tmp_path / "w.tar.gz"
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=f"^{path} is no .tar.gz of a weights folder, or is damaged: .*{reason}"):
+            VariableStore(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_weights_that_are_zeros_are_no_bomb(tmp_path):
+    """As the momenta of a training's first step."""
+    path = tmp_path / "w.tar.gz"
+    path.write_bytes(archive_of({"conv1_weights": encode(np.zeros(1 << 20, "f4"))}))
+    assert path.stat().st_size < 1 << 15 and VariableStore(path).read("conv1_weights").shape == (1 << 20,)
+
+
+def test_a_variable_that_is_too_large_for_one(folder, monkeypatch):
+    monkeypatch.setattr(fluid_vars, "MOST_FILE_BYTES", 1000)
+    with pytest.raises(InputError, match=r"cannot read .*_weights: its [\d,]+ bytes are more than the 1,000"):
+        VariableStore(folder).read("conv1_weights")
+
+
 def test_only_the_files_of_an_archive_are_read(tmp_path):
     path = tmp_path / "w.tar"
     with tarfile.open(path, "w") as archive:
@@ -373,13 +472,14 @@ def test_a_pickle_is_not_run(tmp_path, as_archive):
 
 def test_info_is_json_that_people_can_read(folder):
     text = (folder / "checkpoint.json").read_text(encoding="utf-8")
-    assert json.loads(text) == INFO and text.endswith("}\n") and text.count("\n") > len(INFO)
-    assert text == format_info(INFO)
+    checksums = {name: hashlib.sha256(encode(array)).hexdigest() for name, array in VARIABLES.items()}
+    assert json.loads(text) == {**INFO, "sha256": checksums} and text.endswith("}\n") and text.count("\n") > len(INFO)
+    assert text == format_info(INFO, checksums)
 
 
 def test_info_is_plain_ascii(tmp_path):
     """So that a path that is no UTF-8 can be written, too."""
     info = {"filelist": "caf\udcff.list", "classes": ["grün 漢 😀"]}
-    assert format_info(info).isascii() and json.loads(format_info(info)) == info
+    assert format_info(info, {}).isascii() and json.loads(format_info(info, {})) == {**info, "sha256": {}}
     write_folder(tmp_path, {}, info)
     assert VariableStore(tmp_path).info() == info

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.v15_pickles import read_pickle
+from video_zoo.utils import safe_pickles
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.safe_pickles import read_arrays
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +140,8 @@ def read_or_video_error(path: Path) -> None:
     assert isinstance(video_id, str) and isinstance(label, int) and all(isinstance(jpeg, bytes) for jpeg in jpegs)
 
 
-# Without "r": Python's own unpickler makes as much room as the number behind that opcode says.
-harmless = st.integers(0, 255).filter(lambda byte: byte != ord("r"))
-
-
 @settings(max_examples=200, deadline=None)
-@given(st.lists(harmless, max_size=60).map(bytes))
+@given(st.binary(max_size=60))
 def test_garbage_is_a_video_error(folder, data):
     read_or_video_error(write(folder, data))
     read_or_video_error(write(folder, b"\x80\x02" + data))
@@ -155,6 +156,72 @@ def test_a_damaged_pickle_is_read_or_is_a_video_error(folder, data):
     )
     damaged_bytes = bytearray(whole)
     for _ in range(data.draw(st.integers(0, 3))):
-        damaged_bytes[data.draw(st.integers(0, len(whole) - 1))] = data.draw(harmless)
+        damaged_bytes[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     end = data.draw(st.integers(0, len(whole)))
     read_or_video_error(write(folder, bytes(damaged_bytes[:end])))
+
+
+MEGABYTE = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20)  # text
+ENCODE = b"c_codecs\nencode\n"
+BOMBS = {
+    "an index of the memo": (b"Nr" + struct.pack("<I", 2**31) + b".", "numbers an object 2,147,483,648"),
+    "an index as text": (b"Np2000000000\n.", "numbers an object 2,000,000,000"),
+    "bytes": (b"\x80\x04\x8e" + struct.pack("<Q", 6 << 30) + b".", "cut off"),
+    "text": (b"\x80\x04\x8d" + struct.pack("<Q", 6 << 30) + b".", "cut off"),
+    "a bytearray": (b"\x80\x05\x96" + struct.pack("<Q", 6 << 30) + b".", "cut off"),
+    "a number": (b"\x8b" + struct.pack("<I", 2**31 - 1) + b".", "cut off"),
+    "a frame": (b"\x80\x04\x95" + struct.pack("<Q", 6 << 30) + b".", "truncated|exhausted"),
+    "sets": (b"\x80\x04(" + b"\x8f" * 2001 + b"l.", "more than 2,000 parts"),
+    "the same bytes again": (
+        b"\x80\x02" + ENCODE + b"q\x00" + MEGABYTE + b"q\x01X\x06\0\0\0latin1q\x02]"
+        b"(" + b"h\x00h\x01h\x02\x86R" * 100 + b"e.",
+        "it repeats its content",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_pickle_takes_no_more_memory_than_its_size_allows(tmp_path, monkeypatch, case):
+    monkeypatch.setattr(safe_pickles, "_MOST_OPCODES", 2000)
+    data, reason = BOMBS[case]
+    path = write(tmp_path, data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(VideoError, match=reason):
+            read_pickle(path)
+        with pytest.raises(InputError, match=reason):
+            read_arrays(path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_arrays_that_share_their_bytes_cannot_be_more_than_the_file(tmp_path):
+    array = np.zeros(1 << 16, np.uint8)
+    dtype, data, make = np.dtype("u1"), array.tobytes(), array.__reduce__()[0]
+
+    class Same:
+        def __reduce__(self):
+            return make, (np.ndarray, (0,), b"b"), (1, (1 << 16,), dtype, False, data)
+
+    write(tmp_path, pickle.dumps({str(number): Same() for number in range(20)}, protocol=2))
+    with pytest.raises(InputError, match="it repeats its content, to more than its own size"):
+        read_arrays(tmp_path / "video.pkl")
+
+
+@pytest.mark.parametrize("read, error", [(read_pickle, VideoError), (read_arrays, InputError)])
+def test_only_regular_files_are_read(tmp_path, read, error):
+    """Others have no end, or wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    (tmp_path / "link2").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link", "link2"):
+        with pytest.raises(error, match="it is no regular file"):
+            read(tmp_path / name)
+
+
+def test_a_pickle_that_is_too_large(tmp_path):
+    with (tmp_path / "large.pkl").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    with pytest.raises(VideoError, match="its 1,073,741,825 bytes are more than the 1,073,741,824 allowed"):
+        read_pickle(tmp_path / "large.pkl")

@@ -6,22 +6,24 @@ import contextlib
 import errno
 import http.client
 import os
-import shutil
+import re
 import tarfile
 import time
 import urllib.error
 import urllib.request
-import zlib
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Callable
 
+from video_zoo.utils.archives import read_members
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_folder, lock_file, make_folder, open_own, read_to_end
+from video_zoo.utils.files import atomic_folder, lock_file, make_folder, open_own
 from video_zoo.utils.log import Progress, logger
 
 TIMEOUT_S = 30
-TRIES = 4  # in a row, without a byte more
+TRIES = 4  # in a row, with fewer than LEAST_BYTES more
+LEAST_BYTES = 1 << 14  # in TIMEOUT_S, or else the connection is given up
+MOST_BYTES = 2 << 30  # the largest released weights are a tenth of that
 _LOG_EVERY_S = 3.0
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
 
@@ -81,7 +83,8 @@ def download(url: str, part: Path) -> None:
 
     Raises:
         NotFound: the server says so (403, 404, 410), or a file: URL names no file.
-        DownloadError: no network, another refusal, or the connection broke off TRIES times without a byte more.
+        DownloadError: no network, another refusal, more than MOST_BYTES (nothing is kept then), or the connection broke
+            off TRIES times in a row with fewer than LEAST_BYTES more.
     """
     failures = 0
     while True:
@@ -109,7 +112,7 @@ def download(url: str, part: Path) -> None:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
-        failures = 0 if part.exists() and part.stat().st_size > had else failures + 1
+        failures = 0 if part.exists() and part.stat().st_size >= had + LEAST_BYTES else failures + 1
         if failures >= TRIES:
             kept = (
                 f"; {part.stat().st_size:,} bytes are kept, and the same command goes on from there"
@@ -137,8 +140,9 @@ def _download_rest(url: str, part: Path, had: int) -> None:
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as response:
         continues = response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
         start = had if continues else 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else None
+        length = re.fullmatch(r"\d{1,18}", response.headers.get("Content-Length", ""))
+        total = start + int(length[0]) if length else None
+        _check_size(total or 0, part, url)
         _copy(response, part, start, total, url)
     got = part.stat().st_size
     if total is not None and got < total:
@@ -153,16 +157,31 @@ def _copy(response, part: Path, start: int, total: int | None, url: str) -> None
     except OSError as error:
         raise InputError(f"cannot write {part}: {error.strerror or error}") from error
     with opened as file:
-        file.seek(start)
-        while chunk := response.read(1 << 20):
+        position, window_start, window_s = file.seek(start), start, time.monotonic()
+        # read1 gives what is there: a server that gives a byte now and then must not hold up the look at its rate.
+        while position != total and (chunk := response.read1(min(1 << 20, (total or MOST_BYTES + 1) - position))):
             file.write(chunk)
+            position += len(chunk)
+            _check_size(position, part, url)
             progress.add(len(chunk) / 1e6)
-            if time.monotonic() - logged > _LOG_EVERY_S:
-                logged = time.monotonic()
+            now = time.monotonic()
+            if now - window_s > TIMEOUT_S:
+                if position - window_start < LEAST_BYTES:
+                    raise OSError(f"{position - window_start:,} bytes in {now - window_s:.0f} s")
+                window_start, window_s = position, now
+            if now - logged > _LOG_EVERY_S:
+                logged = now
                 logger.info(
                     "%.1f%s MB, %s", start / 1e6 + progress.done, f" of {total / 1e6:.1f}" if total else "", progress
                 )
         file.truncate()
+
+
+def _check_size(size: int, part: Path, url: str) -> None:
+    """Raises DownloadError, and keeps nothing, if a download is larger than weights can be."""
+    if size > MOST_BYTES:
+        part.unlink(missing_ok=True)
+        raise DownloadError(f"cannot download {url}: it is larger than {MOST_BYTES:,} bytes, so it is none of weights")
 
 
 def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
@@ -172,16 +191,14 @@ def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
     """
     with atomic_folder(folder) as target:
         try:
-            with tarfile.open(archive, "r:*") as tar:
-                for member in tar:
-                    _unpack_member(tar, member, target)
-                read_to_end(tar)
-        except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
+            for member, data in read_members(archive):
+                _write_member(member, data, target)
+        except (OSError, ValueError) as error:  # ValueError: no sound archive, or a name that no file can have
             if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
                 raise
-            start = archive.read_bytes()[:40]
-            reason = str(error).partition(":\n")[0]  # a line for each kind of compression follows
-            raise BadArchive(f"it is no whole .tar.gz ({reason}; it starts with {start!r})") from error
+            with archive.open("rb") as file:
+                start = file.read(40)
+            raise BadArchive(f"it is no whole .tar.gz ({error}; it starts with {start!r})") from error
         _drop_single_top(target)
         try:
             check(target)
@@ -189,17 +206,14 @@ def _unpack(archive: Path, folder: Path, check: Callable[[Path], None]) -> None:
             raise BadArchive(str(error)) from error
 
 
-def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _write_member(member: tarfile.TarInfo, data: bytes | None, target: Path) -> None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or not (member.isfile() or member.isdir()):
         raise BadArchive(f"the archive holds {member.name!r}, which is a link, a device, or outside its folder")
     path = target.joinpath(*name.parts)
-    if member.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tar.extractfile(member) as source, open(path, "wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
+    (path if data is None else path.parent).mkdir(parents=True, exist_ok=True)
+    if data is not None:
+        path.write_bytes(data)
 
 
 def _drop_single_top(folder: Path) -> None:

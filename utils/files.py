@@ -13,7 +13,6 @@ import glob
 import os
 import shutil
 import stat
-import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -263,14 +262,23 @@ def _take_lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
             wait = True
 
 
-def read_to_end(archive: tarfile.TarFile) -> None:
-    """Reads what follows the last member of an open archive.
+def open_regular(path: str | os.PathLike, most_bytes: int) -> IO[bytes]:
+    """Opens a file for reading, if it is a regular one of at most so many bytes.
 
-    A .gz checks its content against the checksum at its very end, which tarfile does not reach by itself. Raises
-    OSError or EOFError if it differs or is missing.
+    A device or a pipe may have no end, or wait for ever. Raises OSError.
     """
-    while archive.fileobj.read(1 << 20):
-        pass
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if status.st_size > most_bytes:
+        raise OSError(errno.EFBIG, f"its {status.st_size:,} bytes are more than the {most_bytes:,} allowed", str(path))
+    return open(path, "rb")
+
+
+def read_regular(path: str | os.PathLike, most_bytes: int) -> bytes:
+    """The bytes of a regular file of at most so many bytes. Raises OSError."""
+    with open_regular(path, most_bytes) as file:
+        return file.read()
 
 
 @contextlib.contextmanager

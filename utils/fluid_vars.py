@@ -13,19 +13,40 @@ import json
 import math
 import os
 import struct
-import tarfile
 import time
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from video_zoo.utils.archives import MOST_FILE_BYTES, DamagedArchive, read_members
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import read_to_end, whole_folder
+from video_zoo.utils.files import read_regular, whole_folder
+from video_zoo.utils.json_files import (
+    check_fields,
+    is_count,
+    is_mapping,
+    is_number,
+    is_text,
+    list_of,
+    mapping_of,
+    none_or,
+    parse_json,
+)
 
 INFO_FILE = "checkpoint.json"
+_CHECKSUMS = "sha256"
+_FIELDS = {  # of checkpoint.json; engine/checkpoint.py says what they mean
+    **dict.fromkeys(("epoch", "iteration", "global_step"), is_count),
+    **dict.fromkeys(("best_*", "saved_s"), is_number),
+    **dict.fromkeys(("model", "training", "list", "valid_list"), none_or(is_text)),
+    **dict.fromkeys(("MODEL", "TRAIN", "VALID"), is_mapping),
+    "totals": list_of(is_number),
+    "classes": none_or(list_of(is_text)),
+    "loss_scale": mapping_of(lambda value: isinstance(value, bool) or is_number(value) or list_of(is_number)(value)),
+    _CHECKSUMS: mapping_of(is_text),
+}
 _REPLACING_S = 0.05  # more than a folder is without its name while it is replaced
 
 _TYPES = {2: np.dtype("<i4"), 3: np.dtype("<i8"), 5: np.dtype("<f4"), 6: np.dtype("<f8")}
@@ -72,22 +93,28 @@ def decode(data: bytes, name: str) -> np.ndarray:
 
 
 def write_folder(folder: Path, variables: Mapping[str, np.ndarray], info: Mapping[str, Any] | None = None) -> None:
-    """Writes each variable to the file of its name, and `info`, which must be JSON, to checkpoint.json."""
+    """Writes each variable to the file of its name, and `info`, which must be JSON, to checkpoint.json, with the
+    SHA-256 of each file."""
+    checksums = {}
     for name, array in variables.items():
-        (folder / name).write_bytes(encode(array))
+        data = encode(array)
+        (folder / name).write_bytes(data)
+        if info is not None:
+            checksums[name] = hashlib.sha256(data).hexdigest()
     if info is not None:
-        (folder / INFO_FILE).write_text(format_info(info), encoding="utf-8")
+        (folder / INFO_FILE).write_text(format_info(info, checksums), encoding="utf-8")
 
 
-def format_info(info: Mapping[str, Any]) -> str:
-    """The text of checkpoint.json. `info` must be JSON."""
-    return json.dumps(info, indent=1) + "\n"
+def format_info(info: Mapping[str, Any], checksums: Mapping[str, str]) -> str:
+    """The text of checkpoint.json. `info` must be JSON; `checksums` has the SHA-256 of each file beside it."""
+    return json.dumps({**info, _CHECKSUMS: dict(checksums)}, indent=1) + "\n"
 
 
 class VariableStore:
     """The files of a folder, or of a `.tar.gz` of it, by name; each is decoded when asked for.
 
-    Nothing of an archive is unpacked to disk, and only its regular files are read.
+    Nothing of an archive is unpacked to disk, and only its regular files are read. Where checkpoint.json has the
+    SHA-256 of the files, one that is missing or has another is an error when it is asked for.
 
     Raises:
         InputError: `path` does not exist, is neither, or the archive is damaged.
@@ -95,6 +122,7 @@ class VariableStore:
 
     def __init__(self, path: str | os.PathLike):
         self.path, place = Path(path), whole_folder(path)
+        self._checksums: dict[str, str] | None = None
         if place.is_dir():
             self._files: dict[str, Path | bytes] = {file.name: file for file in place.iterdir() if file.is_file()}
         elif self.path.is_file():
@@ -103,11 +131,28 @@ class VariableStore:
             raise InputError(f"no weights at {path}: give a folder with one file a variable, or a .tar.gz of it")
 
     def names(self) -> set[str]:
-        """The names of all files."""
-        return set(self._files)
+        """The names of all files that are there, or that checkpoint.json has a SHA-256 of."""
+        return self._files.keys() | self.checksums().keys()
+
+    def checksums(self) -> dict[str, str]:
+        """Name -> SHA-256 of the files, as checkpoint.json says; {} where it does not. Raises InputError."""
+        if self._checksums is None:
+            self._checksums = self._parse_info().get(_CHECKSUMS, {})
+        return self._checksums
 
     def raw(self, name: str) -> bytes:
-        """The bytes of a file."""
+        """The bytes of a file. Raises InputError if they are not those that were written."""
+        data, checksum = self._bytes_of(name), self.checksums().get(name)
+        if checksum and hashlib.sha256(data).hexdigest() != checksum:
+            raise InputError(
+                f"{self.path / name} is damaged: {INFO_FILE} has another SHA-256 of it. Copy the checkpoint again, or"
+                " take another one; if a training has just replaced it, try again"
+            )
+        return data
+
+    def _bytes_of(self, name: str) -> bytes:
+        if name not in self._files and name in self.checksums():
+            raise InputError(f"{self.path / name} is missing, and {INFO_FILE} says that it was there: copy it again")
         file = self._files[name]
         try:
             return file if isinstance(file, bytes) else self._read_file(file)
@@ -116,26 +161,32 @@ class VariableStore:
 
     def _read_file(self, file: Path) -> bytes:
         try:
-            return file.read_bytes()
+            return read_regular(file, MOST_FILE_BYTES)
         except FileNotFoundError:  # the folder was being replaced: the new one is there now, or soon
             time.sleep(_REPLACING_S)
-            return (whole_folder(self.path) / file.name).read_bytes()
+            return read_regular(whole_folder(self.path) / file.name, MOST_FILE_BYTES)
 
     def read(self, name: str) -> np.ndarray:
         """The variable in that file. Raises InputError if it is none."""
         return decode(self.raw(name), str(self.path / name))
 
     def info(self) -> dict[str, Any]:
-        """What checkpoint.json says; {} where there is none, as in v1.5's folders. Raises InputError."""
+        """What checkpoint.json says beside the checksums; {} where there is none, as in v1.5's folders.
+
+        Raises InputError if it is no JSON, or a field is of another type or out of range.
+        """
+        return {name: value for name, value in self._parse_info().items() if name != _CHECKSUMS}
+
+    def _parse_info(self) -> dict[str, Any]:
         if INFO_FILE not in self._files:
             return {}
+        data = self._bytes_of(INFO_FILE)
         try:
-            info = json.loads(self.raw(INFO_FILE))
-        except ValueError:
-            info = None
-        if not isinstance(info, dict):
-            raise InputError(f"{self.path / INFO_FILE} is damaged; without it, the folder is taken for v1.5's weights")
-        return info
+            return check_fields(parse_json(data), _FIELDS)
+        except ValueError as error:
+            raise InputError(
+                f"{self.path / INFO_FILE} is damaged: {error}; without it, the folder is taken for v1.5's weights"
+            ) from None
 
 
 def fingerprint(path: str | os.PathLike | None) -> str:
@@ -152,17 +203,16 @@ def fingerprint(path: str | os.PathLike | None) -> str:
 def _read_archive(path: Path) -> dict[str, bytes]:
     files = {}
     try:
-        with tarfile.open(path, "r:*") as archive:
-            for member in archive:
-                if member.isfile():
-                    name = Path(member.name).name
-                    if name in files:
-                        raise InputError(f"{path} holds several folders of weights ({name} twice): pack one of them")
-                    files[name] = archive.extractfile(member).read()
-            read_to_end(archive)
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
-        reason = str(error).partition(":\n")[0]  # a line for each kind of compression follows
-        raise InputError(f"{path} is no .tar.gz of a weights folder, or is damaged: {reason}") from error
+        for member, data in read_members(path):
+            name = Path(member.name).name
+            if data is not None and name in files:
+                raise InputError(f"{path} holds several folders of weights ({name} twice): pack one of them")
+            if data is not None:
+                files[name] = data
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except DamagedArchive as error:
+        raise InputError(f"{path} is no .tar.gz of a weights folder, or is damaged: {error}") from error
     return files
 
 
