@@ -13,6 +13,7 @@ import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.batches import Batch, BatchBuilder, Failure, Sample
+from video_zoo.datareader.checks import check_memory
 from video_zoo.datareader.clip_reader import Chunk, ClipReader
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.video_list import Video, check_label
@@ -90,6 +91,8 @@ class VideoReader:
             self._videos_ahead = min(ahead, len(self.videos) - 1) if ahead > 1 else 0
             ahead += self._videos_ahead
         self._clips_a_batch = share if self._windows else share * self._count
+        held = self._clips_a_batch + ahead * self._count
+        check_memory(mode, section.batch_size, held * launch.local_size, self._shape)
         shape = (self._count, *self._shape)  # of a task's clips
         self._pool = WorkerPool(read, workers, ahead=ahead, shape=shape, timeout_s=section.decode_timeout_s)
 

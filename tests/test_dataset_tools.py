@@ -151,7 +151,8 @@ def test_the_test_split_has_no_label(tmp_path):
         (HEADER + "\n", "bad.csv: no rows"),
         ("<html>\n", "bad.csv:1: no column youtube_id nor time_start nor time_end"),
         ("", "bad.csv:1: no column .*this one is empty"),
-        (b"\xff\xfe", "bad.csv: not UTF-8"),
+        (b"\xff", "bad.csv: not UTF-8"),
+        (b"\xff\xfe", "bad.csv: it is UTF-16 text; save it as UTF-8"),
         (None, "cannot read .*bad.csv: No such file"),
     ],
 )

@@ -22,6 +22,7 @@ from video_zoo.engine.page import Page
 from video_zoo.engine.result_files import ResultFiles
 from video_zoo.engine.results import Prediction, format_table, from_json, to_json, top_classes, write_pickle
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.texts import cell
 
 NAMES = ["zero", 'eins, "1"', "zwölf\nzeilen", "漢\r字"]
 WHOLE = [
@@ -158,7 +159,7 @@ def test_times_are_whole_milliseconds(tmp_path):
 @settings(deadline=None, max_examples=40)
 @given(st.lists(files_ids, min_size=1, max_size=5), st.lists(files_ids, min_size=7, max_size=7), st.integers(1, 7))
 def test_the_csv_is_read_back(videos, names, topk):
-    """At most five classes, whatever is in the names; what is no text is escaped."""
+    """At most five classes, whatever is in the names; what is no text is escaped, and a formula marked."""
     rows = [Prediction(video, list(range(topk)), [1 / topk] * topk) for video in videos]
     with tempfile.TemporaryDirectory() as folder:
         with open_files(Path(folder), names=names) as files:
@@ -169,10 +170,13 @@ def test_the_csv_is_read_back(videos, names, topk):
     kept = min(topk, 5)
     numbered = [f"{name}_{n}" for n in range(1, kept + 1) for name in ("class", "name", "probability")]
     assert header == ["video", "start_s", "end_s", *numbered]
-    readable = [text.encode("utf-8", "backslashreplace").decode() for text in names]
+
+    def readable(text: str) -> str:
+        return cell(text).encode("utf-8", "backslashreplace").decode()
+
     for row, video in zip(table, videos):
-        assert row[:3] == [video.encode("utf-8", "backslashreplace").decode(), "", ""]
-        assert row[3::3] == [str(index) for index in range(kept)] and row[4::3] == readable[:kept]
+        assert row[:3] == [readable(video), "", ""]
+        assert row[3::3] == [str(index) for index in range(kept)] and row[4::3] == list(map(readable, names[:kept]))
         assert [float(text) for text in row[5::3]] == [1 / topk] * kept
     assert len(table) == len(videos)
 

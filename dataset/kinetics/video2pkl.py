@@ -9,7 +9,6 @@ make_list.py accepts are found too.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import os
 import time
@@ -19,7 +18,7 @@ from video_zoo.datareader.decode import VideoError
 from video_zoo.dataset.kinetics.jpeg_pickles import Job, convert
 from video_zoo.dataset.kinetics.kinetics_csv import Clip, find_label_file, read_clips
 from video_zoo.dataset.kinetics.make_list import VideoFolder, class_indices, unique_clips
-from video_zoo.dataset.video_lists import PROGRESS_EVERY_S, work
+from video_zoo.dataset.video_lists import MOST_PROCESSES, PROGRESS_EVERY_S, work
 from video_zoo.utils import cli
 from video_zoo.utils.files import atomic_file, make_folder
 from video_zoo.utils.log import Progress
@@ -106,9 +105,17 @@ def main() -> None:
     )
     parser.add_argument("source_dir", metavar="SOURCE_DIR", type=os.path.expanduser, help="the folder of the mp4 files")
     parser.add_argument("target_dir", metavar="TARGET_DIR", type=os.path.expanduser, help="where the pickles go")
-    parser.add_argument("processes", metavar="NUM_PROCESSES", type=cli.positive_int, help="videos at a time")
     parser.add_argument(
-        "--quality", type=_quality, default=JPEG_QUALITY, help=f"jpeg, 1 to 100 (default: {JPEG_QUALITY})"
+        "processes",
+        metavar="NUM_PROCESSES",
+        type=cli.at_most(cli.positive_int, MOST_PROCESSES),
+        help="videos at a time",
+    )
+    parser.add_argument(
+        "--quality",
+        type=cli.at_most(cli.positive_int, 100),
+        default=JPEG_QUALITY,
+        help=f"jpeg, 1 to 100 (default: {JPEG_QUALITY})",
     )
     flags = parser.parse_args()
 
@@ -134,12 +141,6 @@ def main() -> None:
         f"{counts['written'] + counts['cut short']} written, {there} done before, {len(missing)} missing, "
         f"{counts['unreadable']} unreadable, {counts['cut short']} cut short; named in {report}"
     )
-
-
-def _quality(text: str) -> int:
-    if (quality := cli.positive_int(text)) > 100:
-        raise argparse.ArgumentTypeError(f"{text} is more than 100")
-    return quality
 
 
 if __name__ == "__main__":
