@@ -132,9 +132,12 @@ class VideoReader:
             order = np.arange(len(self.videos))
             if self.mode == "train":
                 order = np.random.default_rng([self._seed, epoch]).permutation(order)
-            parts = [self._part(order, number) for number in range(first, self.batches)]
-            videos = (self.videos[index] for mine, _ in parts for index in mine)
-            sizes: Iterable[tuple[int, int | None]] = ((len(mine) * self._count, whole) for mine, whole in parts)
+
+            def parts() -> Iterator[tuple[np.ndarray, int]]:  # as they are needed: a list may be long
+                return (self._part(order, number) for number in range(first, self.batches))
+
+            videos = (self.videos[index] for mine, _ in parts() for index in mine)
+            sizes: Iterable[tuple[int, int | None]] = ((len(mine) * self._count, whole) for mine, whole in parts())
         else:
             videos, sizes = iter(self.videos), repeat((self.batch_size, None))
         with contextlib.closing(self._clips(videos, epoch)) as clips:

@@ -17,6 +17,7 @@ from video_zoo.utils.texts import read_lines
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 _ENDS_IN_NUMBER = re.compile(r"\s[+-]?[0-9]+$")
+_UNTIDY = re.compile(r"//|(^|/)\./|/\.?$")
 _DIGITS = 18  # of a number, at most: it fits into 64 bits
 _MOST_FRAMES = 10**9  # of a folder
 _MANY = 16  # questions about a folder after which it is listed
@@ -92,14 +93,24 @@ def read_mode_list(settings: Config, mode: str) -> list[Video]:
 def listed_videos(list_path: str | None, num_classes: int, key: str) -> list[Video]:
     """The video files of a list, labels or not, with paths as they are found. Raises InputError as read_video_list."""
     videos = read_video_list(list_path, num_classes=num_classes, labelled=False, key=key)
-    folder = Path(list_path).resolve().parent
+    folder = str(Path(list_path).resolve().parent)
     with heartbeat(f"looking for the videos of {list_path}"):
-        return [video._replace(path=str(resolve(video.path, folder))) for video in videos]
+        return [video._replace(path=_tidy(locate(video.path, folder))) for video in videos]
 
 
 def resolve(path: str, list_folder: Path) -> Path:
     """The file a line means: as written, or, if that is not there, relative to the list's folder."""
-    return Path(path if os.path.isabs(path) or os.path.exists(path) else os.path.join(list_folder, path))
+    return Path(locate(path, list_folder))
+
+
+def locate(path: str, list_folder: str | os.PathLike) -> str:
+    """`resolve`, as text, which is quicker for long lists."""
+    return path if os.path.isabs(path) or os.path.exists(path) else os.path.join(list_folder, path)
+
+
+def _tidy(path: str) -> str:
+    """As pathlib writes it."""
+    return str(Path(path)) if _UNTIDY.search(path) else path
 
 
 class NumberedNames:
@@ -109,33 +120,30 @@ class NumberedNames:
     """
 
     def __init__(self, list_path: str | os.PathLike):
-        self.list_folder = Path(list_path).resolve().parent
-        self._asked: collections.Counter[str] = collections.Counter()
-        self._names: dict[str, frozenset[str] | None] = {}  # of a folder, case-folded; None: it cannot be listed
+        self.list_folder = os.path.dirname(os.path.realpath(list_path))
+        self._asked: collections.Counter[str] = collections.Counter()  # folder -> questions
+        self._names: dict[str, frozenset[str]] = {}  # folder -> such names in it, case-folded
 
     def has(self, path: str) -> bool:
-        """Whether there is something of that name, as `resolve` looks for it."""
-        return self._is_there(path) or not os.path.isabs(path) and self._is_there(os.path.join(self.list_folder, path))
+        """Whether there is something of that name, as `locate` looks for it."""
+        name = path.rpartition("/")[2]
+        folder = path[: len(path) - len(name)]
+        names = self._names.get(folder)
+        if names is None:
+            self._asked[folder] += 1
+            if self._asked[folder] == _MANY:
+                with contextlib.suppress(OSError, ValueError):  # it cannot be listed
+                    names = self._names[folder] = self._list(folder)
+        if names is not None and name.casefold() not in names:
+            return False
+        return os.path.exists(locate(path, self.list_folder))
 
-    def _is_there(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        self._asked[folder] += 1
-        if self._asked[folder] > _MANY:
-            if folder not in self._names:
-                self._names[folder] = _numbered_names(folder or os.curdir)
-            names = self._names[folder]
-            if names is not None and name.casefold() not in names:
-                return False
-        return os.path.exists(path)
-
-
-def _numbered_names(folder: str) -> frozenset[str] | None:
-    try:
-        return frozenset(name.casefold() for name in os.listdir(folder) if _ENDS_IN_NUMBER.search(name))
-    except FileNotFoundError:
-        return frozenset()
-    except (OSError, ValueError):
-        return None
+    def _list(self, folder: str) -> frozenset[str]:
+        names: list[str] = []
+        for place in {folder or os.curdir, os.path.join(self.list_folder, folder)}:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                names += os.listdir(place)
+        return frozenset(name.casefold() for name in names if _ENDS_IN_NUMBER.search(name))
 
 
 def label_of(word: str) -> int | None:
@@ -180,7 +188,8 @@ def _unread_label(word: str) -> int | None:
 
 
 def _parse_frame_folder(line: str, number: int, labelled: bool, numbered: NumberedNames) -> Video:
-    readings = [Video(*words, number, frames) for *words, frames in _readings(line)]
+    counts = (2,) if labelled else (2, 1)  # of the numbers behind the folder
+    readings = [Video(*words, number, frames) for *words, frames in _readings(line, counts)]
     if labelled:
         readings = [video for video in readings if video.label is not None]
     if not readings:
@@ -188,16 +197,16 @@ def _parse_frame_folder(line: str, number: int, labelled: bool, numbered: Number
         raise ValueError(f"{line!r} is not `{form}` (MODEL.format is frames)")
     video = readings[0]
     if len(readings) > 1 and numbered.has(readings[1].path):  # a folder's name may end in a number
-        there = (each for each in readings if os.path.isdir(resolve(each.path, numbered.list_folder)))
+        there = (each for each in readings if os.path.isdir(locate(each.path, numbered.list_folder)))
         video = next(there, video)
     if not 1 <= video.num_frames <= _MOST_FRAMES:
         raise ValueError(f"{line!r} gives the folder {video.num_frames} frames")
     return video
 
 
-def _readings(line: str) -> Iterator[tuple[str, int | None, int]]:
+def _readings(line: str, counts: tuple[int, ...]) -> Iterator[tuple[str, int | None, int]]:
     """(folder, label, num_frames) as the last words of a line may be meant."""
-    for count in (2, 1):
+    for count in counts:
         folder, *words = line.rsplit(None, count)
         if len(words) == count and all(map(_NUMBER.fullmatch, words)) and len(words[0]) <= _DIGITS:
             yield folder, _unread_label(words[1]) if count == 2 else None, int(words[0])

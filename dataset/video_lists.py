@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, NamedTuple
 
-from video_zoo.datareader.video_list import NumberedNames, resolve
+from video_zoo.datareader.video_list import NumberedNames, locate
 from video_zoo.datareader.workers import SettingNames, WorkerPool
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
@@ -82,10 +82,10 @@ def _entry(line: bytes, number: int, numbered: NumberedNames, real_path: RealPat
         return Entry(number, text, None, "", "", "not UTF-8 text; save the list as UTF-8")
     match = _LINE.fullmatch(text)
     path, label = (match[1], int(match[3])) if match else (text, None)
-    file = os.path.abspath(resolve(path, numbered.list_folder))
+    file = os.path.abspath(locate(path, numbered.list_folder))
     if match and numbered.has(text) and not os.path.exists(file):
         path, label = text, None  # a file whose name ends in a number
-        file = os.path.abspath(resolve(path, numbered.list_folder))
+        file = os.path.abspath(locate(path, numbered.list_folder))
     try:
         return Entry(number, path, label, file, real_path(file))
     except (OSError, ValueError):  # no possible name

@@ -316,6 +316,12 @@ def test_the_same_settings_may_be_tuples(tmp_path):
         (b'{"video": 1, "top": []}\n', 3),
         (b'{"video": "a", "top": [{"class": 4, "probability": 0.5}]}\n', 3),
         (b'{"video": "a", "top": [{"class": 0, "probability": NaN}]}\n', 3),
+        (b'{"video": "a", "top": [{"class": 0, "probability": 1' + b"0" * 400 + b"}]}\n", 3),
+        (b'{"video": "a", "top": [{"class": 1e400, "probability": 0.5}]}\n', 3),
+        (b'{"video": "a", "top": [{"class": true, "probability": 0.5}]}\n', 3),
+        (b'{"video": "a", "top": [{"class": "1", "probability": 0.5}]}\n', 3),
+        (b'{"video": "a", "top": [], "start_s": 1' + b"0" * 400 + b', "end_s": 2}\n', 3),
+        (b'{"video": ' + b"[" * 10_000 + b"}\n", 3),
         (b"\0" * 20 + b"\n", 3),
         (b"\xff\n", 3),
     ],
@@ -332,7 +338,11 @@ def test_a_damaged_line_is_named_and_nothing_is_lost(tmp_path, line, number):
     assert content(tmp_path) == before
 
 
-@pytest.mark.parametrize("line", [b"{}\n", b'{"video": "a", "top": []}\n', b"[1]\n", b'{"settings": 3}\n', b"\n"])
+@pytest.mark.parametrize(
+    "line",
+    [b"{}\n", b'{"video": "a", "top": []}\n', b"[1]\n", b'{"settings": 3}\n', b"\n"]
+    + [b'{"settings": ' + each + b"}\n" for each in (b"[" * 10_000, b'{"a":' * 5000 + b"1" + b"}" * 5000, b"9" * 5000)],
+)
 def test_a_file_without_settings_cannot_go_on(tmp_path, line):
     (tmp_path / "TSM_result.partial.jsonl").write_bytes(line)
     with pytest.raises(InputError, match="partial.jsonl:1: no settings"), open_files(tmp_path, resume=True):

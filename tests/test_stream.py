@@ -377,10 +377,12 @@ def test_a_camera(monkeypatch, log):
 
 
 def test_passwords_are_not_shown(log):
-    with reader_of("http://me:secret@127.0.0.1:9/x", 1.0, retries=1) as reader:
+    with reader_of("http://me:secret@127.0.0.1:9/x?channel=1&token=secret", 1.0, retries=1) as reader:
         list(reader)
         reader.report_failures()
-    assert "http://***@127.0.0.1:9/x" in log.text and "secret" not in log.text + str(reader.failures)
+    assert "http://***@127.0.0.1:9/x?channel=1&token=***" in log.text and "secret" not in log.text + str(
+        reader.failures
+    )
 
 
 def test_an_error_in_the_thread_comes_through(video, serve, monkeypatch):

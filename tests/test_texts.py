@@ -97,7 +97,7 @@ def test_a_name_forges_no_line_of_the_log(tmp_path, monkeypatch):
     lines = stream.getvalue().splitlines()
     assert [line[:6] for line in lines] == ["[INFO:", "  [INF", "[WARNI"]
     assert "\x1b" not in stream.getvalue() and "\\x1b[2J" in lines[1] and "\\u202egpj" in lines[1]
-    assert len(lines[2]) < 3000 and "9,998,0" in lines[2]
+    assert len(lines[2]) < 3000 and "characters]" in lines[2]
 
 
 @pytest.mark.parametrize("error", [InputError(FORGED), OSError(FORGED), InputError("x" * 10**7 + " the remedy")])

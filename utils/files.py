@@ -141,11 +141,12 @@ class RealPaths:
     def __call__(self, path: str) -> str:
         """Raises OSError or ValueError as realpath."""
         folder, name = os.path.split(path)
-        if name in ("", os.curdir, os.pardir) or os.path.islink(path):
+        if name in ("", os.curdir, os.pardir):
             return os.path.realpath(path)
         if folder not in self._folders:
             self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], name)
+        place = os.path.join(self._folders[folder], name)
+        return os.path.realpath(place) if os.path.islink(place) else place
 
 
 def read_to_end(archive: tarfile.TarFile) -> None:
