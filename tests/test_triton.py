@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -14,6 +15,7 @@ GOOD = {
     "input": {"name": "clips", "shape": [-1, 8, 3, 32, 32]},
     "output": {"name": "probabilities", "shape": [-1, 2]},
     "programs": {"onnx": {"fp32": "model.onnx"}},
+    "checksums": {"model.onnx": hashlib.sha256(b"a program").hexdigest()},
     "labels": ["jump rope", "漢字"],
 }
 
