@@ -7,7 +7,6 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from video_zoo.datareader.batches import Batch, BatchBuilder, Failure, Sample
 from video_zoo.datareader.checks import check_memory
 from video_zoo.datareader.clip_reader import Chunk, ClipReader
 from video_zoo.datareader.decode import VideoError
-from video_zoo.datareader.video_list import Video, check_label
+from video_zoo.datareader.video_list import Video, check_label, tidy
 from video_zoo.datareader.workers import Task, WorkerPool
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
@@ -112,7 +111,7 @@ class VideoReader:
 
     def fingerprint(self) -> str:
         """A hash of the list: the names of its files (not their folders), the labels, and the order."""
-        lines = (f"{Path(video.path).name} {video.label}\n" for video in self.videos)
+        lines = (f"{tidy(video.path).rpartition('/')[2]} {video.label}\n" for video in self.videos)
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     @property

@@ -95,7 +95,7 @@ def listed_videos(list_path: str | None, num_classes: int, key: str) -> list[Vid
     videos = read_video_list(list_path, num_classes=num_classes, labelled=False, key=key)
     folder = str(Path(list_path).resolve().parent)
     with heartbeat(f"looking for the videos of {list_path}"):
-        return [video._replace(path=_tidy(locate(video.path, folder))) for video in videos]
+        return [video._replace(path=tidy(locate(video.path, folder))) for video in videos]
 
 
 def resolve(path: str, list_folder: Path) -> Path:
@@ -108,7 +108,7 @@ def locate(path: str, list_folder: str | os.PathLike) -> str:
     return path if os.path.isabs(path) or os.path.exists(path) else os.path.join(list_folder, path)
 
 
-def _tidy(path: str) -> str:
+def tidy(path: str) -> str:
     """As pathlib writes it."""
     return str(Path(path)) if _UNTIDY.search(path) else path
 
