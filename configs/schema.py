@@ -10,6 +10,8 @@ from typing import ClassVar, Optional
 
 from video_zoo.utils.config import key
 
+_MANY = 1_000_000  # of epochs, clips or frames: beyond any that can be meant
+
 
 @dataclass(frozen=True)
 class ModelSection:
@@ -25,16 +27,18 @@ class ModelSection:
         choices=("mp4", "pkl", "frames"),
     )
     frame_template: str = key("img_%05d.jpg", "format frames: the images' names, with one %d for the number")
-    first_frame: int = key(1, "format frames: the number of a folder's first image", low=0)
-    num_classes: int = key(400, "classes", low=1, fixed=True)
-    seg_num: int = key(8, "segments a video is cut into, one sampled place each", low=1)
-    seglen: int = key(1, "frames of a segment, frame_stride apart", low=1, fixed=True)
-    frame_stride: int = key(1, "from one frame of a segment to the next, in frames of the video; 1: consecutive", low=1)
+    first_frame: int = key(1, "format frames: the number of a folder's first image", low=0, high=10**9)
+    num_classes: int = key(400, "classes", low=1, high=_MANY, fixed=True)
+    seg_num: int = key(8, "segments a video is cut into, one sampled place each", low=1, high=10_000)
+    seglen: int = key(1, "frames of a segment, frame_stride apart", low=1, high=10_000, fixed=True)
+    frame_stride: int = key(
+        1, "from one frame of a segment to the next, in frames of the video; 1: consecutive", low=1, high=_MANY
+    )
     image_mean: tuple[float, float, float] = key(
-        (0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1", fixed=True
+        (0.485, 0.456, 0.406), "mean of R, G, B, on the scale 0 to 1", low=-10, high=10, fixed=True
     )
     image_std: tuple[float, float, float] = key(
-        (0.229, 0.224, 0.225), "standard deviation of R, G, B, likewise", low=1e-3, fixed=True
+        (0.229, 0.224, 0.225), "standard deviation of R, G, B, likewise", low=1e-3, high=10, fixed=True
     )
     class_names: Optional[str] = key(None, "a file of `NAME INDEX` lines; unset: Kinetics-400's names for 400 classes")
 
@@ -48,16 +52,19 @@ class ReaderSection:
     filelist: Optional[str] = key(
         None, "the list, a line a video: `path label` (mp4), `path` (pkl), `folder num_frames label` (frames)"
     )
-    short_size: int = key(256, "pixels of the shorter side after scaling", low=1)
-    target_size: int = key(224, "pixels of the square crop", low=1)
+    short_size: int = key(256, "pixels of the shorter side after scaling", low=1, high=16384)
+    target_size: int = key(224, "pixels of the square crop", low=1, high=16384)
     keep_aspect: bool = key(
         False, "False: v1.5's squeeze to 4:3, which the released weights expect; True: keep the shape"
     )
-    batch_size: int = key(16, "clips a step", low=1)
+    batch_size: int = key(16, "clips a step", low=1, high=_MANY)
     num_reader_threads: int = key(
-        12, "reader processes (at most one a core); 0: read in the main process, without decode_timeout_s", low=0
+        12,
+        "reader processes (at most one a core); 0: read in the main process, without decode_timeout_s",
+        low=0,
+        high=_MANY,
     )
-    buf_size: int = key(1024, "clips read ahead, at most; two batches are enough and never exceeded", low=1)
+    buf_size: int = key(1024, "clips read ahead, at most; two batches are enough and never exceeded", low=1, high=10**9)
     decoder: str = key(
         "auto",
         "auto, pyav: only the frames that are needed, to the same bits; opencv: all frames, passing over damage, as in"
@@ -76,7 +83,7 @@ class ReaderSection:
     fast_crop: bool = key(
         False, "scale only what the crop needs; some pixels then differ from v1.5's by a level (benchmark/RESULTS.md)"
     )
-    seg_num: Optional[int] = key(None, "overrides MODEL.seg_num in this mode", low=1)
+    seg_num: Optional[int] = key(None, "overrides MODEL.seg_num in this mode", low=1, high=10_000)
     max_bad_videos: float = key(
         0.01, "the share of the list that may be unreadable before the run stops", low=0, high=1
     )
@@ -88,30 +95,33 @@ class TrainSection(ReaderSection):
 
     IGNORED: ClassVar[dict[str, str]] = {"num_gpus": "CUDA_VISIBLE_DEVICES says which GPUs are used"}
 
-    batch_size: int = key(128, "clips a step, over all GPUs", low=1)
-    epoch: int = key(65, "passes over the list", low=1)
+    batch_size: int = key(128, "clips a step, over all GPUs", low=1, high=_MANY)
+    epoch: int = key(65, "passes over the list", low=1, high=_MANY)
     pretrain: Optional[str] = key(
         None, "the weights to start from, as --pretrain says them: imagenet, kinetics, none or a path; unset: imagenet"
     )
-    learning_rate: float = key(0.01, "at the start", low=0)
+    learning_rate: float = key(0.01, "at the start", low=0, high=1000)
     base_batch_size: Optional[int] = key(
         None,
         "the batch that learning_rate is meant for: it is scaled by batch_size over this; unset: taken as it is",
         low=1,
+        high=_MANY,
     )
     lr_schedule: str = key(
         "piecewise",
         "piecewise: v1.5's, falls at decay_epochs; cosine: falls all the time, to 0 at the end",
         choices=("piecewise", "cosine"),
     )
-    warmup_epochs: float = key(0, "at the beginning, in which the learning rate rises evenly", low=0)
-    learning_rate_decay: float = key(0.1, "factor at each of decay_epochs", low=0)
-    decay_epochs: Optional[tuple[float, ...]] = key(None, "[]: never; unset: after 1/3 and 2/3 of them", low=0)
+    warmup_epochs: float = key(0, "at the beginning, in which the learning rate rises evenly", low=0, high=_MANY)
+    learning_rate_decay: float = key(0.1, "factor at each of decay_epochs", low=0, high=10)
+    decay_epochs: Optional[tuple[float, ...]] = key(
+        None, "[]: never; unset: after 1/3 and 2/3 of them", low=0, high=_MANY
+    )
     momentum: float = key(0.9, "of the optimizer", low=0, high=1)
-    l2_weight_decay: float = key(1e-4, "on all weights and BatchNorm parameters", low=0)
-    batch_norm_decay: Optional[float] = key(None, "on BatchNorm parameters instead; unset: the same", low=0)
+    l2_weight_decay: float = key(1e-4, "on all weights and BatchNorm parameters", low=0, high=10)
+    batch_norm_decay: Optional[float] = key(None, "on BatchNorm parameters instead; unset: the same", low=0, high=10)
     clip_grad_norm: Optional[float] = key(
-        None, "the L2 norm of all gradients together is at most this; unset: not clipped", low=1e-6
+        None, "the L2 norm of all gradients together is at most this; unset: not clipped", low=1e-6, high=10**9
     )
     freeze_batch_norm: bool = key(False, "BatchNorm stays as the weights it starts from have it")
     sync_batch_norm: bool = key(False, "BatchNorm over the clips of all GPUs, not of each")
@@ -121,25 +131,28 @@ class TrainSection(ReaderSection):
         choices=("off", "fp16", "bf16"),
     )
     accumulate_steps: int = key(
-        1, "a batch is computed in so many parts, one after the other, where the GPU's memory is short", low=1
+        1,
+        "a batch is computed in so many parts, one after the other, where the GPU's memory is short",
+        low=1,
+        high=_MANY,
     )
     channels_last: bool = key(False, "the network computes in NHWC, which mixed precision on a GPU prefers")
-    keep_checkpoints: int = key(0, "epochs whose checkpoints stay, beside the best; 0: all", low=0)
+    keep_checkpoints: int = key(0, "epochs whose checkpoints stay, beside the best; 0: all", low=0, high=_MANY)
     valid_share: float = key(0.2, "with --data: the share of each class's videos to validate with", low=0, high=0.9)
     total_videos: Optional[int] = key(
-        None, "videos an epoch, for the decay's step count; unset: the list's length", low=1
+        None, "videos an epoch, for the decay's step count; unset: the list's length", low=1, high=10**12
     )
     flip: bool = key(True, "mirror half of the clips; False where left and right are classes")
     use_gpu: Optional[bool] = key(None, "a wish: the GPU is used if there is one; the flag --use_gpu insists")
     enable_ce: bool = key(False, "fixed seeds, and `kpis` lines at the end")
-    seed: int = key(0, "of the weights, the order and the augmentation", low=0)
+    seed: int = key(0, "of the weights, the order and the augmentation", low=0, high=2**32 - 1)
 
 
 @dataclass(frozen=True)
 class ValidSection(ReaderSection):
     """Validation while training."""
 
-    batch_size: int = key(128, "clips a step", low=1)
+    batch_size: int = key(128, "clips a step", low=1, high=_MANY)
     best_metric: str = key("top1", "the value, by its name in curves.jsonl, that decides which checkpoint is the best")
 
 
@@ -157,7 +170,7 @@ class InferSection(ReaderSection):
         "kinetics_labels": "MODEL.class_names names the file of class names",
     }
 
-    batch_size: int = key(1, "clips a step", low=1)
+    batch_size: int = key(1, "clips a step", low=1, high=_MANY)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 from video_zoo.configs.schema import Config, ModelSection, ReaderSection
 from video_zoo.datareader.sampling import Windows
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import memory_bytes
 
 
 def check_sizes(mode: str, section: ReaderSection) -> None:
@@ -16,6 +17,23 @@ def check_sizes(mode: str, section: ReaderSection) -> None:
         raise InputError(
             f"{name}.target_size = {section.target_size} does not fit into {name}.short_size = {section.short_size}:"
             " the crop is cut out of the scaled frame"
+        )
+
+
+def check_memory(mode: str, batch_size: int, clips: int, shape: tuple[int, int, int, int]) -> None:
+    """Raises InputError if the clips that a reader holds cannot fit into this machine's memory.
+
+    Args:
+        clips: how many it holds on this machine; more than a batch, for it reads ahead.
+        shape: of a clip, (T, 3, H, W), uint8.
+    """
+    needed, there = clips * math.prod(shape), memory_bytes()
+    if there is not None and needed > there:
+        frames, _, height, width = shape
+        raise InputError(
+            f"{mode.upper()}.batch_size = {batch_size}: {clips} clips of {frames} frames of {height} x {width} pixels"
+            f" are read ahead, which takes {needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB. Make"
+            " batch_size, seg_num, seglen or target_size smaller"
         )
 
 

@@ -11,9 +11,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from video_zoo.datareader.labels import read_lines, write_class_names
+from video_zoo.datareader.labels import write_class_names
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.log import heartbeat
+from video_zoo.utils.texts import read_lines
 
 _CONTAINERS = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 VIDEO_EXTENSIONS = frozenset(f".{name}" for name in _CONTAINERS.split())
@@ -127,6 +129,11 @@ def find_videos(folder: str, root: str, ignored: collections.Counter[str]) -> li
 
     Raises InputError: a folder cannot be read.
     """
+    with heartbeat(f"looking for videos in {folder}"):
+        return _find_videos(folder, root, ignored)
+
+
+def _find_videos(folder: str, root: str, ignored: collections.Counter[str]) -> list[str]:
     real_root = Path(os.path.realpath(root))
     seen = set(map(str, real_root.parents))  # real paths; a link to one of them may be a loop
     if folder != root:
@@ -138,6 +145,8 @@ def find_videos(folder: str, root: str, ignored: collections.Counter[str]) -> li
             folders.clear()
             continue
         seen.add(real_place)
+        below = os.path.relpath(place, root).replace(os.sep, "/")
+        prefix = "" if below == os.curdir else f"{below}/"
         folders[:] = sorted(each for each in folders if each[0] != ".")
         for file in sorted(each for each in files if each[0] != "."):
             path = os.path.join(place, file)
@@ -148,7 +157,7 @@ def find_videos(folder: str, root: str, ignored: collections.Counter[str]) -> li
                 ignored[_ignored(file, "the same file again")] += 1
             else:
                 seen.add(real)
-                videos.append(os.path.relpath(path, root).replace(os.sep, "/"))
+                videos.append(prefix + file)
     return sorted(videos)
 
 

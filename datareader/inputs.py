@@ -13,6 +13,9 @@ from typing import NamedTuple
 from video_zoo.datareader.class_folders import VIDEO_EXTENSIONS, find_videos
 from video_zoo.datareader.video_list import Video
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import RealPaths
+from video_zoo.utils.log import heartbeat
+from video_zoo.utils.texts import hide_secrets
 
 _ADDRESS = re.compile(r"(rtsp|rtmp|https?|udp)://.", re.IGNORECASE)
 _CAMERA = re.compile(r"[0-9]{1,3}")
@@ -40,6 +43,7 @@ def find_inputs(given: Sequence[str]) -> Inputs:
         raise InputError("nothing to look at: give videos, folders, patterns, addresses or the number of a camera")
     videos: dict[str, str] = {}  # real path -> path as given
     streams: dict[str, None] = {}
+    real_path = RealPaths()
     for each in given:
         if os.path.isfile(each):
             paths = [each]
@@ -55,7 +59,7 @@ def find_inputs(given: Sequence[str]) -> Inputs:
         else:
             raise InputError(_nothing_there(each))
         for path in paths:
-            videos.setdefault(os.path.realpath(path), path)
+            videos.setdefault(real_path(path), path)
     return Inputs([Video(path, None, number) for number, path in enumerate(videos.values(), 1)], list(streams))
 
 
@@ -75,7 +79,8 @@ def _fitting(pattern: str) -> list[str]:
     flat = parts.index("**") if "**" in parts else len(parts)
     known = max((place for place in range(1, flat + 1) if os.path.isdir("/".join(parts[:place]))), default=0)
     start = glob.escape("/".join(parts[:known]))  # a folder that is there is one, also if its name looks like a pattern
-    matches = glob.glob("/".join([start] * (known > 0) + parts[known:flat]) or "/") if flat else [""]
+    with heartbeat(f"looking for what fits {_shown(pattern)}"):
+        matches = glob.glob("/".join([start] * (known > 0) + parts[known:flat]) or "/") if flat else [""]
     for match in matches:
         if os.path.isdir(match or "."):
             below = find_videos(match or ".", match or ".", others)
@@ -113,5 +118,6 @@ def _nothing_there(name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name as it is, but quoted where it would not be read as one."""
+    """A name as it is, but quoted where it would not be read as one, and without the password of an address."""
+    name = hide_secrets(name)
     return name if name.isprintable() and name == name.strip() and name else repr(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from video_zoo.configs.schema import ModelSection
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.texts import read_lines
 
 KINETICS_400 = Path(__file__).parents[1] / "dataset/kinetics/kinetics400_label.txt"
 
@@ -79,16 +80,6 @@ def write_class_names(path: str | os.PathLike, names: Iterable[str]) -> None:
         raise InputError(f"{path}: not written, class {twice!r} comes twice")
     with atomic_file(path) as file:
         file.writelines(f"{name} {index}\n" for index, name in enumerate(names))
-
-
-def read_lines(path: str | os.PathLike) -> list[str]:
-    """The lines of a UTF-8 text file, with or without a byte order mark. Raises InputError."""
-    try:
-        return Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
 
 def _name_and_index(line: str, place: str) -> tuple[str, int]:

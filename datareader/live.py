@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
@@ -46,11 +45,6 @@ def open_source(source: str, open_s: float, read_s: float) -> Source:
 def is_camera(source: str) -> bool:
     """Whether a source is the number of a camera."""
     return source.isascii() and source.isdigit()
-
-
-def without_password(source: str) -> str:
-    """An address as it may be shown."""
-    return re.sub(r"//[^/]*@", "//***@", source)
 
 
 def _open_address(address: str, open_s: float, read_s: float) -> Source:

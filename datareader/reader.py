@@ -7,15 +7,15 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
-from pathlib import Path
 
 import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.batches import Batch, BatchBuilder, Failure, Sample
+from video_zoo.datareader.checks import check_memory
 from video_zoo.datareader.clip_reader import Chunk, ClipReader
 from video_zoo.datareader.decode import VideoError
-from video_zoo.datareader.video_list import Video, check_label
+from video_zoo.datareader.video_list import Video, check_label, tidy
 from video_zoo.datareader.workers import Task, WorkerPool
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
@@ -90,6 +90,8 @@ class VideoReader:
             self._videos_ahead = min(ahead, len(self.videos) - 1) if ahead > 1 else 0
             ahead += self._videos_ahead
         self._clips_a_batch = share if self._windows else share * self._count
+        held = self._clips_a_batch + ahead * self._count
+        check_memory(mode, section.batch_size, held * launch.local_size, self._shape)
         shape = (self._count, *self._shape)  # of a task's clips
         self._pool = WorkerPool(read, workers, ahead=ahead, shape=shape, timeout_s=section.decode_timeout_s)
 
@@ -109,7 +111,7 @@ class VideoReader:
 
     def fingerprint(self) -> str:
         """A hash of the list: the names of its files (not their folders), the labels, and the order."""
-        lines = (f"{Path(video.path).name} {video.label}\n" for video in self.videos)
+        lines = (f"{tidy(video.path).rpartition('/')[2]} {video.label}\n" for video in self.videos)
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     @property
@@ -129,9 +131,12 @@ class VideoReader:
             order = np.arange(len(self.videos))
             if self.mode == "train":
                 order = np.random.default_rng([self._seed, epoch]).permutation(order)
-            parts = [self._part(order, number) for number in range(first, self.batches)]
-            videos = (self.videos[index] for mine, _ in parts for index in mine)
-            sizes: Iterable[tuple[int, int | None]] = ((len(mine) * self._count, whole) for mine, whole in parts)
+
+            def parts() -> Iterator[tuple[np.ndarray, int]]:  # as they are needed: a list may be long
+                return (self._part(order, number) for number in range(first, self.batches))
+
+            videos = (self.videos[index] for mine, _ in parts() for index in mine)
+            sizes: Iterable[tuple[int, int | None]] = ((len(mine) * self._count, whole) for mine, whole in parts())
         else:
             videos, sizes = iter(self.videos), repeat((self.batch_size, None))
         with contextlib.closing(self._clips(videos, epoch)) as clips:

@@ -13,13 +13,14 @@ import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.batches import Batch, Failure
-from video_zoo.datareader.checks import check_sizes, check_windows
-from video_zoo.datareader.live import Clock, LiveWindows, SourceError, open_source, without_password
+from video_zoo.datareader.checks import check_memory, check_sizes, check_windows
+from video_zoo.datareader.live import Clock, LiveWindows, SourceError, open_source
 from video_zoo.datareader.sampling import Span, Windows
 from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import View
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
+from video_zoo.utils.texts import hide_secrets
 
 _QUEUED = 2  # complete windows that wait for the network
 _LOOK_S = 0.2  # after which a wait looks around
@@ -48,7 +49,7 @@ class StreamReader:
 
     Args:
         settings: the whole config; INFER says the sizes of frames.
-        source: an address, or the number of a camera; without its password it is the id of all clips.
+        source: an address, or the number of a camera; without its password and keys it is the id of all clips.
         duration_s: ends the stream so long after its first frame; None: it goes on.
         retries: tries to connect again without a frame between them.
 
@@ -70,13 +71,14 @@ class StreamReader:
         check_sizes("infer", settings.INFER)
         if duration_s is not None and not 0 < duration_s < math.inf:
             raise InputError(f"a duration of {duration_s:g} seconds; it must be longer than 0, as 60")
-        self.source, self.name = source, without_password(source)
+        self.source, self.name = source, hide_secrets(source)
         self.failures: list[Failure] = []
         self.damaged: list[Failure] = []
         self.dropped = 0
         self._duration_s = math.inf if duration_s is None else duration_s
         self._retries, self._timing = retries, timing
         self._view = View.of(settings, "infer", transform)
+        check_memory("infer", 1, _QUEUED + 1, settings.clip_shape("infer"))
         self._windows = LiveWindows(windows, self._view)
         self._clock = Clock()
         self._since = math.inf  # the monotonic clock at the start, then at the first frame

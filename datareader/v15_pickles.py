@@ -21,6 +21,8 @@ def read_pickle(path: Path) -> tuple[str, int, list[bytes]]:
         video_id = video_id.decode() if isinstance(video_id, bytes) else str(video_id)
         if not all(isinstance(jpeg, bytes) for jpeg in jpegs):
             raise ValueError("its frames are no encoded images")
+        if not -(1 << 63) <= int(label) < 1 << 63:
+            raise ValueError("its label has more than 64 bits")
         return video_id, int(label), list(jpegs)
     except OSError as error:
         raise VideoError(error.strerror or str(error)) from error

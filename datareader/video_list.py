@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from video_zoo.configs.schema import Config
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import heartbeat
+from video_zoo.utils.texts import read_lines
+
+_NUMBER = re.compile(r"[+-]?[0-9]+")
+_ENDS_IN_NUMBER = re.compile(r"\s[+-]?[0-9]+$")
+_UNTIDY = re.compile(r"//|(^|/)\./|/\.?$")
+_DIGITS = 18  # of a number, at most: it fits into 64 bits
+_MOST_FRAMES = 10**9  # of a folder
+_MANY = 16  # questions about a folder after which it is listed
 
 
 class Video(NamedTuple):
@@ -38,30 +49,33 @@ def read_video_list(
     """
     if not list_path:
         raise InputError(f"no list of videos: set {key}")
+    parse, numbered = _parse_frame_folder if frame_folders else _parse, NumberedNames(list_path)
+    videos = []
+    with heartbeat(f"reading the list {list_path}"):
+        for number, line in enumerate(_read_lines(list_path, key), 1):
+            if line := line.strip():
+                try:
+                    video = parse(line, number, labelled, numbered)
+                    if labelled:
+                        check_label(video.label, num_classes)
+                except ValueError as error:
+                    raise InputError(f"{list_path}, line {number}: {error}") from None
+                videos.append(video)
+    if not videos:
+        raise InputError(f"the list {list_path} ({key}) is empty")
+    return videos
+
+
+def _read_lines(list_path: str, key: str) -> list[str]:
     try:
-        lines = Path(list_path).read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
+        return read_lines(list_path, f"the list {list_path} ({key})")
+    except InputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         raise InputError(
             f"no list {list_path} ({key}). A list has `path label` lines; dataset/README.md shows how to make one,"
             f" and --set {key}=PATH names another."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the list {list_path} ({key}): {error}") from error
-    folder = Path(list_path).resolve().parent
-    parse = _parse_frame_folder if frame_folders else _parse
-    videos = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                video = parse(line.strip(), number, labelled, folder)
-                if labelled:
-                    check_label(video.label, num_classes)
-            except ValueError as error:
-                raise InputError(f"{list_path}, line {number}: {error}") from None
-            videos.append(video)
-    if not videos:
-        raise InputError(f"the list {list_path} ({key}) is empty")
-    return videos
 
 
 def read_mode_list(settings: Config, mode: str) -> list[Video]:
@@ -79,14 +93,69 @@ def read_mode_list(settings: Config, mode: str) -> list[Video]:
 def listed_videos(list_path: str | None, num_classes: int, key: str) -> list[Video]:
     """The video files of a list, labels or not, with paths as they are found. Raises InputError as read_video_list."""
     videos = read_video_list(list_path, num_classes=num_classes, labelled=False, key=key)
-    folder = Path(list_path).resolve().parent
-    return [video._replace(path=str(resolve(video.path, folder))) for video in videos]
+    folder = str(Path(list_path).resolve().parent)
+    with heartbeat(f"looking for the videos of {list_path}"):
+        return [video._replace(path=tidy(locate(video.path, folder))) for video in videos]
 
 
 def resolve(path: str, list_folder: Path) -> Path:
     """The file a line means: as written, or, if that is not there, relative to the list's folder."""
-    here = Path(path)
-    return here if here.is_absolute() or os.path.exists(here) else list_folder / here
+    return Path(locate(path, list_folder))
+
+
+def locate(path: str, list_folder: str | os.PathLike) -> str:
+    """`resolve`, as text, which is quicker for long lists."""
+    return path if os.path.isabs(path) or os.path.exists(path) else os.path.join(list_folder, path)
+
+
+def tidy(path: str) -> str:
+    """As pathlib writes it."""
+    return str(Path(path)) if _UNTIDY.search(path) else path
+
+
+class NumberedNames:
+    """Which files and folders that a list may mean have a name that ends in a space and a number.
+
+    A folder that is asked for often is listed, once, instead of looking for each name.
+    """
+
+    def __init__(self, list_path: str | os.PathLike):
+        self.list_folder = os.path.dirname(os.path.realpath(list_path))
+        self._asked: collections.Counter[str] = collections.Counter()  # folder -> questions
+        self._names: dict[str, frozenset[str]] = {}  # folder -> such names in it, case-folded
+
+    def has(self, path: str) -> bool:
+        """Whether there is something of that name, as `locate` looks for it."""
+        name = path.rpartition("/")[2]
+        folder = path[: len(path) - len(name)]
+        names = self._names.get(folder)
+        if names is None:
+            self._asked[folder] += 1
+            if self._asked[folder] == _MANY:
+                with contextlib.suppress(OSError, ValueError):  # it cannot be listed
+                    names = self._names[folder] = self._list(folder)
+        if names is not None and name.casefold() not in names:
+            return False
+        return os.path.exists(locate(path, self.list_folder))
+
+    def _list(self, folder: str) -> frozenset[str]:
+        names: list[str] = []
+        for place in {folder or os.curdir, os.path.join(self.list_folder, folder)}:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                names += os.listdir(place)
+        return frozenset(name.casefold() for name in names if _ENDS_IN_NUMBER.search(name))
+
+
+def label_of(word: str) -> int | None:
+    """The number that the last word of a line gives; None if it is none.
+
+    Raises ValueError if it is too large for any.
+    """
+    if not _NUMBER.fullmatch(word):
+        return None
+    if len(word) > _DIGITS:
+        raise ValueError(f"label {word} is too large for a label")
+    return int(word)
 
 
 def check_label(label: int, num_classes: int) -> None:
@@ -98,38 +167,46 @@ def check_label(label: int, num_classes: int) -> None:
         )
 
 
-def _parse(line: str, number: int, labelled: bool, folder: Path) -> Video:
-    words = line.rsplit(None, 1)
-    try:
-        label = int(words[1])
-    except (IndexError, ValueError):
+def _parse(line: str, number: int, labelled: bool, numbered: NumberedNames) -> Video:
+    path, *words = line.rsplit(None, 1)
+    if not words or not _NUMBER.fullmatch(words[0]):
         if labelled:
-            raise ValueError(f"{line!r} has no label; a line is `path label`, the label a number") from None
+            raise ValueError(f"{line!r} has no label; a line is `path label`, the label a number")
         return Video(line, None, number)
-    if not labelled and os.path.exists(resolve(line, folder)):  # a file whose name ends in a number
+    if labelled:
+        return Video(path, label_of(words[0]), number)
+    if numbered.has(line):
         return Video(line, None, number)
-    return Video(words[0], label, number)
+    return Video(path, _unread_label(words[0]), number)
 
 
-def _parse_frame_folder(line: str, number: int, labelled: bool, folder: Path) -> Video:
-    readings = [Video(*words, number, frames) for *words, frames in _readings(line)]
+def _unread_label(word: str) -> int | None:
+    """A label that nobody looks at."""
+    with contextlib.suppress(ValueError):
+        return label_of(word)
+    return None
+
+
+def _parse_frame_folder(line: str, number: int, labelled: bool, numbered: NumberedNames) -> Video:
+    counts = (2,) if labelled else (2, 1)  # of the numbers behind the folder
+    readings = [Video(*words, number, frames) for *words, frames in _readings(line, counts)]
     if labelled:
         readings = [video for video in readings if video.label is not None]
     if not readings:
         form = "folder num_frames label" if labelled else "folder num_frames"
         raise ValueError(f"{line!r} is not `{form}` (MODEL.format is frames)")
-    there = (video for video in readings if len(readings) > 1 and os.path.isdir(resolve(video.path, folder)))
-    video = next(there, readings[0])  # a folder's name may end in a number
-    if video.num_frames < 1:
+    video = readings[0]
+    if len(readings) > 1 and numbered.has(readings[1].path):  # a folder's name may end in a number
+        there = (each for each in readings if os.path.isdir(locate(each.path, numbered.list_folder)))
+        video = next(there, video)
+    if not 1 <= video.num_frames <= _MOST_FRAMES:
         raise ValueError(f"{line!r} gives the folder {video.num_frames} frames")
     return video
 
 
-def _readings(line: str) -> Iterator[tuple[str, int | None, int]]:
+def _readings(line: str, counts: tuple[int, ...]) -> Iterator[tuple[str, int | None, int]]:
     """(folder, label, num_frames) as the last words of a line may be meant."""
-    for count in (2, 1):
+    for count in counts:
         folder, *words = line.rsplit(None, count)
-        with contextlib.suppress(ValueError):
-            numbers = [int(word) for word in words]
-            if len(numbers) == count:
-                yield folder, numbers[1] if count == 2 else None, numbers[0]
+        if len(words) == count and all(map(_NUMBER.fullmatch, words)) and len(words[0]) <= _DIGITS:
+            yield folder, _unread_label(words[1]) if count == 2 else None, int(words[0])

@@ -31,6 +31,7 @@ from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, fit_name, make_folder
 from video_zoo.utils.log import logger, set_up_logging
+from video_zoo.utils.texts import cell
 
 HELP = """
 A line is `path label`; a relative path starts at the current folder or at the list's. Status of a line, the first that
@@ -131,10 +132,10 @@ def judge_all(entries: list[Entry], facts: dict[str, VideoFacts], labels: Labels
     Args:
         facts: Entry.real -> what is known of the file, for all entries without a problem.
     """
-    same: dict[str, list[Entry]] = collections.defaultdict(list)  # Entry.real -> the lines that have it
+    same: dict[str, dict[int, Entry]] = collections.defaultdict(dict)  # Entry.real -> label -> its first line
     for entry in entries:
         if not entry.problem:
-            same[entry.real].append(entry)
+            same[entry.real].setdefault(entry.label, entry)
     rows = []
     for entry in entries:
         if entry.problem:
@@ -153,32 +154,33 @@ def _of_the_file(facts: VideoFacts, seg_num: int) -> list[tuple[str, str]]:
     return problems
 
 
-def _of_the_line(entry: Entry, same: list[Entry], labels: Labels) -> list[tuple[str, str]]:
+def _of_the_line(entry: Entry, same: dict[int, Entry], labels: Labels) -> list[tuple[str, str]]:
     problems, folder = [], labels.of_folder(entry)
     if folder not in (None, entry.label):
         problems.append(
             ("mislabelled", f"label {labels.name(entry.label)}, but in the folder of {labels.name(folder)}")
         )
-    other = next((other for other in same if other.label != entry.label), None)
+    other = next((other for label, other in same.items() if label != entry.label), None)
     if other and folder != entry.label:  # a line that the folder confirms is not in doubt
         problems.append(("mislabelled", f"line {other.line} gives the same video label {labels.name(other.label)}"))
-    first = next(other for other in same if other.label == entry.label)
+    first = same[entry.label]
     if first is not entry:
         problems.append(("duplicate", f"line {first.line} has the same video"))
     return problems
 
 
 def write_report(path: str, rows: list[Row]) -> None:
-    """The csv: a row a line of the list."""
+    """The csv: a row a line of the list; what a spreadsheet would take for a formula has an apostrophe in front."""
     with atomic_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in rows:
             facts = row.facts
             audio = None if facts.audio is None else "yes" if facts.audio else "no"
+            said = (row.entry.label, row.status, cell(row.reason))
             measures = (facts.codec, facts.width, facts.height, facts.frames, _rounded(facts.fps))
             writer.writerow(
-                (row.entry.line, row.entry.path, row.entry.label, row.status, row.reason, *measures)
+                (row.entry.line, cell(row.entry.path), *said, *measures)
                 + (_rounded(facts.duration_s), facts.gop_max, audio, facts.bytes)
             )
 
@@ -275,7 +277,7 @@ def _parse_flags() -> argparse.Namespace:
     add("--num_classes", type=cli.positive_int, metavar="N", help="labels are below it (left out: not checked)")
     add("--labels", type=path, metavar="FILE", help="the label file; it says the number of classes and their names")
     add("--from_one", action="store_true", help="the list counts labels from 1; the clean list has them from 0")
-    add("--seg_num", type=cli.positive_int, default=8, metavar="N", help="frames that a clip needs (8)")
+    add("--seg_num", type=cli.at_most(cli.positive_int, 10_000), default=8, metavar="N", help="frames of a clip (8)")
     add("--quick", action="store_true", help="read every packet, but decode only the frames of a test clip")
     add("--keep_damaged", action="store_true", help="the clean list keeps damaged videos of seg_num frames or more")
     add_work_flags(parser, timeout_s=60)

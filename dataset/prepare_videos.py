@@ -206,7 +206,7 @@ def _parse_flags() -> argparse.Namespace:
     add("--source_dir", type=path, metavar="DIR", help="the folder that OUT_DIR mirrors (the videos' common folder)")
     add("--short_size", type=_even, default=256, metavar="PX", help="the shorter side; nothing is enlarged (256)")
     add("--gop", type=cli.positive_int, default=12, metavar="N", help="frames from one keyframe to the next (12)")
-    add("--crf", type=_crf, default=20, metavar="N", help="quality, 0 to 51, less is better (20)")
+    add("--crf", type=cli.at_most(cli.count, 51), default=20, metavar="N", help="quality, 0 to 51, less is better (20)")
     add_work_flags(parser, timeout_s=0)
     return parser.parse_args()
 
@@ -214,12 +214,6 @@ def _parse_flags() -> argparse.Namespace:
 def _even(text: str) -> int:
     if (number := cli.positive_int(text)) % 2:
         raise argparse.ArgumentTypeError(f"{text} is odd, and H.264's colours need an even number")
-    return number
-
-
-def _crf(text: str) -> int:
-    if (number := cli.count(text)) > 51:
-        raise argparse.ArgumentTypeError(f"{text} is more than 51")
     return number
 
 

@@ -6,17 +6,19 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from video_zoo.datareader.video_list import resolve
+from video_zoo.datareader.video_list import NumberedNames, locate
 from video_zoo.datareader.workers import SettingNames, WorkerPool
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import Progress, logger
+from video_zoo.utils.files import RealPaths
+from video_zoo.utils.log import Progress, heartbeat, logger
 from video_zoo.utils.runtime import usable_cores
+from video_zoo.utils.texts import read_bytes
 
 PROGRESS_EVERY_S = 5.0
+MOST_PROCESSES = 1024
 AHEAD = 8  # tasks under way, a process
 _LINE = re.compile(r"(.*\S)(\s+)([+-]?[0-9]{1,18})", re.DOTALL)
 
@@ -53,29 +55,26 @@ def read_any_list(list_file: str) -> VideoList:
 
     Raises InputError: no such list, it cannot be read, or it is no text, or empty.
     """
-    try:
-        data = Path(list_file).read_bytes()
-    except OSError as error:
-        reason = "it is a folder; name a list, `path label` a line" if os.path.isdir(list_file) else error.strerror
-        raise InputError(f"cannot read the list {list_file}: {reason or error}") from error
-    if b"\0" in data:
-        raise InputError(f"{list_file} is no list: it has zero bytes in it; a list is UTF-8 text, `path label` a line")
+    if os.path.isdir(list_file):
+        raise InputError(f"cannot read the list {list_file}: it is a folder; name a list, `path label` a line")
+    data = read_bytes(list_file, f"the list {list_file}")
     untidy: dict[str, list[int]] = {}
     if data.startswith(b"\xef\xbb\xbf"):
         untidy["a byte order mark"] = [1]
         data = data[3:]
-    folder, entries = Path(list_file).resolve().parent, []
-    for number, line in enumerate(data.rstrip().split(b"\n"), 1):
-        for what in _untidy(line):
-            untidy.setdefault(what, []).append(number)
-        if line.strip():
-            entries.append(_entry(line, number, folder))
+    entries, numbered, real_path = [], NumberedNames(list_file), RealPaths()
+    with heartbeat(f"reading the list {list_file}"):
+        for number, line in enumerate(data.rstrip().splitlines(keepends=True), 1):
+            for what in _untidy(line):
+                untidy.setdefault(what, []).append(number)
+            if line.strip():
+                entries.append(_entry(line, number, numbered, real_path))
     if not entries:
         raise InputError(f"the list {list_file} is empty; it needs `path label` lines")
     return VideoList(entries, untidy)
 
 
-def _entry(line: bytes, number: int, folder: Path) -> Entry:
+def _entry(line: bytes, number: int, numbered: NumberedNames, real_path: RealPaths) -> Entry:
     try:
         text = line.decode().strip()
     except UnicodeDecodeError:
@@ -83,36 +82,31 @@ def _entry(line: bytes, number: int, folder: Path) -> Entry:
         return Entry(number, text, None, "", "", "not UTF-8 text; save the list as UTF-8")
     match = _LINE.fullmatch(text)
     path, label = (match[1], int(match[3])) if match else (text, None)
-    if match and not _file(path, folder)[1] and _file(text, folder)[1]:
+    file = os.path.abspath(locate(path, numbered.list_folder))
+    if match and numbered.has(text) and not os.path.exists(file):
         path, label = text, None  # a file whose name ends in a number
-    file = _file(path, folder)[0]
-    return Entry(number, path, label, file, _real(file))
-
-
-def _file(path: str, folder: Path) -> tuple[str, bool]:
-    """The absolute path, and whether something is there."""
-    file = os.path.abspath(resolve(path, folder))
-    return file, os.path.exists(file)
-
-
-def _real(file: str) -> str:
+        file = os.path.abspath(locate(path, numbered.list_folder))
     try:
-        return os.path.realpath(file)
+        return Entry(number, path, label, file, real_path(file))
     except (OSError, ValueError):  # no possible name
-        return file
+        return Entry(number, path, label, file, file)
 
 
 def _untidy(line: bytes) -> Iterator[str]:
-    text = line[:-1] if line.endswith(b"\r") else line
-    if text is not line:
+    text = line.rstrip(b"\r\n")
+    if line.endswith(b"\r\n"):
         yield "Windows line ends (CRLF)"
+    elif line.endswith(b"\r"):
+        yield "line ends of old Macs (CR)"
+    path, *words = text.rsplit(None, 1) or [b""]
+    gap = text[len(path) : len(text) - len(words[0])] if words else b""
     if not text.strip():
         yield "blank"
     elif text != text.strip():
         yield "spaces around the line"
-    elif re.search(rb"\t\S*$", text):
+    elif gap.endswith(b"\t"):
         yield "a tab before the label"
-    elif re.search(rb"\s{2,}\S*$", text):
+    elif len(gap) > 1:
         yield "several spaces before the label"
 
 
@@ -125,7 +119,7 @@ def add_work_flags(parser: cli.Parser, timeout_s: float) -> None:
     """--workers and --timeout_s."""
     parser.add_argument(
         "--workers",
-        type=cli.count,
+        type=cli.at_most(cli.count, MOST_PROCESSES),
         default=usable_cores(),
         metavar="N",
         help="videos at a time, a process each (the number of cores); 0: in this process, without a time limit",

@@ -10,6 +10,7 @@ from html import escape
 from typing import NamedTuple
 
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.texts import printable
 
 WIDTH, HEIGHT = 1000, 400
 MARGIN, GAP = 40, 44
@@ -56,7 +57,7 @@ def write_picture(
     panel = (WIDTH - 2 * MARGIN - GAP * (len(columns) - 1)) / len(columns)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
-        f' role="img" font-family="{FONT}">\n<title>{escape(title)}</title>',
+        f' role="img" font-family="{FONT}">\n<title>{escape(printable(title))}</title>',
         '<rect width="100%" height="100%" fill="#fff"/>',
         _text(MARGIN, 34, title, 16, bold=True),
         *_status_bar(counts),
@@ -156,7 +157,7 @@ def _text(
     x: float, y: float, text: str, size: int = 12, colour: str = INK, anchor: str = "start", bold: bool = False
 ) -> str:
     style = f'font-size="{size}" fill="{colour}" text-anchor="{anchor}"' + ' font-weight="600"' * bold
-    return f'<text x="{x:.1f}" y="{y}" {style}>{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y}" {style}>{escape(printable(text))}</text>'
 
 
 def _number(value: float) -> str:

@@ -130,6 +130,11 @@ def scale_and_crop(frame: np.ndarray, scaling: dict) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + size, top + size)))
 
 
+def printable(name: str) -> str:
+    """A name for a terminal: no control characters, which could change what is shown."""
+    return name if name.isprintable() else ascii(name)
+
+
 def main(folder: Path, videos: list) -> None:
     description = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
     program = load_program(folder, description["programs"], description["checksums"])
@@ -140,9 +145,9 @@ def main(folder: Path, videos: list) -> None:
         ]
         clip = np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))  # (T, H, W, 3) -> (T, 3, H, W)
         probabilities = program(clip[None])[0]
-        print(video)
+        print(printable(video))
         for index in np.argsort(-probabilities, kind="stable")[:TOP]:
-            print(f"  {100 * probabilities[index]:6.2f}%  {description['labels'][index]}")
+            print(f"  {100 * probabilities[index]:6.2f}%  {printable(description['labels'][index])}")
 
 
 if __name__ == "__main__":

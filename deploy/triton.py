@@ -10,6 +10,7 @@ together are computed together. Source of the fields: Triton's user guide, "Mode
 """
 
 import hashlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -27,8 +28,25 @@ dynamic_batching {{ max_queue_delay_microseconds: 2000 }}
 MOST_CLIPS = 16  # of a batch
 
 
+def check(description: dict) -> None:
+    """Raises ValueError or another error unless what is written from the description is plain names and numbers."""
+    programs = [file for files in description["programs"].values() for file in files.values()]
+    ends = (description["input"]["name"], description["output"]["name"])
+    for name in (description["model"], *programs, *ends):
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+            raise ValueError(f"{name[:100]!r} is no plain name")
+    if not all(type(size) is int and 0 < size < 100_000 for size in description["input"]["shape"][1:]):
+        raise ValueError("the shape of its input is no list of numbers")
+    if not description["labels"] or not all(len(label.splitlines()) == 1 for label in description["labels"]):
+        raise ValueError("a label is not one line of text")
+
+
 def main(folder: Path, repository: Path, kind: str) -> None:
-    description = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
+    try:
+        description = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
+        check(description)
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SystemExit(f"error: {folder / 'inference.yaml'} is damaged: {error}; export the folder again") from None
     if kind not in description["programs"] or kind not in BACKENDS:
         there = ", ".join(description["programs"])
         raise SystemExit(
@@ -62,4 +80,7 @@ def main(folder: Path, repository: Path, kind: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) == 4 else "onnx")
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) == 4 else "onnx")
+    except OSError as problem:
+        raise SystemExit(f"error: {problem}") from None

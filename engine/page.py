@@ -16,6 +16,7 @@ import numpy as np
 
 from video_zoo.engine.results import Prediction, span_text
 from video_zoo.utils.files import atomic_file, fit_name, lock_file, make_folder, open_own
+from video_zoo.utils.texts import one_line
 
 HEIGHT = 112  # of a frame in a strip, px
 QUALITY = 82  # of its JPEG, 1 to 100
@@ -223,8 +224,8 @@ def _draw_strip(clip: np.ndarray) -> str:
 
 
 def _text(text: str) -> str:
-    """As HTML, in one line."""
-    return escape(text).replace("\n", "&#10;").replace("\r", "&#13;")
+    """As HTML, in one line, control characters escaped."""
+    return escape(one_line(text))
 
 
 def _utf8(text: str) -> bytes:

@@ -20,8 +20,10 @@ from video_zoo.engine.page import Page
 from video_zoo.engine.results import Prediction, from_json, to_json, write_pickle
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, fit_name, lock_file, open_own
+from video_zoo.utils.texts import cell
 
 CSV_CLASSES = 5  # of each row, at most
+_LINE_BYTES = 1 << 26  # of a line that a pass goes on with, at most
 
 
 class ResultFiles:
@@ -33,8 +35,9 @@ class ResultFiles:
     with; the result does not have it.
 
     The results: a line of JSON a prediction (`results.to_json`); CSV in UTF-8 with the columns video, start_s, end_s,
-    class_1, name_1, probability_1, ... for up to five classes; and v1.5's pickle (`results.write_pickle`), if all
-    predictions are of whole videos.
+    class_1, name_1, probability_1, ... for up to five classes, in which a name that a spreadsheet would take for a
+    formula has an apostrophe in front; and v1.5's pickle (`results.write_pickle`), if all predictions are of whole
+    videos.
 
     Args:
         names: of the classes.
@@ -213,12 +216,12 @@ class ResultFiles:
         windows of the last video. False if there is not even a whole header."""
         path, file = self._partial("jsonl"), self._jsonl
         file.seek(0)
-        header = file.readline()
+        header = file.readline(_LINE_BYTES)
         if not header.endswith(b"\n"):
             return False
         self._check_settings(header)
         last, end, begin = None, file.tell(), (0, 0)  # of the last video: its rows before, and its first byte
-        for number, line in enumerate(iter(file.readline, b""), 2):
+        for number, line in enumerate(iter(lambda: file.readline(_LINE_BYTES), b""), 2):
             if not line.endswith(b"\n"):
                 break
             try:
@@ -245,7 +248,7 @@ class ResultFiles:
         path = self._partial("jsonl")
         try:
             before, now = _flat(json.loads(line)["settings"]), _flat(self._header["settings"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise InputError(f"{path}:1: no settings, so nothing can go on with it; leave out --resume") from None
         keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         if keys:
@@ -266,9 +269,9 @@ class ResultFiles:
         for row in predictions:
             if not self._columns:
                 self._write_header(min(CSV_CLASSES, len(row.classes)))
-            values = [row.video_id, *(row.span or ("", ""))]
+            values = [cell(row.video_id), *(row.span or ("", ""))]
             for index, probability in zip(row.classes[: self._columns], row.probabilities):
-                values += [index, self._names[index], probability]
+                values += [index, cell(self._names[index]), probability]
             writer.writerow(values)
         if flush:
             self._csv.flush()

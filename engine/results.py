@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.texts import one_line
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ def format_table(predictions: Sequence[Prediction], names: Sequence[str], topk: 
     """Each video, its span if there is one, and its `topk` classes: percent and name, best first."""
     lines = []
     for row in predictions:
-        video = row.video_id if row.video_id.isprintable() else repr(row.video_id)
+        video = one_line(row.video_id)
         lines.append(f"{video}  {span_text(row)}" if row.span else video)
         for index, probability in zip(row.classes[:topk], row.probabilities):
-            lines.append(f"  {100 * probability:6.2f}%  {names[index]}")
+            lines.append(f"  {100 * probability:6.2f}%  {one_line(names[index])}")
     return "\n".join(lines)
 
 
@@ -75,11 +76,13 @@ def from_json(line: bytes) -> Prediction:
         row = json.loads(line)
         video, top = row["video"], row["top"]
         span = (float(row["start_s"]), float(row["end_s"])) if "start_s" in row else None
-        classes = [int(each["class"]) for each in top]
+        classes = [each["class"] for each in top]
         probabilities = [float(each["probability"]) for each in top]
-    except (KeyError, TypeError, RecursionError) as error:
+        numbers = (*probabilities, *(span or ()))
+        sound = isinstance(video, str) and all(map(math.isfinite, numbers)) and all(type(c) is int for c in classes)
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError("no prediction") from error
-    if not isinstance(video, str) or not all(map(math.isfinite, (*probabilities, *(span or ())))):
+    if not sound:
         raise ValueError("no prediction")
     return Prediction(video, classes, probabilities, span)
 

@@ -21,7 +21,7 @@ class ResNetSection(ModelSection):
     """The keys of a network that is a 2-D ResNet on frames."""
 
     num_layers: int = key(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152), fixed=True)
-    base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8, fixed=True)
+    base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8, high=4096, fixed=True)
 
 
 @dataclass(frozen=True)

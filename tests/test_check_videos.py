@@ -213,7 +213,7 @@ def test_paths_of_a_clean_list_elsewhere_lead_to_the_videos(videos, tmp_path, ru
         ("folder", [], "it is a folder; name a list"),
         (b"", [], "is empty; it needs `path label` lines"),
         (b" \r\n\n", [], "is empty"),
-        (b"\0\0\0\x20ftypisom", [], "is no list: it has zero bytes"),
+        (b"\0\0\0\x20ftypisom", [], "x.list: it has zero bytes in it"),
         (b"a.mp4 0\n", ["--clean_list={list}"], "need four names"),
         (b"a.mp4 0\n", ["--report={folder}"], "is a folder; --clean_list"),
         (b"a.mp4 0\n", ["--report=/dev/null/x.csv"], "cannot write to the folder /dev/null"),

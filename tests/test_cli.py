@@ -83,14 +83,17 @@ def test_what_is_no_boolean(text):
 @given(number=st.integers())
 def test_whole_numbers(number):
     for kind, low in ((cli.positive_int, 1), (cli.count, 0)):
-        if number >= low:
+        if low <= number <= cli.LARGEST_NUMBER:
             assert kind(str(number)) == number
+        elif number > low:
+            with pytest.raises(argparse.ArgumentTypeError, match="is more than"):
+                kind(str(number))
         else:
             with pytest.raises(argparse.ArgumentTypeError, match="whole number"):
                 kind(str(number))
 
 
-@pytest.mark.parametrize("text", ["", "1.5", "1e3", "x", "+1"])
+@pytest.mark.parametrize("text", ["", "1.5", "1e3", "x", "+1", "1_0", "١٢", "²"])
 @pytest.mark.parametrize("kind", [cli.positive_int, cli.count])
 def test_what_is_no_whole_number(kind, text):
     with pytest.raises(argparse.ArgumentTypeError, match="whole number"):

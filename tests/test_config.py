@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from video_zoo.configs.schema import Config
 from video_zoo.models import MODELS, TSMSection
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.texts import for_display
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = cli.model_sections(MODELS)
@@ -229,7 +231,7 @@ def values_of(hint: object, limits: typing.Mapping[str, typing.Any]) -> st.Searc
     if limits["choices"] is not None:
         return st.sampled_from(limits["choices"])
     low, high = limits["low"], limits["high"]
-    whole = st.integers(1 if low else 0, 0 if high else 5)
+    whole = st.integers(math.ceil(low or 0), min(math.floor(5 if high is None else high), 5))
     return {
         bool: st.booleans(),
         int: st.integers(low, high),
@@ -358,11 +360,64 @@ def test_a_mistake_is_named(load, tmp_path, text, message):
 
 @pytest.mark.parametrize(
     ("section", "key", "limits"),
-    [("MODEL", "dropout", (0, 0.99)), ("TRAIN", "momentum", (0, 1)), ("MODEL", "base_width", (8, 10**6))],
+    [("MODEL", "dropout", (0, 0.99)), ("TRAIN", "momentum", (0, 1)), ("MODEL", "base_width", (8, 4096))],
 )
 def test_the_limits_themselves_are_allowed(load, section, key, limits):
     for value in limits:
         assert getattr(getattr(load(f"[{section}]\n{key} = {value}\n"), section), key) == value
+
+
+def test_every_number_has_limits():
+    """So that no number of a file or of a flag is beyond what can be computed with."""
+    hints = {**typing.get_type_hints(Config), **{f"MODEL {name}": section for name, section in SECTIONS.items()}}
+    for section, schema in hints.items():
+        kinds = typing.get_type_hints(schema)
+        for key in dataclasses.fields(schema):
+            is_number = {int, float} & {kinds[key.name], *typing.get_args(kinds[key.name])}
+            if is_number and key.metadata["choices"] is None:
+                assert None not in (key.metadata["low"], key.metadata["high"]), f"{section}.{key.name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("MODEL: {seg_num: 1000000000}", "MODEL.seg_num = 1000000000: must be at most 10000"),
+        ("TRAIN: {batch_size: 1000000000000}", "TRAIN.batch_size = 1000000000000: must be at most 1000000"),
+        ("TRAIN: {batch_size: 0x" + "f" * 9000 + "}", "is no YAML: a whole number of more than 64 bits"),
+        ("[TRAIN]\nbatch_size = 0x" + "f" * 9000 + "\n", "is no Python literal"),
+        ("[TRAIN]\nbatch_size = " + "9" * 9000 + "\n", "is no Python literal"),
+        ("[TRAIN]\nlearning_rate = 1" + "0" * 400 + "\n", "is no Python literal"),
+        ("TRAIN: &a {epoch: *a}", "is no YAML: an alias is within what it repeats"),
+    ],
+)
+def test_values_out_of_all_bounds_are_one_message(load, text, message):
+    said = error_of(load, text, "my.txt" if text[0] == "[" else "my.yaml")
+    assert message in said and len(for_display(said)) < 5000
+
+
+@pytest.mark.parametrize("form", ["[%s]", "{<<: [%s]}"])
+def test_aliases_that_multiply_are_refused(load, form):
+    """Before they take time and memory; merge keys, too. One that is used twice is fine."""
+    repeated = [", ".join([f"*x{number}"] * 9) for number in range(30)]
+    lines = ["X: &x0 {epoch: 1}", *(f"X{n}: &x{n} {form % words}" for n, words in enumerate(repeated, 1))]
+    assert "its aliases (*NAME) repeat more than 100,000 values" in error_of(load, "\n".join(lines), "my.yaml")
+    loaded = load("TRAIN: &train {batch_size: 3}\nVALID: {<<: *train, short_size: 300}\nTEST: *train\n", "my.yaml")
+    assert (loaded.VALID.batch_size, loaded.VALID.short_size, loaded.TEST.batch_size) == (3, 300, 3)
+
+
+def test_a_message_does_not_hold_a_whole_value(load):
+    for value in ("'" + "x" * 100_000 + "'", repr([1] * 20_000)):
+        assert len(error_of(load, f"[TRAIN]\nepoch = {value}\n")) < 1000
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("name", ["a.txt", "a.yaml"])
+def test_byte_order_marks_and_all_line_ends_are_read(tmp_path, mark, end, name):
+    lines = [b"[TRAIN]", b"epoch = 7", b"seed = 8"] if name == "a.txt" else [b"TRAIN:", b"  epoch: 7", b"  seed: 8"]
+    (tmp_path / name).write_bytes(mark + end.join(lines) + end)
+    loaded = config.load(str(tmp_path / name), Config)
+    assert (loaded.TRAIN.epoch, loaded.TRAIN.seed) == (7, 8)
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "nan", "-inf"])

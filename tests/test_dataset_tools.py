@@ -153,7 +153,8 @@ def test_the_test_split_has_no_label(tmp_path):
         (HEADER + "\n", "bad.csv: no rows"),
         ("<html>\n", "bad.csv:1: no column youtube_id nor time_start nor time_end"),
         ("", "bad.csv:1: no column .*this one is empty"),
-        (b"\xff\xfe", "bad.csv: not UTF-8"),
+        (b"\xff", "bad.csv: not UTF-8"),
+        (b"\xff\xfe", "bad.csv: it is UTF-16 text; save it as UTF-8"),
         (None, "cannot read .*bad.csv: No such file"),
     ],
 )
@@ -305,23 +306,10 @@ def deadly(job):
 def test_a_process_that_dies_costs_one_video(monkeypatch):
     monkeypatch.setattr(video2pkl, "convert", deadly)
     jobs = [video2pkl.Job("", "", name, 0, 95) for name in ("one", "deadly", "two")]
-    tally = video2pkl.Tally(len(jobs))
+    tally = video2pkl.Tally()
     video2pkl.convert_all(jobs, 2, tally)
     assert tally.counts == {"written": 2, "unreadable": 1}
     assert [row[:2] for row in tally.report] == [("unreadable", "deadly")]
-
-
-def test_progress_says_the_rate_and_the_time_left(monkeypatch, capsys):
-    now = [0.0]
-    monkeypatch.setattr(video2pkl.time, "monotonic", lambda: now[0])
-    tally = video2pkl.Tally(200)
-    for _ in range(20):
-        tally.add("x", "written", "")
-        now[0] += 1
-        tally.tell()
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "6/200 videos, 1.0 videos/s, 0:03:14 left"
-    assert len(lines) == 3
 
 
 # make_list.py

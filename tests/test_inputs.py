@@ -42,6 +42,11 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def test_the_password_of_an_address_is_not_in_a_message(here):
+    for address in ("srt://me:secret@host/a", "rtsps://me:secret@host/v?x=[1]", "srt://h/a?token=secret"):
+        assert "secret" not in message(address)
+
+
 # --- files and folders
 
 

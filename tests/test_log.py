@@ -135,8 +135,8 @@ def test_an_error_leaves_its_traceback_in_the_file(terminal, tmp_path):
     logger.info("no longer")
     lines = (tmp_path / "train.log").read_text().splitlines()
     assert lines[0].endswith("]: before") and lines[1].endswith("]: ended by ZeroDivisionError what it was")
-    assert lines[2].startswith("Traceback") and any(Path(__file__).name in line for line in lines[3:])
-    assert lines[-1] == "ZeroDivisionError: what it was"
+    assert lines[2].startswith("  Traceback") and any(Path(__file__).name in line for line in lines[3:])
+    assert lines[-1] == "  ZeroDivisionError: what it was"
     assert len(logger.handlers) == 1 and len(terminal.lines()) == 2
 
 

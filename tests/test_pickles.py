@@ -70,7 +70,7 @@ def test_pickles_of_python_3(tmp_path, protocol, video_id):
 @settings(deadline=None)
 @given(
     st.text(st.characters(exclude_categories=["Cs"])),
-    st.integers(-(2**70), 2**70),
+    st.integers(-(2**63), 2**63 - 1),
     st.lists(st.binary(min_size=1), max_size=4),
     st.sampled_from([tuple, list]),
     st.integers(0, 5),
@@ -123,6 +123,12 @@ def test_the_one_call_that_is_allowed_takes_latin1_alone(tmp_path, codec):
 def test_a_pickle_of_something_else(tmp_path, video):
     with pytest.raises(VideoError, match="no .video id, label, frames. pickle"):
         read_pickle(write(tmp_path, pickle.dumps(video)))
+
+
+def test_a_label_beyond_64_bits_is_a_video_error(tmp_path):
+    for label in (10**20, -(10**20)):
+        with pytest.raises(VideoError, match="its label has more than 64 bits"):
+            read_pickle(write(tmp_path, pickle.dumps(("v", label, JPEGS), 2)))
 
 
 def test_a_pickle_that_is_not_there(tmp_path):

@@ -22,6 +22,7 @@ from video_zoo.engine.page import Page
 from video_zoo.engine.result_files import ResultFiles
 from video_zoo.engine.results import Prediction, format_table, from_json, to_json, top_classes, write_pickle
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.texts import cell
 
 NAMES = ["zero", 'eins, "1"', "zwölf\nzeilen", "漢\r字"]
 WHOLE = [
@@ -158,7 +159,7 @@ def test_times_are_whole_milliseconds(tmp_path):
 @settings(deadline=None, max_examples=40)
 @given(st.lists(files_ids, min_size=1, max_size=5), st.lists(files_ids, min_size=7, max_size=7), st.integers(1, 7))
 def test_the_csv_is_read_back(videos, names, topk):
-    """At most five classes, whatever is in the names; what is no text is escaped."""
+    """At most five classes, whatever is in the names; what is no text is escaped, and a formula marked."""
     rows = [Prediction(video, list(range(topk)), [1 / topk] * topk) for video in videos]
     with tempfile.TemporaryDirectory() as folder:
         with open_files(Path(folder), names=names) as files:
@@ -169,10 +170,13 @@ def test_the_csv_is_read_back(videos, names, topk):
     kept = min(topk, 5)
     numbered = [f"{name}_{n}" for n in range(1, kept + 1) for name in ("class", "name", "probability")]
     assert header == ["video", "start_s", "end_s", *numbered]
-    readable = [text.encode("utf-8", "backslashreplace").decode() for text in names]
+
+    def readable(text: str) -> str:
+        return cell(text).encode("utf-8", "backslashreplace").decode()
+
     for row, video in zip(table, videos):
-        assert row[:3] == [video.encode("utf-8", "backslashreplace").decode(), "", ""]
-        assert row[3::3] == [str(index) for index in range(kept)] and row[4::3] == readable[:kept]
+        assert row[:3] == [readable(video), "", ""]
+        assert row[3::3] == [str(index) for index in range(kept)] and row[4::3] == list(map(readable, names[:kept]))
         assert [float(text) for text in row[5::3]] == [1 / topk] * kept
     assert len(table) == len(videos)
 
@@ -359,6 +363,12 @@ def test_the_same_settings_may_be_tuples(tmp_path):
         (b'{"video": 1, "top": []}\n', 3),
         (b'{"video": "a", "top": [{"class": 4, "probability": 0.5}]}\n', 3),
         (b'{"video": "a", "top": [{"class": 0, "probability": NaN}]}\n', 3),
+        (b'{"video": "a", "top": [{"class": 0, "probability": 1' + b"0" * 400 + b"}]}\n", 3),
+        (b'{"video": "a", "top": [{"class": 1e400, "probability": 0.5}]}\n', 3),
+        (b'{"video": "a", "top": [{"class": true, "probability": 0.5}]}\n', 3),
+        (b'{"video": "a", "top": [{"class": "1", "probability": 0.5}]}\n', 3),
+        (b'{"video": "a", "top": [], "start_s": 1' + b"0" * 400 + b', "end_s": 2}\n', 3),
+        (b'{"video": ' + b"[" * 10_000 + b"}\n", 3),
         (b"\0" * 20 + b"\n", 3),
         (b"\xff\n", 3),
     ],
@@ -375,7 +385,11 @@ def test_a_damaged_line_is_named_and_nothing_is_lost(tmp_path, line, number):
     assert content(tmp_path) == before
 
 
-@pytest.mark.parametrize("line", [b"{}\n", b'{"video": "a", "top": []}\n', b"[1]\n", b'{"settings": 3}\n', b"\n"])
+@pytest.mark.parametrize(
+    "line",
+    [b"{}\n", b'{"video": "a", "top": []}\n', b"[1]\n", b'{"settings": 3}\n', b"\n"]
+    + [b'{"settings": ' + each + b"}\n" for each in (b"[" * 10_000, b'{"a":' * 5000 + b"1" + b"}" * 5000, b"9" * 5000)],
+)
 def test_a_file_without_settings_cannot_go_on(tmp_path, line):
     (tmp_path / "TSM_result.partial.jsonl").write_bytes(line)
     with pytest.raises(InputError, match="partial.jsonl:1: no settings"), open_files(tmp_path, resume=True):

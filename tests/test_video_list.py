@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from video_zoo.datareader import video_list
 from video_zoo.datareader.video_list import Video, check_label, read_video_list, resolve
 from video_zoo.utils.errors import InputError
 
@@ -98,6 +101,53 @@ def test_labels_below_the_number_of_classes_are_good(num_classes, label):
     else:
         with pytest.raises(ValueError, match=rf"label {label} is not one of the {num_classes} classes"):
             check_label(label, num_classes)
+
+
+@pytest.mark.parametrize("label", ["1" + "0" * 20, "9" * 5000, "-" + "9" * 19])
+def test_a_label_beyond_64_bits(folder, label):
+    """Nobody looks at it without labels; with them it is one message, which has the line."""
+    assert read(folder, f"a.mp4 {label}\n", labelled=False) == [Video("a.mp4", None, 1)]
+    assert read(folder, f"a 30 {label}\n", labelled=False, frame_folders=True) == [Video("a", None, 1, 30)]
+    with pytest.raises(InputError, match=r"some\.list, line 2: label .* is too large"):
+        read(folder, f"a.mp4 1\nb.mp4 {label}\n")
+    with pytest.raises(InputError, match=r"some\.list, line 1: .* is not `folder num_frames label`"):
+        read(folder, f"a 30 {label}\n", frame_folders=True)
+    with pytest.raises(InputError, match=r"some\.list, line 1: "):
+        read(folder, f"a {label} 1\n", frame_folders=True)
+
+
+@pytest.mark.parametrize("word", ["١٢", "1_0", "²", "1.0", "0x1"])
+def test_what_other_programs_take_for_a_number_is_no_label(folder, word):
+    assert read(folder, f"a.mp4 {word}\n", labelled=False) == [Video(f"a.mp4 {word}", None, 1)]
+    with pytest.raises(InputError, match="has no label"):
+        read(folder, f"a.mp4 {word}\n")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_names_that_end_in_a_number_are_found_among_many(tmp_path, monkeypatch, beside):
+    """Also when the folder has been listed meanwhile, which then answers for every further name."""
+    (tmp_path / "here/v").mkdir(parents=True)
+    (tmp_path / "v").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = tmp_path if beside else tmp_path / "here"
+    for name in ("take 2", "take.mp4 12"):
+        (folder / "v" / name).touch()
+    os.symlink("nowhere", folder / "v/gone 3")
+    asked = []
+    monkeypatch.setattr(os.path, "exists", lambda path, exists=os.path.exists: asked.append(path) or exists(path))
+    text = "".join(f"v/x{n}.mp4 {n}\n" for n in range(500)) + "v/take 2\nv/take.mp4 12\nv/gone 3\n./v/take 2\n"
+    videos = read(tmp_path, text, labelled=False)
+    assert videos[:500] == [Video(f"v/x{n}.mp4", n, n + 1) for n in range(500)]
+    last = [("v/take 2", None), ("v/take.mp4 12", None), ("v/gone", 3), ("./v/take 2", None)]
+    assert [(video.path, video.label) for video in videos[500:]] == last
+    assert len(asked) < 100  # not one question a line
+
+
+def test_a_long_list_is_heard_of(folder, monkeypatch):
+    said = []
+    monkeypatch.setattr(video_list, "heartbeat", lambda what: said.append(what) or contextlib.nullcontext())
+    read(folder, "a.mp4 1\n")
+    assert said == [f"reading the list {folder / 'some.list'}"]
 
 
 # --- folders of images
@@ -201,7 +251,7 @@ def test_paths_are_looked_for_here_and_then_beside_the_list(tmp_path, monkeypatc
     assert resolve(str(tmp_path / "x.mp4"), beside) == tmp_path / "x.mp4"
 
 
-@pytest.mark.parametrize("path", ["x" * 300, "a\0b"])
+@pytest.mark.parametrize("path", ["x" * 300, "x" * 5000])
 def test_a_path_that_no_file_can_have_is_just_not_there(tmp_path, path):
     assert resolve(path, tmp_path) == tmp_path / path
     assert read(tmp_path, f"{path} 3\n", labelled=False) == [Video(path, 3, 1)]
@@ -209,7 +259,7 @@ def test_a_path_that_no_file_can_have_is_just_not_there(tmp_path, path):
 
 # Any text of one line. What begins or ends with space cannot be told from the line's own.
 paths = (
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\ufeff"), min_size=1, max_size=30)
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n\ufeff"), min_size=1, max_size=30)
     .map(str.strip)
     .filter(bool)
 )

@@ -15,10 +15,12 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
 from video_zoo.utils.registry import Registry
 from video_zoo.utils.startup import describe_import_error
+from video_zoo.utils.texts import PrintableStream, for_display
 
 Schema = TypeVar("Schema")
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+LARGEST_NUMBER = 10**9  # of a flag; seconds: 30 years
 
 
 def boolean(text: str) -> bool:
@@ -31,16 +33,33 @@ def boolean(text: str) -> bool:
 
 def positive_int(text: str) -> int:
     """An integer of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
+    return _whole(text, 1, "a positive whole number")
+
+
+def at_most(kind: Callable[[str], int], high: int) -> Callable[[str], int]:
+    """A type of numbers, up to `high`."""
+
+    def limited(text: str) -> int:
+        number = kind(text)
+        if number > high:
+            raise argparse.ArgumentTypeError(f"{text} is more than {high}")
+        return number
+
+    return limited
 
 
 def count(text: str) -> int:
     """An integer of at least 0."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
+    return _whole(text, 0, "a whole number of at least 0")
+
+
+def _whole(text: str, low: int, what: str) -> int:
+    digits = text.lstrip("0") or text[-1:]
+    if not (digits.isascii() and digits.isdigit()) or len(digits) < 10 and int(digits) < low:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    if len(digits) > 10 or int(digits) > LARGEST_NUMBER:
+        raise argparse.ArgumentTypeError(f"{text} is more than {LARGEST_NUMBER}")
+    return int(digits)
 
 
 def seconds(text: str) -> float:
@@ -49,7 +68,7 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 <= number < math.inf:
+    if not 0 <= number <= LARGEST_NUMBER:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return number
 
@@ -79,7 +98,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"error: {for_display(message)} (see {self.prog} --help)\n")
 
 
 def add_common_flags(parser: argparse.ArgumentParser, models: Registry[Any]) -> None:
@@ -161,6 +180,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     that went away (`| head`) ends the run quietly.
     """
     sys.excepthook = sys.__excepthook__
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is not None:
+            setattr(sys, name, PrintableStream(getattr(sys, name)))
     with stop.interrupting() as signal_received:
         try:
             code = main() or 0
@@ -185,7 +207,7 @@ def _code_of(error: BaseException) -> int:
         said = describe_import_error(error)
     else:
         raise error
-    print(f"error: {said}", file=sys.stderr)
+    print(f"error: {for_display(said)}", file=sys.stderr)
     if isinstance(error, OSError):
         _drop_stdout()
     return 1

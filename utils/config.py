@@ -6,6 +6,7 @@ import ast
 import configparser
 import dataclasses
 import math
+import reprlib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +15,18 @@ from typing import Any, TypeVar
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
 from video_zoo.utils.registry import did_you_mean
+from video_zoo.utils.texts import CONFIG_BYTES, read_text
 
 Schema = TypeVar("Schema")
 Values = dict[str, dict[str, Any]]  # section -> key -> value
 Sources = dict[str, Values]  # where they were given: a file's path, or COMMAND_LINE
 COMMAND_LINE = "command line"
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # what ast.literal_eval may raise
+_MOST_VALUES = 100_000  # of a config file, those that its aliases repeat among them
+_LARGEST_INT = 1 << 63
+
+_short = reprlib.Repr()  # of values in messages
+_short.maxlevel, _short.maxstring, _short.maxother = 3, 400, 400
 
 
 def key(
@@ -96,7 +103,7 @@ def parse_override(text: str) -> tuple[str, str, Any]:
     if not (equals and dot and section and item):
         raise InputError(f"--set {text}: the form is --set SECTION.key=value, as in --set TRAIN.batch_size=16")
     try:
-        value = ast.literal_eval(value.strip())
+        value = _literal(value.strip())
     except _NO_LITERAL:
         value = value.strip()
     return section.upper(), item.lower(), value
@@ -145,12 +152,12 @@ def read(path: str) -> Values:
     literals. Raises InputError if it is missing, or is neither."""
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        text = read_text(path, f"the config file {path}", CONFIG_BYTES)
+    except InputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         beside = sorted(str(other) for other in file.parent.glob("*") if other.suffix in (".txt", ".yaml", ".yml"))
         raise InputError(f"no config file {path}{did_you_mean(str(file), beside)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the config file {path}: {error}") from error
     return _read_yaml(path, text) if file.suffix in (".yaml", ".yml") else _read_ini(path, text)
 
 
@@ -158,7 +165,11 @@ def _read_yaml(path: str, text: str) -> Values:
     import yaml  # here, so that a Python without it gets as far as saying so
 
     try:
-        document = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        tree = loader.get_single_node()
+        if _count_values(tree, {}) > _MOST_VALUES:
+            raise InputError(f"{path}: its aliases (*NAME) repeat more than {_MOST_VALUES:,} values; write them out")
+        document = _check_numbers(loader.construct_document(tree)) if tree else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45, a date that is none
         raise InputError(f"{path} is no YAML: {error}") from error
     if not isinstance(document, dict) or any(part and not isinstance(part, dict) for part in document.values()):
@@ -167,6 +178,38 @@ def _read_yaml(path: str, text: str) -> Values:
         str(name).upper(): {str(item).lower(): value for item, value in (section or {}).items()}
         for name, section in document.items()
     }
+
+
+def _count_values(node: Any, counted: dict[int, int]) -> int:
+    """The values of a YAML tree, each alias counted as what it repeats. Raises ValueError: an alias is within itself.
+
+    Args:
+        counted: id of a node -> its values; 0 while they are being counted.
+    """
+    if id(node) in counted:
+        if not counted[id(node)]:
+            raise ValueError("an alias is within what it repeats")
+        return counted[id(node)]
+    counted[id(node)] = 0
+    parts = node.value if isinstance(getattr(node, "value", None), list) else []
+    below = (part for each in parts for part in (each if isinstance(each, tuple) else (each,)))
+    counted[id(node)] = 1 + sum(_count_values(part, counted) for part in below)
+    return counted[id(node)]
+
+
+def _literal(text: str) -> Any:
+    """The value of a Python literal. Raises one of _NO_LITERAL."""
+    return _check_numbers(ast.literal_eval(text))
+
+
+def _check_numbers(value: Any) -> Any:
+    """The same value. Raises ValueError if a whole number in it has more than 64 bits: not all can be printed."""
+    if isinstance(value, int) and not -_LARGEST_INT <= value < _LARGEST_INT:
+        raise ValueError("a whole number of more than 64 bits")
+    parts = (*value.keys(), *value.values()) if isinstance(value, dict) else value
+    for part in parts if isinstance(parts, (list, tuple, set)) else ():
+        _check_numbers(part)
+    return value
 
 
 def _read_ini(path: str, text: str) -> Values:
@@ -180,7 +223,7 @@ def _read_ini(path: str, text: str) -> Values:
         items = values.setdefault(section.upper(), {})
         for item, literal in parser.items(section):
             try:
-                items[item] = ast.literal_eval(literal)
+                items[item] = _literal(literal)
             except _NO_LITERAL:
                 raise InputError(
                     f"{path}: {section}.{item} = {literal} is no Python literal: a number, True, [1, 2], or text in"
@@ -215,11 +258,12 @@ def _check(
             if owners:
                 hint = f" for {fields['name'].default or 'all models'}; it is a key of {' and '.join(owners)}"
             raise InputError(f"{source}: no key {section}.{item}{hint}")
+        what = f"{source}: {section}.{item} = {_short.repr(value)}"
         try:
             checked[item] = _convert(value, hints[item])
         except TypeError:
-            raise InputError(f"{source}: {section}.{item} = {value!r} must be {_type_name(hints[item])}") from None
-        _check_range(f"{source}: {section}.{item} = {value!r}", checked[item], fields[item].metadata)
+            raise InputError(f"{what} must be {_type_name(hints[item])}") from None
+        _check_range(what, checked[item], fields[item].metadata)
     return checked
 
 

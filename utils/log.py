@@ -17,6 +17,7 @@ from typing import Callable, TextIO, TypeVar
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import open_own
 from video_zoo.utils.stop import drop_lost_terminal
+from video_zoo.utils.texts import for_display
 
 Item = TypeVar("Item")
 
@@ -32,7 +33,7 @@ def set_up_logging(*, file_later: bool = False) -> None:
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = _PipeHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("[%(levelname)s: %(asctime)s]: %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Formatter("[%(levelname)s: %(asctime)s]: %(message)s", "%H:%M:%S"))
     logger.handlers = [handler]
     if file_later:
         logger.addHandler(logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1))
@@ -50,7 +51,7 @@ def log_to_file(path: str | os.PathLike) -> Iterator[None]:
         handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    handler.setFormatter(logging.Formatter("[%(levelname)s: %(asctime)s]: %(message)s"))
+    handler.setFormatter(_Formatter("[%(levelname)s: %(asctime)s]: %(message)s"))
     try:
         for kept in [each for each in logger.handlers if isinstance(each, logging.handlers.MemoryHandler)]:
             logger.removeHandler(kept)
@@ -73,7 +74,7 @@ def log_to_file(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def heartbeat(what: str, every_s: float = 10) -> Iterator[None]:
+def heartbeat(what: str, every_s: float = 5) -> Iterator[None]:
     """Logs `what`, and how long it has taken so far, every `every_s` seconds while the block runs."""
     done, start = threading.Event(), time.monotonic()
 
@@ -88,6 +89,13 @@ def heartbeat(what: str, every_s: float = 10) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+class _Formatter(logging.Formatter):
+    """Lines that no name of a file or class can forge, however long or odd it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return for_display(super().format(record))
 
 
 class _LogFile(logging.FileHandler):

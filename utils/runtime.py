@@ -82,6 +82,16 @@ def describe_processor() -> dict[str, Any]:
     return {"processor": name, "instructions": known}
 
 
+def memory_bytes() -> int | None:
+    """Memory that this process may have: the machine's, and on Linux the limit of its control group; None: unknown."""
+    sizes = []
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(OSError, ValueError):  # no control groups, or "max": no limit
+        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(sizes, default=None)
+
+
 def has_nvidia_driver() -> bool:
     """Whether there may be an NVIDIA GPU; Paddle knows, and takes longer."""
     return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from video_zoo.utils import stop
+from video_zoo.utils.texts import for_display
 
 
 def begin() -> None:
@@ -36,8 +37,8 @@ def describe_import_error(error: ImportError) -> str:
 
 def _explain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     if issubclass(kind, ImportError):
-        print(f"error: {describe_import_error(error)}", file=sys.stderr)
+        print(f"error: {for_display(describe_import_error(error))}", file=sys.stderr)
     elif issubclass(kind, OSError):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {for_display(str(error))}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

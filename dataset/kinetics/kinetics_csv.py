@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_zoo.datareader.labels import read_lines
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.texts import read_lines
 
 NO_LABEL = -1  # the label of a clip whose class is not published, as in Kinetics' test split
 LABEL_FILE = "kinetics400_label.txt"
+_LAST_SECOND = 10**9
 
 
 def find_label_file(given: str | None, script_folder: Path) -> Path:
@@ -83,10 +85,8 @@ def csv_rows(path: str | os.PathLike, needed: tuple[str, ...]) -> Iterator[tuple
 
 
 def _seconds(text: str, place: str) -> int:
-    try:
+    with contextlib.suppress(ValueError):
         seconds = float(text)
-        if seconds >= 0 and seconds == int(seconds):
+        if 0 <= seconds <= _LAST_SECOND and seconds == int(seconds):
             return int(seconds)
-    except (ValueError, OverflowError):
-        pass
     raise InputError(f"{place} is {text!r}, not a whole number of seconds")

@@ -21,6 +21,7 @@ from video_zoo.dataset.kinetics.kinetics_csv import NO_LABEL, Clip, find_label_f
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.log import heartbeat, set_up_logging
 from video_zoo.utils.registry import did_you_mean
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -59,17 +60,18 @@ class VideoFolder:
         self.extension = extension
         self._paths: dict[str, list[str]] = collections.defaultdict(list)  # file name without extension -> paths
         walked: set[tuple[int, int]] = set()  # folders by (device, inode): a link back up would never end
-        for parent, folders, files in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
-            status = os.stat(parent)
-            if (status.st_dev, status.st_ino) in walked:
-                folders.clear()
-                continue
-            walked.add((status.st_dev, status.st_ino))
-            folders.sort()
-            for file in files:
-                stem, suffix = os.path.splitext(file)
-                if suffix.lower() == extension:
-                    self._paths[stem].append(os.path.join(parent, file))
+        with heartbeat(f"looking for {extension} files in {folder}"):
+            for parent, folders, files in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
+                status = os.stat(parent)
+                if (status.st_dev, status.st_ino) in walked:
+                    folders.clear()
+                    continue
+                walked.add((status.st_dev, status.st_ino))
+                folders.sort()
+                for file in files:
+                    stem, suffix = os.path.splitext(file)
+                    if suffix.lower() == extension:
+                        self._paths[stem].append(os.path.join(parent, file))
 
     def __len__(self) -> int:
         return sum(map(len, self._paths.values()))
@@ -169,6 +171,7 @@ def main() -> None:
     )
     parser.add_argument("--missing", type=cli.optional_path, help="write the youtube ids not found here, one a line")
     flags = parser.parse_args()
+    set_up_logging()
 
     clips, repeated = unique_clips(read_clips(flags.csv))
     indices = {}

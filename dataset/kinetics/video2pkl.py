@@ -14,20 +14,18 @@ from video_zoo.utils import startup
 if __name__ == "__main__":
     startup.begin()
 
-import argparse
 import collections
 import os
-import time
 from pathlib import Path
 
 from video_zoo.datareader.decode import VideoError
 from video_zoo.dataset.kinetics.jpeg_pickles import Job, convert
 from video_zoo.dataset.kinetics.kinetics_csv import Clip, find_label_file, read_clips
 from video_zoo.dataset.kinetics.make_list import VideoFolder, class_indices, unique_clips
-from video_zoo.dataset.video_lists import PROGRESS_EVERY_S, work
+from video_zoo.dataset.video_lists import MOST_PROCESSES, work
 from video_zoo.utils import cli
 from video_zoo.utils.files import atomic_file, fit_name, make_folder, remove_leftovers
-from video_zoo.utils.log import Progress
+from video_zoo.utils.log import set_up_logging
 
 JPEG_QUALITY = 95
 HELP = f"""
@@ -43,30 +41,17 @@ TARGET_DIR/CSV_report.txt names the videos that are missing, unreadable or cut s
 
 
 class Tally:
-    """What became of each video, with a line of progress every few seconds.
+    """What became of each video."""
 
-    Args:
-        total: how many are to be converted.
-    """
-
-    def __init__(self, total: int):
+    def __init__(self) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
         self.report: list[tuple[str, str, str]] = []  # (outcome, video id, what is wrong)
-        self._progress = Progress(total)
-        self._said = time.monotonic()
 
     def add(self, video_id: str, outcome: str, problem: str) -> None:
         """Counts one video; one that has a problem goes to the report."""
         self.counts[outcome] += 1
-        self._progress.add(1)
         if problem:
             self.report.append((outcome, video_id, problem))
-
-    def tell(self) -> None:
-        """Prints where the work stands, if the last line is old enough."""
-        if time.monotonic() - self._said > PROGRESS_EVERY_S:
-            self._said = time.monotonic()
-            print(f"{self._progress.done}/{self._progress.total} videos, {self._progress}", flush=True)
 
 
 def convert_all(jobs: list[Job], processes: int, tally: Tally) -> None:
@@ -78,7 +63,6 @@ def convert_all(jobs: list[Job], processes: int, tally: Tally) -> None:
         for (job,), result in work(convert, [(job,) for job in jobs], processes, timeout_s=0):
             outcome = ("unreadable", f"{job.source}: {result}") if isinstance(result, VideoError) else result
             tally.add(job.video_id, *outcome)
-            tally.tell()
     finally:  # the processes have ended, perhaps while they were writing
         for folder in {Path(job.target).parent for job in jobs}:
             remove_leftovers(folder)
@@ -108,11 +92,20 @@ def main() -> None:
     )
     parser.add_argument("source_dir", metavar="SOURCE_DIR", type=os.path.expanduser, help="the folder of the mp4 files")
     parser.add_argument("target_dir", metavar="TARGET_DIR", type=os.path.expanduser, help="where the pickles go")
-    parser.add_argument("processes", metavar="NUM_PROCESSES", type=cli.positive_int, help="videos at a time")
     parser.add_argument(
-        "--quality", type=_quality, default=JPEG_QUALITY, help=f"jpeg, 1 to 100 (default: {JPEG_QUALITY})"
+        "processes",
+        metavar="NUM_PROCESSES",
+        type=cli.at_most(cli.positive_int, MOST_PROCESSES),
+        help="videos at a time",
+    )
+    parser.add_argument(
+        "--quality",
+        type=cli.at_most(cli.positive_int, 100),
+        default=JPEG_QUALITY,
+        help=f"jpeg, 1 to 100 (default: {JPEG_QUALITY})",
     )
     flags = parser.parse_args()
+    set_up_logging()
 
     clips, repeated = unique_clips(read_clips(flags.csv))
     indices = class_indices(flags.csv, clips, find_label_file(None, Path(__file__).resolve().parent))
@@ -126,7 +119,7 @@ def main() -> None:
         f"{there} done before, {len(missing)} missing, {len(jobs)} to convert, {flags.processes} at a time",
         flush=True,
     )
-    tally = Tally(len(jobs))
+    tally = Tally()
     convert_all(jobs, flags.processes, tally)
     report = target / fit_name(Path(flags.csv).stem, "_report.txt")
     with atomic_file(report) as file:
@@ -136,12 +129,6 @@ def main() -> None:
         f"{counts['written'] + counts['cut short']} written, {there} done before, {len(missing)} missing, "
         f"{counts['unreadable']} unreadable, {counts['cut short']} cut short; named in {report}"
     )
-
-
-def _quality(text: str) -> int:
-    if (quality := cli.positive_int(text)) > 100:
-        raise argparse.ArgumentTypeError(f"{text} is more than 100")
-    return quality
 
 
 if __name__ == "__main__":
