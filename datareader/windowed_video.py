@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from video_zoo.datareader.decode import Frame, VideoError, av, check_file, open_with_opencv
-from video_zoo.datareader.sampling import USUAL_STEP_S, Cut, Windows, cut_windows
+from video_zoo.datareader.sampling import USUAL_STEP_S, Cut, Cuts, Windows
+from video_zoo.datareader.timeline import Timeline, timeline_of
 from video_zoo.datareader.views import View
 
 if av is not None:
@@ -32,7 +33,8 @@ class WindowedVideo:
     def __init__(self, path: Path, decoder: str, windows: Windows, view: View):
         self.path = path
         self.selective = False
-        self.cuts: list[Cut] = []  # all of them, once the times of the frames are known
+        self.cuts: Sequence[Cut] = ()  # all of them, once the times of the frames are known
+        self.jumps = 0  # of the file's clock; likewise
         self._windows, self._view = windows, view
         self._video, self._times = None, []
         check_file(path)
@@ -45,9 +47,10 @@ class WindowedVideo:
                     raise VideoError("it is no video, or its header is damaged") from None
         if self._video is not None and not self._video.table.unclear:
             self.selective, self._to_rgb = True, ToRGB()
-            self.cuts = self._cut(_times_of(self._video))
+            times_s, self.jumps = self._video.times()
+            self.cuts = Cuts(times_s, windows)
         else:
-            self._frames = self._decode()
+            self._survey_again()
 
     @property
     def num_frames(self) -> int:
@@ -84,7 +87,8 @@ class WindowedVideo:
 
     def give_up_selecting(self) -> None:
         """From now on it is decoded from its start to its end."""
-        self.selective, self.cuts, self._frames = False, [], self._decode()
+        self.selective, self.cuts = False, ()
+        self._survey_again()
 
     # --- where it must be decoded from its start to its end
 
@@ -95,16 +99,15 @@ class WindowedVideo:
         """
         if self.cuts:
             return True
-        for time_s, _ in self._frames:
-            if time_s is None:  # the file does not say
-                time_s = self._times[-1] + USUAL_STEP_S if self._times else 0.0
-            self._times.append(time_s)
+        for stamp, _ in self._frames:
+            self._times.append(self._timeline.add(stamp))
             if time.monotonic() > until:
                 return False
         if not self._times:
             raise VideoError(f"not one frame can be decoded{f': {self.damage}' if self.damage else ''}")
         self._times.sort()  # an AVI file may have the times of two frames exchanged
-        self.cuts = self._cut([time_s - self._times[0] for time_s in self._times])
+        self.cuts = Cuts([time_s - self._times[0] for time_s in self._times], self._windows)
+        self.jumps = self._timeline.jumps
         self._begin(0)
         return True
 
@@ -150,31 +153,23 @@ class WindowedVideo:
         self._wanted: set[int] = set()
         self._kept: dict[int, np.ndarray] = {}
 
+    def _survey_again(self) -> None:
+        self._frames, self._times = self._decode(), []
+        self._timeline = Timeline() if self._video is None else timeline_of(self._video.stream)
+
     def _decode(self) -> Iterator[Frame]:
         return _frames_of_opencv(self._file) if self._video is None else _frames_of(self._video)
 
     # --- either way
 
-    def _cut(self, times_s: Sequence[float]) -> list[Cut]:
-        return cut_windows(times_s, self._windows)
-
     def _indices(self, cut: Cut) -> list[int]:
         return [cut.first + index for index in self._view.indices(cut.num_frames)]
 
 
-def _times_of(video: Any) -> list[float]:
-    """Of a clear file's frames in the order of presentation, in seconds from the first on."""
-    pts, base = [video.table.pts[place] for place in video.table.shown()], video.stream.time_base
-    return [(each - pts[0]) * base.numerator / base.denominator for each in pts]
-
-
 def _frames_of(video: Any) -> Iterator[Frame]:
-    to_rgb, rate, base = ToRGB(), video.stream.average_rate, video.stream.time_base
-    for number, frame in enumerate(video.decode_all()):
-        time_s = number / float(rate) if rate else None
-        if frame.pts is not None:
-            time_s = float(frame.pts * base)  # frame.time is NaN for what the decoder gives at the end
-        yield time_s, lambda frame=frame: to_rgb(frame)
+    to_rgb = ToRGB()
+    for frame in video.decode_all():
+        yield frame.pts, lambda frame=frame: to_rgb(frame)
 
 
 def _frames_of_opencv(path: Path) -> Iterator[Frame]:
@@ -186,9 +181,11 @@ def _frames_of_opencv(path: Path) -> Iterator[Frame]:
             raise VideoError("a frame cannot be decoded")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
-    number, rate = 0, capture.get(cv2.CAP_PROP_FPS)
+    time_s, rate = None, capture.get(cv2.CAP_PROP_FPS)
     while capture.grab():
-        time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        yield (time_s if time_s > 0 or not number else number / rate if rate > 0 else None), to_rgb
-        number += 1
+        stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if time_s is not None and stamp_s <= 0:  # the file does not say
+            stamp_s = time_s + (1 / rate if rate > 0 else USUAL_STEP_S)
+        time_s = stamp_s
+        yield time_s, to_rgb
     capture.release()

@@ -21,7 +21,7 @@ from video_zoo.datareader import clip_reader, open_reader
 from video_zoo.datareader.batches import Batch
 from video_zoo.datareader.clip_reader import ClipReader
 from video_zoo.datareader.reader import TooManyBadVideos, VideoReader
-from video_zoo.datareader.sampling import Span, Windows, cut_windows, segment_indices
+from video_zoo.datareader.sampling import Cuts, Span, Windows, segment_indices
 from video_zoo.datareader.selective import PacketVideo
 from video_zoo.datareader.transforms import EvalTransform, Size
 from video_zoo.datareader.video_list import Video
@@ -95,7 +95,7 @@ def window_frames(
     times_s: list[float], window_s: float, stride_s: float, seg_num: int, seglen: int
 ) -> list[tuple[Span, list[int]]]:
     """Each window of a video and the numbers of its clip's frames."""
-    cuts = cut_windows(times_s, Windows(window_s, stride_s))
+    cuts = Cuts(times_s, Windows(window_s, stride_s))
     return [(cut.span, [cut.first + n for n in segment_indices(cut.num_frames, seg_num, seglen)]) for cut in cuts]
 
 
