@@ -83,8 +83,8 @@ def describe_jumps(jumps: int) -> str:
     return f"its clock jumps {'once' if jumps == 1 else f'{jumps} times'}; its times go on behind that"
 
 
-def timeline_of(stream: Any) -> Timeline:
-    """A new time line for a stream of an open container, whose stamps are in units of its time base."""
-    longest_s = LONGEST_STEP_S if stream.container.format.flags & _TRANSPORT else LONGEST_STILL_S
-    rate = stream.average_rate
-    return Timeline(stream.time_base, longest_s, float(1 / rate) if rate else USUAL_STEP_S)
+def timeline_of(stream: Any, unit_s: float | None = None, live: bool = False) -> Timeline:
+    """A new time line for a stream of an open container, whose stamps are in units of its time base, or of `unit_s`."""
+    longest_s = LONGEST_STEP_S if live or stream.container.format.flags & _TRANSPORT else LONGEST_STILL_S
+    step_s = float(1 / stream.average_rate) if stream.average_rate else USUAL_STEP_S
+    return Timeline(stream.time_base if unit_s is None else unit_s, longest_s, step_s)

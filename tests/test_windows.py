@@ -191,6 +191,14 @@ def test_windows_hold_the_frames_presented_in_them(steps_ms, window_ms, stride_m
         assert indices == [inside[place] for place in segment_indices(len(inside), seg_num, seglen)], (start, end)
 
 
+def test_windows_of_any_number_are_worked_out_when_they_are_asked_for():
+    cuts = Cuts([0.0, 50_000.0, 100_000.0], Windows(0.001, 0.001))
+    assert len(cuts) == 150_000_000
+    first, second = cuts[75_000_000:75_000_002]
+    assert np.allclose(first.span, (75_000, 75_000.001)) and first[1:] == second[1:] == (1, 1)
+    assert cuts[-1].first == 2 and math.isclose(cuts[-1].span.end_s, 150_000)
+
+
 def test_an_only_frame_lasts_a_25th_of_a_second(folder):
     assert window_frames([0.0], 2, 2, 3, 1) == [((0.0, 0.04), [0, 0, 0])]
     assert same(flat(read(folder / "one_frame.mp4", 2.0)), expected(folder / "one_frame.mp4", 2, 2))
@@ -421,6 +429,9 @@ def test_what_turns_out_unclear_on_the_way_is_read_in_order(folder, monkeypatch)
         ({"window_s": math.inf}, "a window of inf seconds"),
         ({"stride_s": math.nan}, "a stride of nan seconds"),
         ({"stride_s": 0.0}, "a stride of 0 seconds"),
+        ({"window_s": 1e-7}, "a window of 1e-07 seconds is far shorter than a frame; 0.001 is the least"),
+        ({"stride_s": 1e-4}, "a stride of 0.0001 seconds is far shorter than a frame"),
+        ({"window_s": 60.0, "stride_s": 0.1}, "600 windows of 60 seconds would overlap.* a stride of 0.12 seconds"),
         ({"target_size": 20}, "INFER.target_size = 20 does not fit"),
         ({"paths": []}, "no videos are given"),
     ],
