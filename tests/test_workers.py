@@ -431,7 +431,7 @@ def stops_at_three(number: int, mark: Path) -> int:
 
 
 def test_a_process_that_is_stopped_is_replaced_and_costs_no_result(pools, tmp_path):
-    pools.append(pool := WorkerPool(stops_at_three, 2, ahead=4, timeout_s=0.5))
+    pools.append(pool := WorkerPool(stops_at_three, 2, ahead=4, timeout_s=1))
     with logged() as lines:
         assert results_of(pool, tasks(8, tmp_path / "mark")) == list(range(8))
     assert lines == ["a reader process was ended (it was stopped); another goes on with its videos"]
@@ -681,7 +681,7 @@ NAPS = """
 import jobs
 from video_zoo.datareader.workers import WorkerPool
 
-for done in WorkerPool(jobs.nap, 2, ahead=4, timeout_s=1.6).map([(number, 0.6) for number in range(6)]):
+for done in WorkerPool(jobs.nap, 2, ahead=4, timeout_s=3).map([(number, 0.4) for number in range(6)]):
     print(done.result, flush=True)
 """
 
@@ -697,7 +697,7 @@ def test_a_stop_of_all_processes_counts_for_no_task(tmp_path):
         try:
             lines = [main.stdout.readline()]
             os.killpg(main.pid, signal.SIGSTOP)
-            time.sleep(2.2)
+            time.sleep(3.3)
             os.killpg(main.pid, signal.SIGCONT)
             assert [int(line) for line in [*lines, *main.stdout]] == list(range(6))
         finally:
