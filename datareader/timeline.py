@@ -20,9 +20,10 @@ _REMEMBERED = 33  # steps whose median is the usual one
 class Timeline:
     """Times of frames, in seconds from the first one, which go on where their clock jumps.
 
-    Frames come in the order of the decoder. A stamp jumps if it is too far ahead of the latest frame, not behind the
-    first one since the last jump, or further back than pictures are reordered: in some files neighbours have each
-    other's stamps. At a jump, and without a stamp, the frame follows the latest one after the usual step.
+    Frames come in the order in which they are shown or sent. A stamp jumps if it is too far ahead of the latest frame, or
+    is less than that and not behind the first one since the last jump, or further back than pictures are reordered: in
+    some files neighbours have each other's stamps. At a jump, and without a stamp, the frame follows the latest one
+    after the usual step.
 
     Args:
         unit_s: of the stamps, in seconds.
@@ -33,7 +34,7 @@ class Timeline:
     def __init__(self, unit_s: Fraction | float = 1, longest_s: float = LONGEST_STILL_S, step_s: float = USUAL_STEP_S):
         self.now_s: float | None = None  # of the latest frame
         self.jumps = 0
-        self._unit_s, self._longest_s, self._first_step_s = unit_s, longest_s, step_s
+        self._unit_s, self._longest_s, self._first_step_s = float(unit_s), longest_s, step_s
         self._begin: tuple[float, float] | None = None  # stamp and time of the first frame since the last jump
         self._steps_s: deque[float] = deque(maxlen=_REMEMBERED)
         self._late = 0  # frames in a row that were behind the latest one
@@ -53,15 +54,17 @@ class Timeline:
         Args:
             step_s: to it from the latest one, where its stamp does not say; None: the usual one.
         """
-        next_s = 0.0 if self.now_s is None else self.now_s + (self.step_s if step_s is None else step_s)
-        time_s = next_s
+        time_s = None
         if stamp is not None and self._begin is not None:
-            time_s = self._begin[1] + float((stamp - self._begin[0]) * self._unit_s)
+            time_s = self._begin[1] + (stamp - self._begin[0]) * self._unit_s
             if self._is_jump(time_s):
                 self.jumps += 1
-                self._begin, time_s = None, next_s
-        if stamp is not None and self._begin is None:
-            self._begin, self._late = (stamp, time_s), 0
+                time_s = None
+        if time_s is None:
+            step_s = self.step_s if step_s is None else step_s
+            time_s = 0.0 if self.now_s is None else self.now_s + step_s
+            if stamp is not None:
+                self._begin, self._late = (stamp, time_s), 0
         if self.now_s is None or time_s > self.now_s:
             if self.now_s is not None:
                 self._steps_s.append(time_s - self.now_s)
