@@ -46,8 +46,8 @@ class StreamReader:
     A thread reads the source, and keeps what windows need. Where the network is slower than the stream, the oldest
     complete windows are dropped, and counted in `dropped`: a live answer is about what happens now. A source that says
     how long it is, as a file of a web server, is no live one: it waits for the network, has the windows of the file
-    (one_pass_windows.py), and ends at its end. When a source breaks off, it is opened again; windows of a live
-    one with the break in them are left out. When that fails `retries` times in a row, the pass ends, and `failures` says so.
+    (one_pass_windows.py), and ends at its end. When a source breaks off, it is opened again; windows of a live one with
+    the break in them are left out. When that fails `retries` times in a row, the pass ends, and `failures` says so.
 
     Args:
         settings: the whole config; INFER says the sizes of frames.
