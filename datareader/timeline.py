@@ -20,8 +20,8 @@ _REMEMBERED = 33  # steps whose median is the usual one
 class Timeline:
     """Times of frames, in seconds from the first one, which go on where their clock jumps.
 
-    Frames come in the order in which they are shown or sent. A stamp jumps if it is too far ahead of the latest frame; or
-    if it is earlier, and that by more than pictures are reordered, or earlier than all since the last jump: in some
+    Frames come in the order in which they are shown or sent. A stamp jumps if it is too far ahead of the latest frame;
+    or if it is earlier, by more than pictures are reordered, or than all since the last jump: in some
     files neighbours have each other's stamps. At a jump, and without a stamp, a frame follows the latest one after the
     usual step.
 
