@@ -310,7 +310,8 @@ class _Crew:
         """Waits until a process has a result or has ended."""
         ends = {worker.process.sentinel: worker for worker in self._workers}
         pipes = {worker.results: worker for worker in self._workers}
-        for event in wait([*ends, *pipes], _LOOK_S):
+        left_s = min(worker.since + worker.limit_s(self._timeout_s) for worker in self._workers) - self._clock.now()
+        for event in wait([*ends, *pipes], max(min(left_s, _LOOK_S), 0)):
             worker = ends.get(event) or pipes[event]
             if worker not in self._workers:
                 continue  # replaced a moment ago
