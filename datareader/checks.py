@@ -9,6 +9,9 @@ from video_zoo.datareader.sampling import Windows
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import memory_bytes
 
+_SHORTEST_S = 0.001  # of a window, and from one to the next
+_MOST_AT_ONCE = 500  # windows that overlap: each keeps its clip until it is complete
+
 
 def check_sizes(mode: str, section: ReaderSection) -> None:
     """Raises InputError if the crop is larger than the scaled frame."""
@@ -38,7 +41,8 @@ def check_memory(mode: str, batch_size: int, clips: int, shape: tuple[int, int, 
 
 
 def check_windows(settings: Config, windows: Windows) -> None:
-    """Raises InputError if windows cannot be cut out of what the config's lists name, or cannot be so long."""
+    """Raises InputError if windows cannot be cut out of what the config's lists name, cannot be so short or long, or
+    overlap too often."""
     if settings.MODEL.format != "mp4":
         raise InputError(
             f"windows and streams are of videos, and MODEL.format is {settings.MODEL.format}: --set MODEL.format=mp4"
@@ -46,6 +50,17 @@ def check_windows(settings: Config, windows: Windows) -> None:
     for name, seconds in (("window", windows.window_s), ("stride", windows.stride_s)):
         if not 0 < seconds < math.inf:
             raise InputError(f"a {name} of {seconds:g} seconds; it must be longer than 0, as 2.5")
+        if seconds < _SHORTEST_S:
+            raise InputError(
+                f"a {name} of {seconds:g} seconds is far shorter than a frame; {_SHORTEST_S:g} is the least, and times"
+                " are given in milliseconds"
+            )
+    if windows.window_s > _MOST_AT_ONCE * windows.stride_s:
+        raise InputError(
+            f"{windows.window_s / windows.stride_s:,.0f} windows of {windows.window_s:g} seconds would overlap, one"
+            f" every {windows.stride_s:g} seconds, and {_MOST_AT_ONCE} may: a stride of"
+            f" {windows.window_s / _MOST_AT_ONCE:g} seconds or more, or shorter windows"
+        )
 
 
 def check_template(model: ModelSection) -> None:

@@ -35,12 +35,14 @@ class Chunk(NamedTuple):
         samples: those whose clips were filled, from the first that was asked for; perhaps fewer than were asked for.
         total: of the video's samples; None: not known yet.
         damage: what is wrong with the video, which is used in part; as far as is known.
+        jumps: how often the video's clock jumps; of windows.
         in_order: the file must be decoded from its start to its end, and so is best read on by one process.
     """
 
     samples: list[Sample]
     total: int | None
     damage: str | None = None
+    jumps: int = 0
     in_order: bool = False
 
 
@@ -128,17 +130,18 @@ class ClipReader:
         source = self._open
         if source.selective:
             try:
-                return self._chunk(video, source.fill_selected(first, clips), len(source.cuts))
+                return self._chunk(video, source.fill_selected(first, clips), source)
             except Unclear:  # what went wrong, and where, shows when everything is decoded
                 source.give_up_selecting()
         if not source.survey(until):
             return Chunk([], None, in_order=True)
         damage = self._judge(source.damage, source.num_frames)
         cuts = source.fill_in_order(first, clips, until)
-        return self._chunk(video, cuts, len(source.cuts))._replace(damage=damage, in_order=True)
+        return self._chunk(video, cuts, source)._replace(damage=damage, in_order=True)
 
-    def _chunk(self, video: Video, cuts: list[Cut], total: int) -> Chunk:
-        return Chunk([_sample(video)._replace(span=cut.span) for cut in cuts], total)
+    def _chunk(self, video: Video, cuts: list[Cut], source: WindowedVideo) -> Chunk:
+        samples = [_sample(video)._replace(span=cut.span) for cut in cuts]
+        return Chunk(samples, len(source.cuts), jumps=source.jumps)
 
     def _judge(self, damage: str | None, num_frames: int) -> str | None:
         """What is said of a video that is used though it is damaged. Raises VideoError: it is not to be used."""

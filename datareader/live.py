@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, Callable, NamedTuple
 
 import av
@@ -13,10 +14,9 @@ import numpy as np
 from video_zoo.datareader.decode import Frame
 from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.sampling import NEARLY_S, USUAL_STEP_S, Span, Windows, segment_moments
+from video_zoo.datareader.timeline import LONGEST_STEP_S, Timeline, timeline_of
 from video_zoo.datareader.video_file import open_address, video_stream
 from video_zoo.datareader.views import View
-
-_LONGEST_STEP_S = 10.0  # between two frames of an unbroken stream
 
 
 class SourceError(Exception):
@@ -24,11 +24,19 @@ class SourceError(Exception):
 
 
 class Source(NamedTuple):
-    """An open source. finite: it says how long it is, so it is no live one. It may be iterated over once."""
+    """An open source. It may be iterated over once.
+
+    Args:
+        finite: it says how long it is, in time or in bytes, so it is no live one.
+        timeline: for the stamps of its frames, which are in seconds.
+        length_s: seconds, as far as it says.
+    """
 
     frames: Iterator[Frame]
     close: Callable[[], None]
     finite: bool
+    timeline: Timeline
+    length_s: float | None = None
 
 
 def open_source(source: str, open_s: float, read_s: float) -> Source:
@@ -58,7 +66,11 @@ def _open_address(address: str, open_s: float, read_s: float) -> Source:
         no_video = not container.streams.video
         container.close()
         raise SourceError("no video in it" if no_video else str(error)) from error
-    return Source(_frames_of_address(container, stream), container.close, _is_finite(container))
+    finite = _is_finite(container)
+    timeline = timeline_of(stream, unit_s=1, live=not finite)
+    length = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, av.time_base)
+    frames = _frames_of_address(container, stream)
+    return Source(frames, container.close, finite, timeline, float(length) if length > 0 else None)
 
 
 def _is_finite(container: Any) -> bool:
@@ -90,7 +102,7 @@ def _open_camera(number: int) -> Source:
     if not camera.isOpened():
         camera.release()
         raise SourceError("there is no such camera, or another program uses it")
-    return Source(_frames_of_camera(camera), camera.release, False)
+    return Source(_frames_of_camera(camera), camera.release, False, Timeline(longest_s=LONGEST_STEP_S))
 
 
 def _frames_of_camera(camera: Any) -> Iterator[Frame]:
@@ -111,44 +123,44 @@ def _reason(error: Exception) -> str:
 
 
 class Clock:
-    """Seconds since a stream's first frame, over connections that break and time stamps that leap."""
+    """Seconds since a stream's first frame, over connections that break and time stamps that jump.
 
-    def __init__(self) -> None:
-        self._begin = 0.0  # of the stream, by the monotonic clock
-        self._moment = 0.0  # of the last frame, likewise
-        self._first: float | None = None  # stamp of the first frame of all
-        self._offset: float | None = None  # from a stamp to the time; None: unknown, as after a break
-        self.now_s: float | None = None  # of the last frame
+    A source that ends has the times of a file. Of a live one the monotonic clock says how long a jump or a break took.
+    """
 
-    def reconnect(self, finite: bool) -> None:
-        """A new connection: to a `finite` source, which begins anew, or a live one, which has gone on meanwhile."""
-        self._offset = -self._first if finite and self._first is not None else None
+    def __init__(self, timeline: Timeline, finite: bool):
+        self._timeline, self._finite = timeline, finite
+        self._begin = self._moment = 0.0  # of the stream and of the last frame, by the monotonic clock
+        self._broken = False  # since the last frame
+
+    @property
+    def now_s(self) -> float | None:
+        """Of the latest frame."""
+        return self._timeline.now_s
+
+    @property
+    def jumps(self) -> int:
+        """How often the time stamps have jumped."""
+        return self._timeline.jumps
+
+    def reconnect(self) -> None:
+        """A live source, which has gone on meanwhile, is opened again; of another one, no frame comes twice."""
+        if not self._finite and self.now_s is not None:
+            self._broken = True
+            self._timeline.forget()
 
     def tell(self, stamp_s: float | None) -> bool:
         """Sets `now_s` for a frame. Returns whether it follows the last one without a break."""
-        moment, last = time.monotonic(), self.now_s
-        passed_s = moment - self._moment  # since the last frame came
-        self._moment = moment
+        moment, last, broken, step_s = time.monotonic(), self.now_s, self._broken, None
         if last is None:
-            self._begin, self._first, self.now_s = moment, stamp_s or 0.0, 0.0
-        elif self._offset is None:
-            self.now_s = max(last + USUAL_STEP_S, moment - self._begin)
-        elif stamp_s is None:
-            self.now_s = last + USUAL_STEP_S
-        elif 0 <= stamp_s + self._offset - last <= _LONGEST_STEP_S:
-            self.now_s = stamp_s + self._offset
-            return True
-        else:
-            self.now_s = last + max(passed_s, USUAL_STEP_S)
-        unbroken = self._offset is not None and self.now_s - last <= _LONGEST_STEP_S
-        if stamp_s is not None or self._offset is None:
-            self._offset = self.now_s - (stamp_s or 0.0)
-        return unbroken
-
-    def is_past(self, stamp_s: float | None) -> bool:
-        """Whether a frame of a finite source had been read before the connection broke."""
-        known = None not in (stamp_s, self._offset, self.now_s)
-        return known and stamp_s + self._offset <= self.now_s
+            self._begin = moment
+        elif broken:
+            step_s = max(moment - self._begin - last, USUAL_STEP_S)
+        elif stamp_s is not None and not self._finite:
+            step_s = max(moment - self._moment, USUAL_STEP_S)
+        self._moment, self._broken = moment, False
+        self._timeline.add(stamp_s, step_s)
+        return self._finite or not broken and self.now_s - (last or 0.0) <= LONGEST_STEP_S
 
 
 class LiveWindows:

@@ -29,6 +29,7 @@ class PacketTable:
         packets: the packets themselves, or None if they are too large to be kept.
         unclear: why the whole file must be decoded; None if parts will do.
         malformed: whether a packet is not what its codec's standard allows.
+        joined: whether it is an MPEG-TS file whose continuity counter jumps where no packet need be missing.
         ends_early: whether packets are missing at the end.
         damage: what is wrong with the file, as far as is known.
     """
@@ -41,6 +42,7 @@ class PacketTable:
     packets: list[av.Packet] | None = field(default_factory=list)
     unclear: str | None = None
     malformed: bool = False
+    joined: bool = False
     ends_early: bool = False
     damage: str | None = None
     bytes: int = 0

@@ -15,6 +15,7 @@ from video_zoo.datareader.batches import Batch, BatchBuilder, Failure, Sample
 from video_zoo.datareader.checks import check_memory
 from video_zoo.datareader.clip_reader import Chunk, ClipReader
 from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.timeline import describe_jumps
 from video_zoo.datareader.video_list import Video, check_label, tidy
 from video_zoo.datareader.workers import Task, WorkerPool
 from video_zoo.utils.errors import InputError
@@ -198,8 +199,11 @@ class VideoReader:
                     if self._windows is None:
                         yield from [(None, None)] * self._count
                     continue
-                if chunk.damage and first + len(chunk.samples) == chunk.total:
-                    self._note_damage(video, chunk.damage)
+                if first + len(chunk.samples) == chunk.total:
+                    if chunk.damage:
+                        self._note_damage(video, chunk.damage)
+                    if chunk.jumps:
+                        logger.warning("%s: %s", video.path, describe_jumps(chunk.jumps))
                 for sample, clip in zip(chunk.samples, done.array):
                     self._check_label(video, sample.label)
                     yield sample, clip

@@ -79,25 +79,58 @@ def segment_moments(span: Span, seg_num: int) -> list[float]:
     return [span.start_s + (segment + 0.5) * (span.end_s - span.start_s) / seg_num for segment in range(seg_num)]
 
 
-def cut_windows(times_s: Sequence[float], windows: Windows) -> list[Cut]:
-    """The windows of a video, and their frames: those presented from a window's start to before its end.
+def count_windows(video_end_s: float, windows: Windows) -> int:
+    """How many windows a video has.
 
     The first window that reaches the video's end is the last; it is cut there, and left out if it is not the only one
-    and less than half of window_s is left. A window in which no frame begins has the frame that is on the screen then.
+    and less than half of window_s is left.
+    """
+    window_s, stride_s = windows
+    rest_s = video_end_s - NEARLY_S
+
+    def is_last(number: int) -> bool:
+        return number * stride_s + window_s > rest_s or (number + 1) * stride_s >= rest_s
+
+    last = max(int((rest_s - window_s) / stride_s), 0)  # but for the rounding
+    while last and is_last(last - 1):
+        last -= 1
+    while not is_last(last):
+        last += 1
+    left_s = min(window_s, video_end_s - last * stride_s)
+    return last + (not last or left_s > window_s / 2 - NEARLY_S)
+
+
+class Cuts(Sequence):
+    """The windows of a video, and their frames: those presented from a window's start to before its end.
+
+    `count_windows` says which there are. A window in which no frame begins has the frame that is on the screen then.
+    They are worked out when they are asked for: a long video has millions of short windows.
 
     Args:
         times_s: of all frames, ascending, from 0; at least one. The last frame lasts as long as frames do on average,
             an only one 1/25 second.
     """
-    step_s = times_s[-1] / (len(times_s) - 1) if len(times_s) > 1 else 0.0
-    video_end_s = times_s[-1] + (step_s or USUAL_STEP_S)
-    cuts, start_s = [], 0.0
-    while start_s < video_end_s - NEARLY_S:
-        end_s = min(start_s + windows.window_s, video_end_s)
-        if not cuts or end_s - start_s > windows.window_s / 2 - NEARLY_S:
-            first, last = (bisect_left(times_s, each - NEARLY_S) for each in (start_s, end_s))
-            cuts.append(Cut(Span(start_s, end_s), first if last > first else first - 1, max(last - first, 1)))
-        if start_s + windows.window_s > video_end_s - NEARLY_S:
-            break
-        start_s = len(cuts) * windows.stride_s
-    return cuts
+
+    def __init__(self, times_s: Sequence[float], windows: Windows):
+        self._times_s, self._windows = times_s, windows
+        self._video_end_s = end_of_video(times_s[-1], len(times_s))
+        self._count = count_windows(self._video_end_s, windows)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int | slice) -> Cut | list[Cut]:
+        if isinstance(number, slice):
+            return [self._cut(each) for each in range(self._count)[number]]
+        return self._cut(range(self._count)[number])
+
+    def _cut(self, number: int) -> Cut:
+        start_s = number * self._windows.stride_s
+        end_s = min(start_s + self._windows.window_s, self._video_end_s)
+        first, last = (bisect_left(self._times_s, each - NEARLY_S) for each in (start_s, end_s))
+        return Cut(Span(start_s, end_s), first if last > first else first - 1, max(last - first, 1))
+
+
+def end_of_video(last_s: float, num_frames: int) -> float:
+    """When the last frame ends, which begins at `last_s`; it lasts as long as frames do on average."""
+    return last_s + (last_s / (num_frames - 1) if last_s else USUAL_STEP_S)

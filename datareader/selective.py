@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import av
 from video_zoo.datareader.codecs import Unclear, describer
 from video_zoo.datareader.containers import cut_off, transport_packets_lost
 from video_zoo.datareader.packets import PacketTable, Run, doubt, plan
+from video_zoo.datareader.timeline import timeline_of
 from video_zoo.datareader.video_file import open_container, video_stream
 
 
@@ -57,11 +57,21 @@ class PacketVideo:
     @property
     def duration_s(self) -> float:
         """From the first picture's beginning to the last one's end, in seconds; 0 where there are no times."""
-        times = [pts for pts, discard in zip(self.table.pts, self.table.discards) if pts is not None and not discard]
-        if len(times) < 2:
-            return 0.0
-        span = max(times) - min(times)
-        return float((span + Fraction(span, len(times) - 1)) * self.stream.time_base)
+        times_s, _ = self.times()
+        return times_s[-1] * len(times_s) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
+
+    def times(self) -> tuple[list[float], int]:
+        """As the packets have them: the times of the frames that are shown, ascending, in seconds from the first one;
+        and how often the clock jumps."""
+        table, timeline = self.table, timeline_of(self.stream)
+        shown = [place for place, pts in enumerate(table.pts) if pts is not None and not table.discards[place]]
+        if table.unclear and None not in table.dts:  # these rise, but at a jump
+            decoded_s = [timeline.add(dts) for dts in table.dts]
+            delays = [(table.pts[place] - table.dts[place]) * self.stream.time_base for place in shown]
+            times_s = sorted(decoded_s[place] + float(delay) for place, delay in zip(shown, delays))
+        else:
+            times_s = [timeline.add(pts) for pts in sorted(table.pts[place] for place in shown)]
+        return [time_s - times_s[0] for time_s in times_s], timeline.jumps
 
     def decode_selected(self, wanted: Iterable[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """(number, frame) of the wanted ones, in no particular order.
@@ -173,7 +183,7 @@ class PacketVideo:
         return table
 
     def _read_table(self) -> PacketTable:
-        table, describe, joined = PacketTable(), None, False
+        table, describe = PacketTable(), None
         try:
             describe = describer(self.codec, self.context.extradata or b"")
             table.unclear = None if describe else f"nothing is known here of {self.codec}"
@@ -183,9 +193,9 @@ class PacketVideo:
             for packet in self.container.demux(self.stream):
                 if not packet.size:
                     continue
-                if packet.is_corrupt and not joined:
-                    joined = self._only_joined()
-                    if not joined:
+                if packet.is_corrupt and not table.joined:
+                    table.joined = self._only_joined()
+                    if not table.joined:
                         table.damage = "a packet is cut off"
                         break
                 table.add(packet)
@@ -195,7 +205,7 @@ class PacketVideo:
             table.damage = f"its packets cannot be read on ({error.strerror})"
         table.damage = cut_off(self.path) or table.damage
         table.ends_early = table.damage is not None
-        if joined:
+        if table.joined:
             table.check_joints()
         table.unclear = table.unclear or table.damage or doubt(table, self.codec, _decoder_delay(self.context))
         if table.unclear:

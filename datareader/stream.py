@@ -14,8 +14,10 @@ import numpy as np
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.batches import Batch, Failure
 from video_zoo.datareader.checks import check_memory, check_sizes, check_windows
-from video_zoo.datareader.live import Clock, LiveWindows, SourceError, open_source
+from video_zoo.datareader.live import Clock, LiveWindows, Source, SourceError, open_source
+from video_zoo.datareader.one_pass_windows import OnePassWindows
 from video_zoo.datareader.sampling import Span, Windows
+from video_zoo.datareader.timeline import describe_jumps
 from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import View
 from video_zoo.utils.errors import InputError
@@ -43,9 +45,9 @@ class StreamReader:
 
     A thread reads the source, and keeps what windows need. Where the network is slower than the stream, the oldest
     complete windows are dropped, and counted in `dropped`: a live answer is about what happens now. A source that says
-    how long it is, as a file of a web server, is no live one: it waits for the network, and ends at its end. When a
-    source breaks off, it is opened again; windows with the break in them are left out. When that fails `retries` times
-    in a row, the pass ends, and `failures` says so.
+    how long it is, as a file of a web server, is no live one: it waits for the network, has the windows of the file
+    (one_pass_windows.py), and ends at its end. When a source breaks off, it is opened again; windows of a live one with
+    the break in them are left out. When that fails `retries` times in a row, the pass ends, and `failures` says so.
 
     Args:
         settings: the whole config; INFER says the sizes of frames.
@@ -79,10 +81,12 @@ class StreamReader:
         self._retries, self._timing = retries, timing
         self._view = View.of(settings, "infer", transform)
         check_memory("infer", 1, _QUEUED + 1, settings.clip_shape("infer"))
-        self._windows = LiveWindows(windows, self._view)
-        self._clock = Clock()
+        self._spans = windows
+        self._windows: LiveWindows | OnePassWindows | None = None  # until the source is open
+        self._clock: Clock | None = None
+        self._frames = self._jumps = 0  # of a source that ends, and of its clock, so far
         self._since = math.inf  # the monotonic clock at the start, then at the first frame
-        self._got_frame = self._finite = self._ended = False  # the first two: on this connection
+        self._got_frame = self._finite = self._ended = False  # the first: on this connection
         self._complete: deque[tuple[Span, np.ndarray]] = deque()
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -177,40 +181,70 @@ class StreamReader:
         except SourceError as error:
             return None if self._stop.is_set() else str(error)
         try:
-            self._finite = source.finite
-            self._clock.reconnect(source.finite)
-            for stamp_s, to_rgb in source.frames:
+            self._begin(source)
+            known = self._frames  # of a source that begins anew, those that were read before it broke off
+            end_s = None
+            for number, (stamp_s, to_rgb) in enumerate(source.frames, 1):
                 if self._stop.is_set():
                     return None
-                if source.finite and self._clock.is_past(stamp_s):
+                if self._finite and number <= known:
                     continue
+                self._frames = number
                 first = self._clock.now_s is None
                 unbroken = self._clock.tell(stamp_s)
+                self._report_jumps()
                 if first:
                     self._since = time.monotonic()
                 elif not unbroken:
                     self._windows.break_off(self._clock.now_s)
                 self._got_frame = True
+                if self._finite and self._clock.now_s >= self._duration_s:
+                    end_s = self._duration_s
+                    break
                 for span, clip in self._windows.add(self._clock.now_s, lambda to_rgb=to_rgb: transformed(to_rgb())):
-                    self._give(span, clip, source.finite)
+                    self._give(span, clip)
                 if self._clock.now_s >= self._duration_s:
                     return None
+            if self._finite:
+                for span, clip in self._windows.finish(end_s):
+                    self._give(span, clip)
         except SourceError as error:
             return None if self._stop.is_set() else str(error)
         finally:
             source.close()
-        return None if source.finite or self._stop.is_set() else "the stream ended"
+        return None if self._finite or self._stop.is_set() else "the stream ended"
 
-    def _give(self, span: Span, clip: np.ndarray, wait: bool) -> None:
+    def _begin(self, source: Source) -> None:
+        """What the first connection says of the source holds for all."""
+        if self._clock is not None:
+            self._clock.reconnect()
+            return
+        self._finite, self._clock = source.finite, Clock(source.timeline, source.finite)
+        if source.finite:
+            self._windows = OnePassWindows(self._spans, self._view, source.timeline.step_s, source.length_s)
+        else:
+            self._windows = LiveWindows(self._spans, self._view)
+
+    def _report_jumps(self) -> None:
+        if (jumps := self._clock.jumps) > self._jumps and _is_told(jumps):
+            logger.warning("%s: %s", self.name, describe_jumps(jumps))
+        self._jumps = jumps
+
+    def _give(self, span: Span, clip: np.ndarray) -> None:
         with self._changed:
-            while wait and len(self._complete) == _QUEUED and not self._stop.is_set():
+            while self._finite and len(self._complete) == _QUEUED and not self._stop.is_set():
                 self._changed.wait(_LOOK_S)
             if len(self._complete) == _QUEUED:
                 self._complete.popleft()
                 self.dropped += 1
-                if self.dropped in (1, 10) or self.dropped % 100 == 0:
+                if _is_told(self.dropped):
                     logger.warning(
                         "%s: the network is slower than the stream: dropped so far: %d", self.name, self.dropped
                     )
             self._complete.append((span, clip))
             self._changed.notify_all()
+
+
+def _is_told(count: int) -> bool:
+    """Whether the log says that something has happened so often by now."""
+    return count in (1, 10) or count % 100 == 0

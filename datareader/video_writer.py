@@ -13,6 +13,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from video_zoo.datareader.rgb import is_turned, plain, upright
+from video_zoo.datareader.timeline import timeline_of
 
 _COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
@@ -79,7 +80,8 @@ class VideoWriter:
 
 class Transcoder(VideoWriter):
     """H.264 in an mp4 that follows a source frame by frame: upright, in its colours and shape of pixels, at its times,
-    which begin at 0. The header comes first, so that a browser plays it before it has all of it. There is no sound.
+    which begin at 0 and go on where its clock jumps (timeline.py). The header comes first, so that a browser plays it
+    before it has all of it. There is no sound.
 
     Args:
         stream: the source's, for its times and shape of pixels.
@@ -102,14 +104,13 @@ class Transcoder(VideoWriter):
         self._size = size or (max(frame.width // 2 * 2, 2), max(frame.height // 2 * 2, 2))
         turned = is_turned(frame)
         self.size = self._size if turned else self._size[::-1]  # (height, width), upright
-        self._time_base = frame.time_base or stream.time_base
-        self._rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self._start = frame.pts or 0
-        self._last: int | None = None
+        self._time_base = stream.time_base
+        self._timeline = timeline_of(stream)
+        self._latest: tuple[av.VideoFrame | None, int] = (None, -1)  # the frame asked for last, and its time
         super().__init__(
             path,
             self.size,
-            self._rate,
+            stream.average_rate or stream.guessed_rate or Fraction(25),
             options=options,
             time_base=self._time_base,
             threads=threads,
@@ -125,11 +126,11 @@ class Transcoder(VideoWriter):
 
     def time_s(self, frame: av.VideoFrame) -> float:
         """Of a frame that is not added yet, in seconds from the first one."""
-        return float(self._time(frame.pts) * self._time_base)
+        return float(self._time(frame) * self._time_base)
 
     def add(self, frame: av.VideoFrame, draw: Callable[[np.ndarray], None] | None = None) -> None:
         """Encodes a frame of the source. `draw` may change its pixels: yuv420p (3/2 H, W), upright."""
-        self._last = self._time(frame.pts)
+        time = self._time(frame)
         scaled = self._reformatter.reformat(plain(frame), *self._size, "yuv420p", interpolation="BICUBIC")
         pixels = scaled.to_ndarray()  # a copy: the decoder goes on with the frame
         planes = [upright(plane, frame) for plane in planes_of(pixels)]
@@ -137,17 +138,22 @@ class Transcoder(VideoWriter):
         if draw is not None:
             draw(pixels)
         drawn = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
-        drawn.pts, drawn.time_base = self._last, self._time_base
+        drawn.pts, drawn.time_base = time, self._time_base
         drawn.pict_type = PictureType.NONE  # the encoder chooses, not the source
         super().add(drawn)
 
-    def _time(self, pts: int | None) -> int:
-        """In units of the time base, from 0, always rising."""
-        if self._last is None:
-            return 0
-        if pts is None:
-            return self._last + max(round(1 / (self._rate * self._time_base)), 1)
-        return max(pts - self._start, self._last + 1)
+    @property
+    def jumps(self) -> int:
+        """How often the source's clock has jumped so far."""
+        return self._timeline.jumps
+
+    def _time(self, frame: av.VideoFrame) -> int:
+        """In units of the time base, from 0, always rising. Each frame is asked for in its turn, once or twice."""
+        latest, last = self._latest
+        if frame is not latest:
+            last = max(round(self._timeline.add(frame.pts) / self._time_base), last + 1)
+            self._latest = frame, last
+        return last
 
 
 def planes_of(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from video_zoo.datareader.decode import Frame, VideoError, open_video
 from video_zoo.datareader.rgb import ToRGB
-from video_zoo.datareader.sampling import USUAL_STEP_S, Cut, Windows, cut_windows
+from video_zoo.datareader.sampling import Cut, Cuts, Windows
+from video_zoo.datareader.timeline import timeline_of
 from video_zoo.datareader.views import View
 
 
@@ -28,15 +29,17 @@ class WindowedVideo:
     def __init__(self, path: Path, decoder: str, windows: Windows, view: View):
         self.path = path
         self.selective = False
-        self.cuts: list[Cut] = []  # all of them, once the times of the frames are known
+        self.cuts: Sequence[Cut] = ()  # all of them, once the times of the frames are known
+        self.jumps = 0  # of the file's clock; likewise
         self._windows, self._view = windows, view
         self._times: list[float] = []
         self._video = open_video(path, decoder)
         if not self._video.table.unclear:
             self.selective, self._to_rgb = True, ToRGB()
-            self.cuts = self._cut(_times_of(self._video))
+            times_s, self.jumps = self._video.times()
+            self.cuts = Cuts(times_s, windows)
         else:
-            self._frames = _frames_of(self._video)
+            self._survey_again()
 
     @property
     def num_frames(self) -> int:
@@ -72,7 +75,8 @@ class WindowedVideo:
 
     def give_up_selecting(self) -> None:
         """From now on it is decoded from its start to its end."""
-        self.selective, self.cuts, self._frames = False, [], _frames_of(self._video)
+        self.selective, self.cuts = False, ()
+        self._survey_again()
 
     # --- where it must be decoded from its start to its end
 
@@ -83,16 +87,15 @@ class WindowedVideo:
         """
         if self.cuts:
             return True
-        for time_s, _ in self._frames:
-            if time_s is None:  # the file does not say
-                time_s = self._times[-1] + USUAL_STEP_S if self._times else 0.0
-            self._times.append(time_s)
+        for stamp, _ in self._frames:
+            self._times.append(self._timeline.add(stamp))
             if time.monotonic() > until:
                 return False
         if not self._times:
             raise VideoError(f"not one frame can be decoded{f': {self.damage}' if self.damage else ''}")
         self._times.sort()  # an AVI file may have the times of two frames exchanged
-        self.cuts = self._cut([time_s - self._times[0] for time_s in self._times])
+        self.cuts = Cuts([time_s - self._times[0] for time_s in self._times], self._windows)
+        self.jumps = self._timeline.jumps
         self._begin(0)
         return True
 
@@ -138,25 +141,17 @@ class WindowedVideo:
         self._wanted: set[int] = set()
         self._kept: dict[int, np.ndarray] = {}
 
-    # --- either way
+    def _survey_again(self) -> None:
+        self._frames, self._times = _frames_of(self._video), []
+        self._timeline = timeline_of(self._video.stream)
 
-    def _cut(self, times_s: Sequence[float]) -> list[Cut]:
-        return cut_windows(times_s, self._windows)
+    # --- either way
 
     def _indices(self, cut: Cut) -> list[int]:
         return [cut.first + index for index in self._view.indices(cut.num_frames)]
 
 
-def _times_of(video: Any) -> list[float]:
-    """Of a clear file's frames in the order of presentation, in seconds from the first on."""
-    pts, base = [video.table.pts[place] for place in video.table.shown()], video.stream.time_base
-    return [(each - pts[0]) * base.numerator / base.denominator for each in pts]
-
-
 def _frames_of(video: Any) -> Iterator[Frame]:
-    to_rgb, rate, base = ToRGB(), video.stream.average_rate, video.stream.time_base
-    for number, frame in enumerate(video.decode_all()):
-        time_s = number / float(rate) if rate else None
-        if frame.pts is not None:
-            time_s = float(frame.pts * base)  # frame.time is NaN for what the decoder gives at the end
-        yield time_s, lambda frame=frame: to_rgb(frame)
+    to_rgb = ToRGB()
+    for frame in video.decode_all():
+        yield frame.pts, lambda frame=frame: to_rgb(frame)

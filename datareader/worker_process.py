@@ -17,8 +17,6 @@ import numpy as np
 
 from video_zoo.datareader.decode import VideoError
 
-ALARM = getattr(signal, "SIGALRM", None)  # Windows has none, and no timeout
-_LONGEST_S = 1e8  # the longest alarm that is set
 _REASON_LENGTH = 500
 # The network goes first on a core that both want, as its threads wait for each other: predictions of 720p videos then
 # come 1.2 times as fast on 2 cores (benchmark/RESULTS.md).
@@ -39,15 +37,13 @@ def serve(
     memory: Any,
     shape: tuple[int, ...] | None,
     ahead: int,
-    timeout_s: float,
 ) -> None:
     """What a reader process does until its pipe is closed."""
     if hasattr(os, "nice"):  # Windows has none
         os.nice(_NICENESS)
     cv2.setNumThreads(1)  # the processes are the parallelism
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers
-    for number in filter(None, (signal.SIGTERM, ALARM)):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # of the moment of the start, see workers._no_interrupt
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -56,13 +52,11 @@ def serve(
         results.send_bytes(pickle.dumps(None))  # ready
         while True:
             slot, task = tasks.recv()
-            _set_alarm(timeout_s)
             try:
                 result = call(read, task, slots[slot])
                 data = pickle.dumps(result)
             except Exception as error:
                 data = pickle.dumps(Raised(_portable(error), traceback.format_exc()))
-            _set_alarm(0)
             results.send_bytes(data)
 
 
@@ -73,12 +67,6 @@ def _portable(error: Exception) -> Exception:
     except Exception:  # an exception's own code runs here, and may raise anything
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
-
-
-def _set_alarm(seconds: float) -> None:
-    """The system ends this process after so many seconds, whatever it is busy with; 0: no more."""
-    if ALARM is not None:
-        signal.setitimer(signal.ITIMER_REAL, min(seconds, _LONGEST_S))
 
 
 def slots_of(memory: Any, shape: tuple[int, ...] | None, count: int) -> list[np.ndarray | None]:

@@ -1,7 +1,8 @@
 """Reader processes: tasks in, results out in order, a bounded number of them under way, and no way to hang.
 
-A process that takes too long over a task is ended by its own alarm; one that is killed, or runs out of memory, is
-replaced, and its tasks are done again. Arrays come back through memory that all processes share.
+A process that takes too long over a task is ended; one that is stopped, killed, or runs out of memory, is replaced, and
+its tasks are done again. The limit is of the time in which the main process works: while that is stopped, so are its
+processes. Arrays come back through memory that all processes share.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.heap import Arena
+from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
 from video_zoo.datareader.decode import VideoError
-from video_zoo.datareader.worker_process import ALARM, Raised, call, serve, slots_of
+from video_zoo.datareader.worker_process import Raised, call, serve, slots_of
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import claim_process_folder
 from video_zoo.utils.log import logger
 from video_zoo.utils.stop import SIGNALS
+from video_zoo.utils.work_clock import WorkClock
 
 # Bytes of tasks in one process's pipe, at most: less than any pipe holds, so that sending one never waits.
 _QUEUED_BYTES = 12 << 10
@@ -37,8 +40,7 @@ _ATTEMPTS = 2  # a task whose process was killed this often is given up
 _STARTS = 3  # processes in a row that end before they are ready
 _RESTART_S = 0.1  # between two attempts
 _START_S = 120  # for one to be ready
-_GRACE_S = 5  # after which a process whose own alarm did not end it is ended from here
-_LONGEST_WAIT_S = 3600  # the system cannot wait for any time
+_LOOK_S, _LONGEST_S = 0.5, 1.0  # after which a wait looks around; what counts, at most, between two looks
 _LOST = 255  # the exit code of a process when the fork server, which would tell it, has been killed
 _JOIN_S = 2  # a process that hangs in the kernel (a dead network disk) cannot be ended: it is left behind
 
@@ -92,7 +94,7 @@ class WorkerPool:
         workers: processes; 0 calls `read` in this process, where nothing guards against a hang.
         ahead: tasks under way or waiting to be taken, at most.
         shape: of the uint8 array that `read` fills. There are `ahead` of them, and this bounds the memory.
-        timeout_s: seconds a task may take; 0: as long as it likes.
+        timeout_s: seconds a task may take, while this process is not stopped; 0: as long as it likes.
         settings: their names, for messages.
     """
 
@@ -154,15 +156,16 @@ class WorkerPool:
 class _Worker:
     """A process, the pipes to it, and the numbers of the tasks it has, the one at work first."""
 
-    def __init__(self, context: Any, *job: Any):
+    def __init__(self, context: Any, clock: WorkClock, *job: Any):
         tasks, self.tasks = context.Pipe(duplex=False)
         self.results, results = context.Pipe(duplex=False)
         self.process = context.Process(target=serve, args=(tasks, results, *job), daemon=True)
         self.queue: deque[int] = deque()
         self.sizes: deque[int] = deque()  # of the queue's tasks, in bytes
         self.held: int | None = None  # a task with `stay`: while it is in the crew's `_tasks`, no other may come
-        self.ready = self.late = False
-        self.since = time.monotonic()  # when it began what it is doing, or later
+        self.ready = self.late = self.stopped = False
+        self._clock = clock
+        self.since = clock.now()  # when it began what it is doing, or later
         self.process.start()
         tasks.close()
         results.close()
@@ -172,7 +175,7 @@ class _Worker:
         if self.queue and sum(self.sizes) + len(task) > _QUEUED_BYTES:
             return False
         if not self.queue and self.ready:
-            self.since = time.monotonic()
+            self.since = self._clock.now()
         self.queue.append(number)
         self.sizes.append(len(task))
         with contextlib.suppress(OSError):  # it has ended; _receive notices
@@ -181,7 +184,7 @@ class _Worker:
 
     def finish(self) -> int:
         """Takes the number of its first task."""
-        self.since = time.monotonic()
+        self.since = self._clock.now()
         self.sizes.popleft()
         return self.queue.popleft()
 
@@ -189,7 +192,7 @@ class _Worker:
         """Seconds after `since` at which it is overdue."""
         if not self.ready:
             return _START_S
-        return timeout_s + _GRACE_S if self.queue and timeout_s else math.inf
+        return timeout_s if self.queue and timeout_s else math.inf
 
     def end(self) -> None:
         self.process.kill()  # it has nothing to tidy up
@@ -225,7 +228,8 @@ class _Crew:
             memory = _shared_memory(ahead * int(np.prod(shape)), settings)
         self._slots = slots_of(memory, shape, ahead)
         self._free = deque(range(ahead))
-        self._job = (read, memory, shape, ahead, timeout_s)
+        self._job = (read, memory, shape, ahead)
+        self._clock = WorkClock(_LONGEST_S)
         self._timeout_s = timeout_s
         self._settings = settings
         self._context = context
@@ -249,6 +253,7 @@ class _Crew:
         while True:
             if self._ended:
                 raise RuntimeError("the pool was closed in the middle of a pass")
+            self._clock.now()
             self._take_tasks(source)
             self._send()
             if not self._turns:
@@ -310,7 +315,7 @@ class _Crew:
         """Starts a process. A fork server that was killed a moment ago is replaced when the system has noticed."""
         for attempt in range(1, _STARTS + 1):
             try:
-                return _Worker(self._context, *self._job)
+                return _Worker(self._context, self._clock, *self._job)
             except (OSError, EOFError) as error:  # EOFError: the fork server has ended
                 if attempt == _STARTS:
                     raise InputError(
@@ -331,9 +336,8 @@ class _Crew:
         """Waits until a process has a result or has ended."""
         ends = {worker.process.sentinel: worker for worker in self._workers}
         pipes = {worker.results: worker for worker in self._workers}
-        now = time.monotonic()
-        left_s = min(worker.since + worker.limit_s(self._timeout_s) for worker in self._workers) - now
-        for event in wait([*ends, *pipes], max(min(left_s, _LONGEST_WAIT_S), 0)):
+        left_s = min(worker.since + worker.limit_s(self._timeout_s) for worker in self._workers) - self._clock.now()
+        for event in wait([*ends, *pipes], max(min(left_s, _LOOK_S), 0)):
             worker = ends.get(event) or pipes[event]
             if worker not in self._workers:
                 continue  # replaced a moment ago
@@ -347,12 +351,13 @@ class _Crew:
         self._end_overdue()
 
     def _end_overdue(self) -> None:
-        """Ends processes that are stopped, or hang where their alarm does not reach."""
-        now = time.monotonic()
+        """Ends processes that take too long."""
+        now = self._clock.now()
         for worker in list(self._workers):
             overdue = now - worker.since > worker.limit_s(self._timeout_s)
             if overdue and not worker.results.poll():
-                worker.late = True
+                worker.stopped = _is_stopped(worker.process.pid)
+                worker.late = not worker.stopped
                 worker.process.kill()
                 worker.process.join(_JOIN_S)
                 self._replace(worker)
@@ -361,12 +366,12 @@ class _Crew:
         if worker.ready:
             self._results[worker.finish()] = (result, worker)
         else:
-            worker.since = time.monotonic()
+            worker.since = self._clock.now()
         worker.ready, self._failed_starts = True, 0
 
     def _replace(self, worker: _Worker) -> None:
         """A process has ended: its first task is to blame, the others are given out again."""
-        code = worker.process.exitcode
+        cause = "it was stopped" if worker.stopped else _cause(worker.process.exitcode)
         self._workers.remove(worker)
         numbers = list(worker.queue)
         worker.end()
@@ -374,20 +379,20 @@ class _Crew:
             self._failed_starts += 1
             if self._failed_starts >= _STARTS:
                 raise InputError(
-                    f"reader processes end before they begin ({_cause(code)}); {self._settings.no_processes} reads"
+                    f"reader processes end before they begin ({cause}); {self._settings.no_processes} reads"
                     " in the main process, and shows why"
                 )
         elif numbers:
             first = numbers[0]
             self._attempts[first] = self._attempts.get(first, 0) + 1
-            if worker.late or ALARM is not None and code == -ALARM:
+            if worker.late:
                 error = VideoError(f"it took longer than {self._settings.timeout}, {self._timeout_s:g} seconds")
                 self._results[numbers.pop(0)] = (error, None)
             elif self._attempts[first] >= _ATTEMPTS:
-                error = VideoError(f"the process that read it was ended {_ATTEMPTS} times ({_cause(code)})")
+                error = VideoError(f"the process that read it was ended {_ATTEMPTS} times ({cause})")
                 self._results[numbers.pop(0)] = (error, None)
             else:
-                logger.warning("a reader process was ended (%s); another goes on with its videos", _cause(code))
+                logger.warning("a reader process was ended (%s); another goes on with its videos", cause)
         for number in numbers:
             heapq.heappush(self._unsent, (self._tasks[number][0].order, number))
 
@@ -418,6 +423,14 @@ def _at_end(pipe: Connection) -> bool:
     except (EOFError, OSError):
         return True
     return False
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process was stopped (SIGSTOP), as far as the system tells."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
 
 
 def _cause(code: int | None) -> str:

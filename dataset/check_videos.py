@@ -46,11 +46,14 @@ fits:
   duplicate    an earlier line has the same video with the same label
   ok           the clean list has these alone, with --keep_damaged also damaged ones of --seg_num whole frames or more
 
+A file that was joined from others is not damaged by that: the report's column "discontinuity" says whether its MPEG-TS
+continuity counter jumps, its clock, or both. All of its frames are read, and its times go on behind the joint.
+
 Exit code: 0 if every line is ok, 1 otherwise.
 """
 COLUMNS = (
     *("line", "path", "label", "status", "reason", "codec", "width", "height", "frames", "fps", "duration_s"),
-    *("gop_max", "audio", "bytes"),
+    *("gop_max", "audio", "bytes", "discontinuity"),
 )
 TOLD = 50  # problems that are printed; the report has all
 LARGE_SIDE_PX, LONG_GOP = 320, 32  # beyond these, reading gains from prepare_videos.py
@@ -181,7 +184,7 @@ def write_report(path: str, rows: list[Row]) -> None:
             measures = (facts.codec, facts.width, facts.height, facts.frames, _rounded(facts.fps))
             writer.writerow(
                 (row.entry.line, cell(row.entry.path), *said, *measures)
-                + (_rounded(facts.duration_s), facts.gop_max, audio, facts.bytes)
+                + (_rounded(facts.duration_s), facts.gop_max, audio, facts.bytes, facts.discontinuity)
             )
 
 
@@ -259,6 +262,8 @@ def summarize(list_file: str, rows: list[Row], picture: str) -> None:
     }
     print("\n".join(statistics_table({**columns, "frames/s": [facts.fps for facts in known if facts.fps]})))
     write_picture(picture, f"{os.path.basename(list_file)}: {len(rows):,} lines", counts, columns)
+    if jumping := sum(row.facts.discontinuity is not None for row in rows):
+        print(f"lines whose video has a discontinuity, which is no damage: {jumping} (the report says of what)")
     side, gop, _ = (statistics.median(values) if values else 0 for values in columns.values())
     if side > LARGE_SIDE_PX or gop > LONG_GOP:
         print(

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.sampling import segment_indices
+from video_zoo.datareader.timeline import describe_jumps
 from video_zoo.dataset.video_encode import Form, Outcome, prepare
 from video_zoo.dataset.video_lists import Entry, add_work_flags, read_any_list, same_file, work
 from video_zoo.utils import cli
@@ -125,6 +126,8 @@ def encode_all(places: dict[str, str], form: Form, flags: argparse.Namespace) ->
             elif len(gain.before) < MEASURED:
                 with contextlib.suppress(VideoError):  # removed a moment ago
                     gain.measure(source, target)
+            if isinstance(outcome, Outcome) and outcome.jumps:
+                logger.warning("%s: %s", source, describe_jumps(outcome.jumps))
     if 0 < len(gain.before) < MEASURED:
         logger.info("%s", gain)
     return outcomes

@@ -40,12 +40,14 @@ class Form(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """kept: it was there before. damage: of the source; the frames before it were kept. bytes: of the two files."""
+    """kept: it was there before. damage: of the source; the frames before it were kept. bytes: of the two files. jumps:
+    of the source's clock, in what was written now."""
 
     kept: bool
     damage: str | None
     bytes_before: int
     bytes_after: int
+    jumps: int = 0
 
 
 def prepare(source: str, target: str, temporary: str, form: Form) -> Outcome:
@@ -72,9 +74,10 @@ def prepare(source: str, target: str, temporary: str, form: Form) -> Outcome:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with video:
             frames, size = _encode_whole(video, temporary, form, origin)
+            _, jumps = video.times()
         _verify(temporary, frames, size)
         os.replace(temporary, target)
-        return Outcome(False, video.table.damage, status.st_size, os.path.getsize(target))
+        return Outcome(False, video.table.damage, status.st_size, os.path.getsize(target), jumps)
     except (VideoError, InputError):
         raise
     except Exception as error:  # whatever a strange video does, the others are encoded

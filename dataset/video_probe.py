@@ -25,6 +25,8 @@ class VideoFacts(NamedTuple):
         width, height: upright, in px.
         frames: of the whole video, or up to the damage.
         gop_max: the largest distance between keyframes, in frames.
+        discontinuity: what jumps where the file was joined from others, and is no damage: "counter" (the continuity
+            counter of MPEG-TS), "clock" (the times) or "counter and clock".
     """
 
     status: str = "ok"
@@ -38,6 +40,7 @@ class VideoFacts(NamedTuple):
     gop_max: int | None = None
     audio: bool | None = None
     bytes: int | None = None
+    discontinuity: str | None = None
 
 
 def examine(path: str, seg_num: int, quick: bool) -> VideoFacts:
@@ -72,7 +75,7 @@ def _probe(path: Path, seg_num: int, quick: bool) -> VideoFacts:
             damage = table.damage
             if announced not in (None, num_frames) and not damage:
                 damage = f"{num_frames} of its {announced} frames can be decoded"
-        duration_s = video.duration_s
+        duration_s, (_, clock_jumps) = video.duration_s, video.times()
         return VideoFacts(
             "damaged" if damage else "ok",
             f"{damage}; {num_frames} frames before the damage" if damage else "",
@@ -84,6 +87,7 @@ def _probe(path: Path, seg_num: int, quick: bool) -> VideoFacts:
             duration_s or None,
             largest_gop(table.keyframes),
             bool(video.container.streams.audio),
+            discontinuity=" and ".join(["counter"] * table.joined + ["clock"] * (clock_jumps > 0)) or None,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import av
 
 from video_zoo.datareader.decode import reason_of
+from video_zoo.datareader.timeline import describe_jumps
 from video_zoo.datareader.video_file import open_container, video_stream
 from video_zoo.datareader.video_writer import Transcoder
 from video_zoo.engine.overlay import Overlay
@@ -148,6 +149,8 @@ def _write(container: Any, path: Path, predictions: Sequence[Prediction], names:
             if prediction is not shown:
                 shown, drawn = prediction, prediction and Overlay.of(prediction, names, *writer.size).blend
             writer.add(frame, drawn)
+        if writer.jumps:
+            logger.warning("%s: %s", container.name, describe_jumps(writer.jumps))
     return damage[0] if damage else None
 
 

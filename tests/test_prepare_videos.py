@@ -119,7 +119,7 @@ def test_what_is_written(tmp_path):
     before, after = frames_of(source), frames_of(target)
     assert after.shape == (FRAMES, 32, 42, 3)
     assert abs(before.mean() - after.mean()) < 1
-    assert outcome == (False, None, source.stat().st_size, len(data))
+    assert outcome == video_encode.Outcome(False, None, source.stat().st_size, len(data))
 
 
 def test_there_is_no_sound(tmp_path):

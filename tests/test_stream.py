@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import decode_all, make_config, make_video, moving
 
-from video_zoo.datareader import live, stream
+from video_zoo.datareader import live, open_reader, stream
 from video_zoo.datareader.batches import Batch
 from video_zoo.datareader.live import Clock, LiveWindows
-from video_zoo.datareader.sampling import Windows
+from video_zoo.datareader.one_pass_windows import OnePassWindows
+from video_zoo.datareader.sampling import Cuts, Windows
 from video_zoo.datareader.stream import StreamReader, Timing
+from video_zoo.datareader.timeline import LONGEST_STEP_S, Timeline
 from video_zoo.datareader.transforms import EvalTransform, Size
+from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import View
 from video_zoo.utils.errors import InputError
 
@@ -155,6 +158,34 @@ def test_each_moment_takes_the_first_frame_at_or_after_it(steps_ms, window_ms, s
     assert all(clip.shape == (seg_num * seglen, 3, 2, 2) for _, clip in found)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 500), max_size=40) | st.integers(0, 150).map(lambda count: count * [40]),
+    st.integers(30, 3000),
+    st.integers(30, 3000),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_a_video_read_once_has_the_windows_of_a_file(steps_ms, window_ms, stride_ms, seg_num, seglen, length_is_known):
+    """Where frames come at a steady rate, the same frames, too; elsewhere, frames of the window."""
+    times_s = (np.cumsum([0, *steps_ms]) / 1000).tolist()
+    windows = Windows(window_ms / 1000, stride_ms / 1000)
+    view = View(seg_num, seglen, 1, EvalTransform(16, 16, keep_aspect=False))
+    cuts = list(Cuts(times_s, windows))
+    once = OnePassWindows(windows, view, 0.04, cuts[-1].span.end_s if length_is_known else None)
+    found = []
+    for number, time_s in enumerate(times_s):
+        found += once.add(time_s, lambda number=number: np.full((3, 2, 2), number, np.int16))
+    found += once.finish()
+    assert np.allclose([span for span, _ in found], [cut.span for cut in cuts])
+    for (_, clip), cut in zip(found, cuts):
+        numbers = clip[:, 0, 0, 0].tolist()
+        assert len(numbers) == seg_num * seglen and set(numbers) <= set(range(cut.first, cut.first + cut.num_frames))
+        if set(steps_ms) <= {40} and (length_is_known or cut.num_frames * 40 >= window_ms - 40):
+            assert numbers == [cut.first + index for index in view.indices(cut.num_frames)]
+
+
 def test_only_the_frames_that_are_needed_are_made(video, clips):
     windows, made = live_windows(1.0, 1.0, 2, 1, 1), []
     for number in range(FRAMES):
@@ -176,7 +207,7 @@ def test_a_break_leaves_out_the_windows_under_way():
 def test_the_clock_goes_on_whatever_the_stamps_say(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
-    clock, told = Clock(), []
+    clock, told = Clock(Timeline(longest_s=LONGEST_STEP_S), finite=False), []
 
     def tell(passed_s: float, stamp_s: float | None) -> None:
         now[0] += passed_s
@@ -190,10 +221,10 @@ def test_the_clock_goes_on_whatever_the_stamps_say(monkeypatch):
     tell(0.1, 50000.1)
     tell(0.1, 3.0)  # and back
     tell(0.1, 3.1)
-    clock.reconnect(finite=False)
+    clock.reconnect()
     tell(60, 900.0)
     tell(0.1, 900.1)
-    assert [time_s for _, time_s in told] == [0, 0.1, 0.14, 0.2, 0.3, 0.4, 0.5, 0.6, 60.7, 60.8]
+    assert [time_s for _, time_s in told] == [0, 0.1, 0.2, 0.2, 0.3, 0.4, 0.5, 0.6, 60.7, 60.8]
     assert [unbroken for unbroken, _ in told[1:]] == 7 * [True] + [False, True]
 
 
@@ -230,7 +261,22 @@ def test_a_stream_that_breaks_is_connected_again(video, serve, log):
         reader.check_failures()
 
 
-def test_a_file_of_a_web_server_is_read_whole_and_once(video, clips, serve):
+def of_file(path: Path, window_s: float, stride_s: float | None = None, **model: object) -> list[tuple]:
+    """(span, clip) of each window of a file."""
+    windows = Windows(window_s, stride_s or window_s)
+    config = make_config("infer", "", model)
+    with open_reader("infer", config, videos=[Video(str(path), None, 1)], windows=windows) as reader:
+        return [(span, clip.tobytes()) for batch in reader for span, clip in zip(batch.spans, batch.clips)]
+
+
+def same_windows(batches: list[Batch], expected: list[tuple]) -> bool:
+    found = [(batch.spans[0], batch.clips[0].tobytes()) for batch in batches]
+    return np.allclose(spans(batches), [span for span, _ in expected]) and [clip for _, clip in found] == [
+        clip for _, clip in expected
+    ]
+
+
+def test_a_file_of_a_web_server_is_read_whole_and_once(video, serve):
     url = serve(file_answer(video.read_bytes()))
     with reader_of(url, 0.5, retries=3) as reader:
         batches = []
@@ -238,18 +284,43 @@ def test_a_file_of_a_web_server_is_read_whole_and_once(video, clips, serve):
             batches.append(batch)
             time.sleep(0.03)  # the stream is faster; nothing is lost
     assert not reader.failures and not reader.dropped
-    assert np.allclose(spans(batches), [(start / 2, start / 2 + 0.5) for start in range(8)])
-    assert all(batch.clips.tobytes() == clips(*batch.spans[0]) for batch in batches)
+    assert len(batches) == 8 and same_windows(batches, of_file(video, 0.5))
 
 
-def test_a_file_that_breaks_off_is_read_on(video, clips, serve, log):
+@pytest.mark.parametrize("window_s, stride_s, segments", [(5.0, 5.0, 3), (3.0, 0.7, 8), (0.3, 0.5, 2), (0.02, 0.03, 1)])
+@pytest.mark.parametrize("name", ["v.mp4", "joined.ts"])
+def test_the_windows_of_an_address_are_those_of_the_file(
+    video, serve, tmp_path, log, name, window_s, stride_s, segments
+):
+    """Also its last window, and the only one of a short video; and where its clock jumps back: there, a window that is
+    cut at the end has frames nearby."""
+    path = tmp_path / name
+    if name == "joined.ts":
+        path.write_bytes(2 * video.read_bytes())
+    else:
+        make_video(path, moving(48, 24, 32), file_options={"movflags": "faststart"})
+    url = serve(file_answer(path.read_bytes()))
+    with reader_of(url, window_s, stride_s, {"seg_num": segments}) as reader:
+        batches = list(reader)
+    expected = of_file(path, window_s, stride_s, seg_num=segments)
+    whole = len(expected) if name == "v.mp4" else sum(end - start > window_s - 1e-6 for (start, end), _ in expected)
+    assert not reader.failures and np.allclose(spans(batches), [span for span, _ in expected])
+    assert whole and same_windows(batches[:whole], expected[:whole])
+    assert ("its clock jumps once" in log.text) == (name == "joined.ts")
+
+
+def test_a_file_that_breaks_off_is_read_on(video, serve, log):
     content = video.read_bytes()
     url = serve(file_answer(content, len(content) // 2), file_answer(content))
     with reader_of(url, 0.5, retries=3) as reader:
         batches = list(reader)
     assert "try 1 of 3" in log.text and not reader.failures
-    assert np.allclose(spans(batches), [(start / 2, start / 2 + 0.5) for start in range(8)])
-    assert all(batch.clips.tobytes() == clips(*batch.spans[0]) for batch in batches)
+    assert len(batches) == 8 and same_windows(batches, of_file(video, 0.5))
+
+
+def test_a_file_ends_at_the_duration_that_is_asked_for(video, serve):
+    with reader_of(serve(file_answer(video.read_bytes())), 1.0, duration_s=2.6) as reader:
+        assert np.allclose(spans(list(reader)), [(0, 1), (1, 2), (2, 2.6)])
 
 
 def test_a_slow_network_gets_the_newest_windows(video, serve, log):
@@ -386,7 +457,7 @@ def test_passwords_are_not_shown(log):
 
 
 def test_an_error_in_the_thread_comes_through(video, serve, monkeypatch):
-    monkeypatch.setattr(LiveWindows, "add", lambda *words: 1 / 0)
+    monkeypatch.setattr(OnePassWindows, "add", lambda *words: 1 / 0)
     with reader_of(serve(file_answer(video.read_bytes())), 1.0) as reader, pytest.raises(ZeroDivisionError):
         list(reader)
 
@@ -397,6 +468,8 @@ def test_an_error_in_the_thread_comes_through(video, serve, monkeypatch):
         ({"model": {"format": "frames"}}, "MODEL.format is frames"),
         ({"window_s": 0.0}, "a window of 0 seconds"),
         ({"stride_s": -1.0}, "a stride of -1 seconds"),
+        ({"window_s": 1e-7}, "far shorter than a frame"),
+        ({"window_s": 600.0, "stride_s": 0.01}, "60,000 windows of 600 seconds would overlap"),
         ({"duration_s": 0.0}, "a duration of 0 seconds"),
     ],
 )

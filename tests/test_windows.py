@@ -21,7 +21,7 @@ from video_zoo.datareader import clip_reader, open_reader
 from video_zoo.datareader.batches import Batch
 from video_zoo.datareader.clip_reader import ClipReader
 from video_zoo.datareader.reader import TooManyBadVideos, VideoReader
-from video_zoo.datareader.sampling import Span, Windows, cut_windows, segment_indices
+from video_zoo.datareader.sampling import Cuts, Span, Windows, segment_indices
 from video_zoo.datareader.selective import PacketVideo
 from video_zoo.datareader.transforms import EvalTransform, Size
 from video_zoo.datareader.video_list import Video
@@ -95,7 +95,7 @@ def window_frames(
     times_s: list[float], window_s: float, stride_s: float, seg_num: int, seglen: int
 ) -> list[tuple[Span, list[int]]]:
     """Each window of a video and the numbers of its clip's frames."""
-    cuts = cut_windows(times_s, Windows(window_s, stride_s))
+    cuts = Cuts(times_s, Windows(window_s, stride_s))
     return [(cut.span, [cut.first + n for n in segment_indices(cut.num_frames, seg_num, seglen)]) for cut in cuts]
 
 
@@ -189,6 +189,14 @@ def test_windows_hold_the_frames_presented_in_them(steps_ms, window_ms, stride_m
         inside = [place for place, time in enumerate(times_ms) if start <= time < min(start + window_ms, end_ms)]
         inside = inside or [max(place for place, time in enumerate(times_ms) if time < start)]
         assert indices == [inside[place] for place in segment_indices(len(inside), seg_num, seglen)], (start, end)
+
+
+def test_windows_of_any_number_are_worked_out_when_they_are_asked_for():
+    cuts = Cuts([0.0, 50_000.0, 100_000.0], Windows(0.001, 0.001))
+    assert len(cuts) == 150_000_000
+    first, second = cuts[75_000_000:75_000_002]
+    assert np.allclose(first.span, (75_000, 75_000.001)) and first[1:] == second[1:] == (1, 1)
+    assert cuts[-1].first == 2 and math.isclose(cuts[-1].span.end_s, 150_000)
 
 
 def test_an_only_frame_lasts_a_25th_of_a_second(folder):
@@ -421,6 +429,9 @@ def test_what_turns_out_unclear_on_the_way_is_read_in_order(folder, monkeypatch)
         ({"window_s": math.inf}, "a window of inf seconds"),
         ({"stride_s": math.nan}, "a stride of nan seconds"),
         ({"stride_s": 0.0}, "a stride of 0 seconds"),
+        ({"window_s": 1e-7}, "a window of 1e-07 seconds is far shorter than a frame; 0.001 is the least"),
+        ({"stride_s": 1e-4}, "a stride of 0.0001 seconds is far shorter than a frame"),
+        ({"window_s": 60.0, "stride_s": 0.1}, "600 windows of 60 seconds would overlap.* a stride of 0.12 seconds"),
         ({"target_size": 20}, "INFER.target_size = 20 does not fit"),
         ({"paths": []}, "no videos are given"),
     ],

@@ -32,6 +32,7 @@ from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import View
 from video_zoo.datareader.workers import Task, WorkerPool
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.work_clock import WorkClock
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 60  # of a test that would otherwise wait for ever
@@ -435,12 +436,18 @@ def stops_at_three(number: int, mark: Path) -> int:
     return number
 
 
-def test_a_process_that_is_stopped_is_ended_from_outside(pools, tmp_path, monkeypatch):
-    monkeypatch.setattr("video_zoo.datareader.workers._GRACE_S", 0.5)
-    pools.append(pool := WorkerPool(stops_at_three, 2, ahead=4, timeout_s=0.5))
-    results = results_of(pool, tasks(8, tmp_path / "mark"))
-    assert "longer than decode_timeout_s" in str(results[3])
-    assert results[:3] + results[4:] == [0, 1, 2, 4, 5, 6, 7]
+def test_a_process_that_is_stopped_is_replaced_and_costs_no_result(pools, tmp_path):
+    pools.append(pool := WorkerPool(stops_at_three, 2, ahead=4, timeout_s=1))
+    with logged() as lines:
+        assert results_of(pool, tasks(8, tmp_path / "mark")) == list(range(8))
+    assert lines == ["a reader process was ended (it was stopped); another goes on with its videos"]
+
+
+def test_a_clock_of_work_stands_while_the_process_does(monkeypatch):
+    looks = iter([10.0, 10.4, 11.0, 3611.0, 3611.5])
+    monkeypatch.setattr("video_zoo.utils.work_clock.time.monotonic", lambda: next(looks))
+    clock = WorkClock(1.0)
+    assert np.allclose([clock.now() for _ in range(4)], [0.4, 1.0, 2.0, 2.5])
 
 
 @pytest.mark.parametrize("workers, ahead, shape", [(0, 4, (7,)), (1, 1, (7,)), (2, 3, (2, 3, 20, 30)), (2, 50, (7,))])
@@ -645,6 +652,10 @@ def hang(folder, array):
     (folder / str(os.getpid())).touch()
     time.sleep(600)
 
+def nap(number, seconds):
+    time.sleep(seconds)
+    return number
+
 def modules(number):
     return sorted(name for name in sys.modules if name in ("heavy", "video_zoo.datareader.clip_reader"))
 """
@@ -678,6 +689,33 @@ def test_nothing_that_a_process_imports_imports_paddle(tmp_path, how, method):
     assert modules == "{'video_zoo.datareader.clip_reader'}" or method == "spawn" and modules == "set()"
     assert (tmp_path / "marks").read_text() == "imported "
     assert main.split() == [str(tmp_path / "main.py"), str(None if how == "file" else "main")]
+
+
+NAPS = """
+import jobs
+from video_zoo.datareader.workers import WorkerPool
+
+for done in WorkerPool(jobs.nap, 2, ahead=4, timeout_s=3).map([(number, 0.4) for number in range(6)]):
+    print(done.result, flush=True)
+"""
+
+
+def test_a_stop_of_all_processes_counts_for_no_task(tmp_path):
+    """As by Ctrl-Z, or where a container is paused."""
+    (tmp_path / "main.py").write_text(NAPS)
+    (tmp_path / "jobs.py").write_text(JOBS)
+    command, environment = [sys.executable, "main.py"], {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as main:
+        try:
+            lines = [main.stdout.readline()]
+            os.killpg(main.pid, signal.SIGSTOP)
+            time.sleep(3.3)
+            os.killpg(main.pid, signal.SIGCONT)
+            assert [int(line) for line in [*lines, *main.stdout]] == list(range(6))
+        finally:
+            main.kill()
 
 
 SCRIPT = """
