@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from preloaded import PRELOADED
 from visualdl import LogReader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,19 +43,17 @@ def config(moving_shapes, tmp_path_factory) -> Path:
 
 def command(config: Path, folder: Path, *flags: str) -> list[str]:
     fixed = (f"--config={config}", f"--save_dir={folder}", "--pretrain=none", "--save_interval_iters=1")
-    return [sys.executable, "train.py", *fixed, "--log_interval=1", *flags]
+    return ["train.py", *fixed, "--log_interval=1", *flags]
 
 
-def train(config: Path, folder: Path, *flags: str, **keys) -> subprocess.CompletedProcess:
-    keys = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120, **keys}
-    return subprocess.run(command(config, folder, *flags), **keys)
+def train(config: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess:
+    return PRELOADED.run(command(config, folder, *flags))
 
 
 def interrupt(config: Path, folder: Path, at: str, *signals: int, flags: tuple = ()) -> tuple[int, str, float]:
     """Sends signals to a training when a line with `at` comes; returns its exit code, its output, and the seconds from
     the last signal to its end."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command(config, folder, *flags), cwd=ROOT, **pipes) as process:
+    with PRELOADED.start(command(config, folder, *flags)) as process:
         lines, start = [], None
         for line in process.stdout:
             lines.append(line)
@@ -115,7 +114,7 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bits(config, straight, 
     kills, folder, folders = 0, tmp_path / "0", [tmp_path / "0"]
     while kills < KILLS:
         run = command(config, folder, "--resume=auto")
-        with subprocess.Popen(run, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        with PRELOADED.start(run) as process:
             next(line for line in process.stdout if "resuming" in line or "from scratch" in line)
             time.sleep(rng.uniform(0, longest_s))
             process.kill()
@@ -191,8 +190,8 @@ def test_a_full_disk_is_one_message_and_leaves_the_last_good_one(config, straigh
     limited = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
     limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000));"
     limited += "sys.argv = sys.argv[1:]; sys.path.insert(0, '.'); runpy.run_path('train.py', run_name='__main__')"
-    python, *rest = command(config, tmp_path, "--resume=auto")
-    result = subprocess.run([python, "-c", limited, *rest], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    run = [sys.executable, "-c", limited, *command(config, tmp_path, "--resume=auto")]
+    result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert re.fullmatch(r"error: cannot write \S+/TSM_epoch1_iter1: File too large\n", result.stderr), result.stderr
     assert variables(tmp_path / "TSM_epoch0") == before
@@ -202,13 +201,10 @@ def test_a_full_disk_is_one_message_and_leaves_the_last_good_one(config, straigh
 
 
 def test_two_trainings_do_not_share_a_folder(config, tmp_path):
-    first = subprocess.Popen(command(config, tmp_path, "--epoch=999"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
+    with PRELOADED.start(command(config, tmp_path, "--epoch=999")) as first:
         next(line for line in first.stdout if "[TRAIN]" in line)
         result = train(config, tmp_path)
-    finally:
         first.kill()
-        first.communicate()
     assert result.returncode == 1 and "is in use: another training writes to it" in result.stderr
 
 

@@ -1,0 +1,144 @@
+"""Command lines in forks of a process that has imported Paddle already, which is half of what a small run costs.
+
+Tests of what happens while packages are imported start a process of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[1]
+_MOST_BYTES = 1 << 20  # of a request
+
+
+class Fork:
+    """A command line that is running: what the tests need of subprocess.Popen."""
+
+    def __init__(self, status: int, stdout: IO[str] | None):
+        self._status, self.stdout = status, stdout  # the descriptor gives its number, then its exit status
+        self.pid = int.from_bytes(os.read(status, 4), "little")
+        self.returncode: int | None = None
+
+    def __enter__(self) -> Fork:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wait()
+        if self.stdout:
+            self.stdout.close()
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal; one that has ended gets none."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = 120) -> int:
+        """Its exit code, as Popen.wait gives it. Raises subprocess.TimeoutExpired after so many seconds."""
+        if self.returncode is None:
+            if not select.select([self._status], [], [], timeout)[0]:
+                self.kill()
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            code = os.waitstatus_to_exitcode(int.from_bytes(os.read(self._status, 4), "little"))
+            os.close(self._status)
+            self.returncode = code
+        return self.returncode
+
+
+class Preloaded:
+    """The process that has imported Paddle; it is started with the first command line."""
+
+    def __init__(self) -> None:
+        self._channel: socket.socket | None = None
+
+    def start(self, command: Sequence[str], stdout: int | None = None, stderr: int | None = None) -> Fork:
+        """Runs a script with its arguments in the repository's root.
+
+        Args:
+            stdout, stderr: descriptors; without them, both come as lines of text through `Fork.stdout`.
+        """
+        if self._channel is None:
+            self._channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            server = [sys.executable, __file__, str(far.fileno())]
+            subprocess.Popen(server, cwd=ROOT, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL)
+            far.close()
+        status, status_end = os.pipe()
+        reader = None
+        if stdout is None:
+            read, stdout = os.pipe()
+            reader = open(read, encoding="utf-8")
+        ends = [stdout, stdout if stderr is None else stderr, status_end]
+        socket.send_fds(self._channel, [json.dumps([list(command), dict(os.environ)]).encode()], ends)
+        for each in ends[:1] + ends[2:] if reader else ends[2:]:
+            os.close(each)
+        return Fork(status, reader)
+
+    def run(self, command: Sequence[str], timeout: float = 120) -> subprocess.CompletedProcess:
+        """Runs a script to its end; returns its exit code and its output as text."""
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            code = self.start(command, stdout.fileno(), stderr.fileno()).wait(timeout)
+            texts = []
+            for file in (stdout, stderr):
+                file.seek(0)
+                texts.append(file.read().decode("utf-8"))
+        return subprocess.CompletedProcess(command, code, *texts)
+
+
+PRELOADED = Preloaded()
+
+
+def _serve(channel: socket.socket) -> tuple[list[str], dict[str, str]]:
+    """Forks for every request; returns what to run, in the process that is to run it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
+    while True:
+        request, ends, _, _ = socket.recv_fds(channel, _MOST_BYTES, 3)
+        if not request:
+            os._exit(0)  # the tests are through
+        if os.fork():
+            for end in ends:
+                os.close(end)
+            continue
+        channel.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        pid = os.fork()
+        if not pid:
+            for number, end in enumerate(ends[:2], 1):
+                os.dup2(end, number)
+            for end in ends:
+                os.close(end)
+            return tuple(json.loads(request))
+        os.write(ends[2], pid.to_bytes(4, "little"))
+        for end in ends[:2]:
+            os.close(end)
+        os.write(ends[2], os.waitpid(pid, 0)[1].to_bytes(4, "little"))
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    import av  # noqa: F401
+    import cv2  # noqa: F401
+    import paddle  # noqa: F401
+    import visualdl  # noqa: F401
+
+    sys.argv, environment = _serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, errors="backslashreplace", buffering=1)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
+    runpy.run_path(sys.argv[0], run_name="__main__")
