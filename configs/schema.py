@@ -100,7 +100,7 @@ class TrainSection(ReaderSection):
     pretrain: Optional[str] = key(
         None, "the weights to start from, as --pretrain says them: imagenet, kinetics, none or a path; unset: imagenet"
     )
-    learning_rate: float = key(0.01, "at the start", low=0, high=1000)
+    learning_rate: float = key(0.01, "at the start", low=0, high=1e38)
     base_batch_size: Optional[int] = key(
         None,
         "the batch that learning_rate is meant for: it is scaled by batch_size over this; unset: taken as it is",

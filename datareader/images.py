@@ -10,8 +10,11 @@ import cv2
 import numpy as np
 
 from video_zoo.datareader.decode import Choose, VideoError
+from video_zoo.utils.files import read_regular
 
 Kept = TypeVar("Kept")
+
+_IMAGE_BYTES = 1 << 28  # of an image of a folder, at most
 
 
 def decode_images(images: Sequence[bytes], choose: Choose, keep: Callable[[np.ndarray], Kept]) -> list[Kept]:
@@ -44,7 +47,7 @@ def read_frame_folder(
     def read(number: int) -> Kept:
         name = template % (first + number)
         try:
-            return keep(_decode_image((folder / name).read_bytes(), name))
+            return keep(_decode_image(read_regular(folder / name, _IMAGE_BYTES), name))
         except OSError as error:
             raise VideoError(f"{name}: {error.strerror or error}; the list gives it {num_frames} frames") from error
 

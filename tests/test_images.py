@@ -116,16 +116,23 @@ def test_the_list_says_how_many_there_are(tmp_path):
     assert read_frame_folder(folder, 4, "img_%05d.jpg", 1, range, lambda frame: int(frame[0, 0, 0])) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("what", ["missing", "a folder", "empty", "text"])
+@pytest.mark.parametrize("what", ["missing", "a folder", "a device", "empty", "text"])
 def test_an_image_that_cannot_be_read_is_named(tmp_path, what):
     folder = write_frames(tmp_path, levels(6))
     image = folder / "img_00004.jpg"
     image.unlink()
     if what == "a folder":
         image.mkdir()
+    elif what == "a device":
+        image.symlink_to("/dev/zero")
     elif what != "missing":
         image.write_text("" if what == "empty" else "no image")
-    reason = {"missing": ": No such file .*gives it 6 frames", "a folder": ": Is a directory"}.get(what, " is no image")
+    reasons = {
+        "missing": "No such file .*gives it 6 frames",
+        "a folder": "Is a directory",
+        "a device": "it is no regular",
+    }
+    reason = f": {reasons[what]}" if what in reasons else " is no image"
     with pytest.raises(VideoError, match=f"^img_00004.jpg{reason}"):
         read_frame_folder(folder, 6, "img_%05d.jpg", 1, range, np.asarray)
     assert len(read_frame_folder(folder, 6, "img_%05d.jpg", 1, lambda count: [0, 5], np.asarray)) == 2
