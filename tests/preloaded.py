@@ -81,7 +81,7 @@ class Preloaded:
         reader = None
         if stdout is None:
             read, stdout = os.pipe()
-            reader = open(read, encoding="utf-8")
+            reader = os.fdopen(read, encoding="utf-8")
         ends = [stdout, stdout if stderr is None else stderr, status_end]
         socket.send_fds(self._channel, [json.dumps([list(command), dict(os.environ)]).encode()], ends)
         for each in ends[:1] + ends[2:] if reader else ends[2:]:
@@ -136,8 +136,8 @@ if __name__ == "__main__":
     import visualdl  # noqa: F401
 
     sys.argv, environment = _serve(socket.socket(fileno=int(sys.argv[1])))
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, errors="backslashreplace", buffering=1)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, errors="backslashreplace", buffering=1)
     os.environ.clear()
     os.environ.update(environment)
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
