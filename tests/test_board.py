@@ -249,6 +249,17 @@ def test_a_link_in_the_place_of_visualdls_file_is_not_followed(tmp_path, monkeyp
     assert len(files) == 101 and sum(not path.is_symlink() for path in files) == 1
 
 
+@pytest.mark.parametrize("kind", ["link", "dangling link"])
+def test_nothing_is_removed_from_where_a_link_leads(tmp_path, kind):
+    write(tmp_path / "a", ("train", 0, 1.0))
+    (tmp_path / "a/visualdl").rename(tmp_path / "victim")
+    before = list((tmp_path / "victim").iterdir())
+    plant(kind, tmp_path / "a/visualdl", tmp_path / "victim")
+    write(tmp_path / "a", ("train", 1, 1.0))
+    assert list((tmp_path / "victim").iterdir()) == before and not (tmp_path / "new").exists()
+    assert drawn(tmp_path / "a", "train/loss") and not (tmp_path / "a/visualdl").is_symlink()
+
+
 def test_curves_without_an_end_are_none(tmp_path):
     for target in ("/dev/zero", tmp_path / "pipe"):
         (tmp_path / "curves.jsonl").unlink(missing_ok=True)
