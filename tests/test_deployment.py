@@ -71,7 +71,9 @@ def test_another_processor_is_said(written, monkeypatch):
         f"{written.folder} was checked on another processor (There, avx2 avx512_vnni) than this one (Here, avx2):"
         " probabilities may differ a little; export.py on this one checks it here"
     )
-    assert "(Here, none of the instructions that matter)" in read_on()
+    assert "(Here, none of the instructions that matter)" in read_on(avx2=False, amx_int8=False)
+    # What only one of the two versions asked for says nothing, nor does a system that does not tell.
+    assert read_on(avx2=True, avx512_vnni=True, sme=True) is None and read_on() is None
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,9 @@ def test_another_processor_is_said(written, monkeypatch):
         lambda said: said.pop("checksums"),
         lambda said: said.update(checked_on="here"),
         lambda said: said.update(checked_on={"instructions": ["avx2"]}),
+        lambda said: said.update(checked_on={"instructions": {"avx2": "yes"}}),
+        lambda said: said.update(checked_on={"processor": ["a", "b"]}),
+        lambda said: said.update(parity=["openvino bf16"]),
         lambda said: said.clear(),
     ],
 )
@@ -111,6 +116,13 @@ def test_a_damaged_file_is_named(written, change):
         Deployment.read(written.folder)
 
 
+def repeated(form: str, last: str) -> bytes:
+    """YAML that has 9 times as many values in each of 12 levels."""
+    lines = ["z0: &z0 {a: 1}"]
+    lines += [f"z{n}: &z{n} " + form.format(", ".join([f"*z{n - 1}"] * 9)) for n in range(1, 13)]
+    return "\n".join([*lines, last.format("*z12"), ""]).encode()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -120,6 +132,9 @@ def test_a_damaged_file_is_named(written, change):
         b"[" * 5000,
         b"a: !!int ''",
         b"a: !!timestamp x",
+        repeated("[{0}]", "checked_on: {{processor: {0}}}"),
+        repeated("{{<<: [{0}]}}", "checked_on: {0}"),
+        repeated("{{? [{0}] : 1}}", "checked_on: {0}"),
     ],
 )
 def test_what_is_no_yaml_is_named(written, content):

@@ -478,6 +478,12 @@ def test_what_cannot_be_read_so_is_refused(change, message):
         reader_of("0", **{"window_s": 1.0, **change})
 
 
+def test_clips_that_cannot_fit_into_memory_are_refused():
+    large = {"model": {"num_classes": 4, "seg_num": 10_000}, "short_size": 16384, "target_size": 16384}
+    with pytest.raises(InputError, match=r"10000 frames of 16384 x 16384 pixels .* GB"):
+        StreamReader(make_config("infer", "", **large), "0", Windows(1.0, 1.0))
+
+
 def test_there_is_one_pass(monkeypatch):
     Camera.opened = [0, 0]
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
