@@ -15,13 +15,12 @@ from video_zoo.utils.files import atomic_file
 from video_zoo.utils.json_files import check_fields, is_count, is_number, is_text, list_of, parse_json
 from video_zoo.utils.texts import one_line
 
-_CLASS = {"class": is_count, "probability": is_number}
-_ROW = {
-    "video": is_text,
-    "start_s": is_number,
-    "end_s": is_number,
-    "top": list_of(lambda each: check_fields(each, _CLASS, needed=_CLASS) is each),
-}
+
+def _is_class(each: Any) -> bool:
+    return isinstance(each, dict) and is_count(each.get("class")) and is_number(each.get("probability"))
+
+
+_ROW = {"video": is_text, "start_s": is_number, "end_s": is_number, "top": list_of(_is_class)}
 
 
 @dataclass(frozen=True)

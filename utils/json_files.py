@@ -95,8 +95,10 @@ def _stands_for(key: str, name: str) -> bool:
 
 
 def _check_depth(value: Any, left: int) -> None:
-    if isinstance(value, (dict, list)):
-        if not left:
-            raise ValueError("it is nested too deeply")
-        for item in value.values() if isinstance(value, dict) else value:
+    if not isinstance(value, (dict, list)):
+        return
+    if not left:
+        raise ValueError("it is nested too deeply")
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (dict, list)):  # most are not, and a call takes longer
             _check_depth(item, left - 1)
