@@ -66,6 +66,8 @@ def check(description: dict) -> None:
         raise ValueError("keep_aspect is neither true nor false")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ValueError("its labels are no list of text")
+    if description["output"]["shape"] != [-1, len(labels)]:
+        raise ValueError("it has not as many labels as outputs")
     checked_on = description.get("checked_on", {})
     names = (checked_on.get("processor", ""), *checked_on.get("instructions", {}).keys())
     if not all(isinstance(name, str) for name in names):

@@ -100,6 +100,7 @@ GOOD = {
     "checksums": {"model.onnx": "00"},
     "sampling": {"segments": 2, "consecutive_frames": 1, "frame_stride": 1},
     "scaling": {"shorter_side": 32, "keep_aspect": True, "crop_size": 32},
+    "output": {"name": "probabilities", "shape": [-1, 2]},
     "labels": ["jump rope", "漢字"],
 }
 
@@ -114,7 +115,7 @@ def test_the_example_takes_what_export_writes(example, exported):
     [{"programs": {"onnx": {"fp32": name}}} for name in ("../evil.onnx", "/evil.onnx", "other.onnx", "..", "", 3)]
     + [{"checksums": value} for value in ({}, None, "model.onnx", {"model.onnx": "00", "../evil.onnx": "00"})]
     + [{"sampling": {"segments": 2}}, {"sampling": [2]}, {"scaling": {**GOOD["scaling"], "crop_size": "32"}}]
-    + [{"labels": value} for value in (None, "ab", [1])]
+    + [{"labels": value} for value in (None, "ab", [1, 2], ["one"])]
     + [{"programs": None}, {"checked_on": []}, {"checked_on": {"instructions": ["avx2"]}}],
 )
 def test_the_example_refuses_what_export_does_not_write(example, tmp_path, monkeypatch, change):
