@@ -134,7 +134,7 @@ def test_what_is_no_yaml_is_named(written, content):
 
 
 def test_aliases_that_multiply_are_named(written):
-    """In a file that is good otherwise; they would take no memory before they are shown."""
+    """In a file that is good apart from them. They would take no memory before they are shown."""
     path = written.folder / FILE
     lines = ["z0: &z0 [1]", *(f"z{n}: &z{n} [{', '.join([f'*z{n - 1}'] * 9)}]" for n in range(1, 9))]
     path.write_text(path.read_text(encoding="utf-8") + "\n".join(lines), encoding="utf-8")
