@@ -38,7 +38,6 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
 from video_zoo.utils.fluid_vars import fingerprint
 from video_zoo.utils.log import Progress, logger, set_up_logging
-from video_zoo.utils.texts import hide_secrets
 
 if TYPE_CHECKING:
     from video_zoo.engine.annotate import Annotator
@@ -143,7 +142,7 @@ def open_input(args: argparse.Namespace, settings: Config) -> VideoReader | Stre
     transform = MODELS.get(settings.MODEL.name).eval_transform
     if inputs and inputs.streams:
         if len(inputs.streams) + len(inputs.videos) > 1:
-            raise InputError(hide_secrets(f"one stream a run, and nothing beside it; given: {' '.join(args.input)}"))
+            raise InputError(f"one stream a run, and nothing beside it; given: {' '.join(args.input)}")
         if windows is None:
             raise InputError("a stream has no end: --window_s=2 predicts every 2 seconds of it")
         return StreamReader(settings, inputs.streams[0], windows, transform, duration_s=args.duration_s)

@@ -19,10 +19,21 @@ from video_zoo.datareader.video_file import open_container
 from video_zoo.datareader.video_writer import Transcoder
 from video_zoo.dataset.video_probe import decode_everything
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.json_files import check_fields, is_count, is_text, none_or, parse_json
 
 TOOL = "prepare_videos"
 PRESET = "fast"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+_MARKER = {
+    "tool": lambda tool: tool == TOOL,
+    "source": is_text,
+    "bytes": is_count,
+    "mtime_ns": lambda time: type(time) is int,  # of today, it is more than a count may be
+    "damage": none_or(is_text),
+    **dict.fromkeys(("short_size", "gop", "crf"), is_count),
+}
 
 
 class Form(NamedTuple):
@@ -73,8 +84,7 @@ def prepare(source: str, target: str, temporary: str, form: Form) -> Outcome:
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with video:
-            frames, size = _encode_whole(video, temporary, form, origin)
-            _, jumps = video.times()
+            frames, size, jumps = _encode_whole(video, temporary, form, origin)
         _verify(temporary, frames, size)
         os.replace(temporary, target)
         return Outcome(False, video.table.damage, status.st_size, os.path.getsize(target), jumps)
@@ -97,8 +107,11 @@ def output_size(width: int, height: int, short_size: int) -> tuple[int, int]:
     return (long, short) if width > height else (short, long)
 
 
-def _encode_whole(video: PacketVideo, path: str, form: Form, origin: dict[str, Any]) -> tuple[int, tuple[int, int]]:
-    """Encodes the frames up to the damage, if there is any; returns their number and (height, width)."""
+def _encode_whole(
+    video: PacketVideo, path: str, form: Form, origin: dict[str, Any]
+) -> tuple[int, tuple[int, int], int]:
+    """Encodes the frames up to the damage, if there is any; returns their number, (height, width), and how often their
+    clock jumps."""
     while True:
         damage = video.table.damage
         written = _encode(video, path, form, json.dumps({**origin, **form._asdict(), "damage": damage}))
@@ -106,7 +119,7 @@ def _encode_whole(video: PacketVideo, path: str, form: Form, origin: dict[str, A
             return written  # otherwise damage was found on the way, and the file must say so
 
 
-def _encode(video: PacketVideo, path: str, form: Form, comment: str) -> tuple[int, tuple[int, int]]:
+def _encode(video: PacketVideo, path: str, form: Form, comment: str) -> tuple[int, tuple[int, int], int]:
     frames = video.decode_all()
     first = next(frames, None)
     if first is None:
@@ -118,7 +131,7 @@ def _encode(video: PacketVideo, path: str, form: Form, comment: str) -> tuple[in
         writer.container.metadata["comment"] = comment
         for count, frame in enumerate(chain([first], frames), 1):  # noqa: B007
             writer.add(frame)
-    return count, writer.size
+    return count, writer.size, writer.jumps
 
 
 def _verify(path: str, frames: int, size: tuple[int, int]) -> None:
@@ -135,10 +148,8 @@ def _marker(target: str) -> dict[str, Any]:
     """What this tool wrote into a file. Raises InputError if it did not."""
     try:
         with open_container(Path(target)) as container:
-            marker = json.loads(container.metadata.get("comment", ""))
-        if marker["tool"] == TOOL:
-            return marker
-    except (av.FFmpegError, OSError, ValueError, KeyError, TypeError):
+            return check_fields(parse_json(container.metadata.get("comment", "")), _MARKER, needed=_MARKER)
+    except (av.FFmpegError, OSError, ValueError):
         pass
     raise InputError(f"{target} is there and was not written by {TOOL}.py; move it, or choose another OUT_DIR")
 

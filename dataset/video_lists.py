@@ -17,7 +17,7 @@ from video_zoo.utils.paths import RealPaths
 from video_zoo.utils.runtime import usable_cores
 from video_zoo.utils.texts import read_bytes
 
-PROGRESS_EVERY_S = 5.0
+_PROGRESS_EVERY_S = 5.0
 MOST_PROCESSES = 1024
 AHEAD = 8  # tasks under way, a process
 _LINE = re.compile(r"(.*\S)(\s+)([+-]?[0-9]{1,18})", re.DOTALL)
@@ -147,7 +147,7 @@ def work(
         for done in pool.map(tasks):
             yield done.task, done.result
             progress.add(1)
-            if progress.done == progress.total or time.monotonic() - said > PROGRESS_EVERY_S:
+            if progress.done == progress.total or time.monotonic() - said > _PROGRESS_EVERY_S:
                 said = time.monotonic()
                 logger.info("%d/%d videos, %s", progress.done, progress.total, progress)
     finally:

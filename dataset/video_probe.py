@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -75,7 +76,8 @@ def _probe(path: Path, seg_num: int, quick: bool) -> VideoFacts:
             damage = table.damage
             if announced not in (None, num_frames) and not damage:
                 damage = f"{num_frames} of its {announced} frames can be decoded"
-        duration_s, (_, clock_jumps) = video.duration_s, video.times()
+        times_s, clock_jumps = video.times()
+        duration_s = duration_of(times_s)
         return VideoFacts(
             "damaged" if damage else "ok",
             f"{damage}; {num_frames} frames before the damage" if damage else "",
@@ -89,6 +91,12 @@ def _probe(path: Path, seg_num: int, quick: bool) -> VideoFacts:
             bool(video.container.streams.audio),
             discontinuity=" and ".join(["counter"] * table.joined + ["clock"] * (clock_jumps > 0)) or None,
         )
+
+
+def duration_of(times_s: Sequence[float]) -> float:
+    """From the first picture's beginning to the last one's end, in seconds, of the pictures' times, ascending from 0;
+    0 where there are fewer than two."""
+    return times_s[-1] * len(times_s) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
 
 
 def largest_gop(keyframes: list[bool]) -> int:

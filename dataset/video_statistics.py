@@ -6,11 +6,10 @@ import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import NamedTuple
 
 from video_zoo.utils.files import atomic_file
-from video_zoo.utils.texts import printable
+from video_zoo.utils.texts import html
 
 WIDTH, HEIGHT = 1000, 400
 MARGIN, GAP = 40, 44
@@ -57,7 +56,7 @@ def write_picture(
     panel = (WIDTH - 2 * MARGIN - GAP * (len(columns) - 1)) / len(columns)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
-        f' role="img" font-family="{FONT}">\n<title>{escape(printable(title))}</title>',
+        f' role="img" font-family="{FONT}">\n<title>{html(title)}</title>',
         '<rect width="100%" height="100%" fill="#fff"/>',
         _text(MARGIN, 34, title, 16, bold=True),
         *_status_bar(counts),
@@ -110,7 +109,7 @@ def _status_bar(counts: Mapping[str, int]) -> list[str]:
         colour = COLOURS.get(status, FAINT)
         width = thinnest + scale * count
         parts.append(
-            f'<rect x="{left:.1f}" y="50" width="{width:.1f}" height="22" fill="{colour}"><title>{escape(status)}:'
+            f'<rect x="{left:.1f}" y="50" width="{width:.1f}" height="22" fill="{colour}"><title>{html(status)}:'
             f" {count:,} ({count / total:.1%})</title></rect>"
         )
         label = f"{status} {count:,}"
@@ -157,7 +156,7 @@ def _text(
     x: float, y: float, text: str, size: int = 12, colour: str = INK, anchor: str = "start", bold: bool = False
 ) -> str:
     style = f'font-size="{size}" fill="{colour}" text-anchor="{anchor}"' + ' font-weight="600"' * bold
-    return f'<text x="{x:.1f}" y="{y}" {style}>{escape(printable(text))}</text>'
+    return f'<text x="{x:.1f}" y="{y}" {style}>{html(text)}</text>'
 
 
 def _number(value: float) -> str:

@@ -22,6 +22,56 @@ from av.stream import Disposition
 from PIL import Image
 
 TOP = 5
+MOST_BYTES = 8 << 20  # of inference.yaml
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases and merge keys, with which a small file can have values without end."""
+
+    def compose_node(self, *words):
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it has an alias (*NAME)")
+        return super().compose_node(*words)
+
+    def flatten_mapping(self, node):
+        """A merge key (<<) stays a key, which is no plain value."""
+
+
+def read_description(file: Path) -> dict:
+    """What inference.yaml says. Raises ValueError or another error unless it is plain and has what is used here."""
+    with file.open("rb") as content:
+        text = content.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
+    description = yaml.load(text.decode("utf-8"), PlainLoader)  # as safe as safe_load: only plain values are made
+    check(description)
+    return description
+
+
+def check(description: dict) -> None:
+    """Raises ValueError or another error unless what is used here is there, and programs are files of the folder."""
+    checksums, labels = description["checksums"].keys(), description["labels"]
+    for files in description["programs"].values():
+        for name in files.values():
+            if Path(name).name != name or name not in checksums:
+                raise ValueError(f"{name[:100]!r} is no file of the folder with a checksum")
+    if not all(Path(name).name == name for name in checksums):
+        raise ValueError("its checksums are not of files of the folder")
+    sampling, scaling = description["sampling"], description["scaling"]
+    sizes = [sampling["segments"], sampling["consecutive_frames"], sampling.get("frame_stride", 1)]
+    sizes += [scaling["shorter_side"], scaling["crop_size"]]
+    if not all(type(size) is int and 0 < size < 100_000 for size in sizes):
+        raise ValueError("its sampling or scaling is not of whole numbers")
+    if type(scaling["keep_aspect"]) is not bool:
+        raise ValueError("keep_aspect is neither true nor false")
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError("its labels are no list of text")
+    if description["output"]["shape"] != [-1, len(labels)]:
+        raise ValueError("it has not as many labels as outputs")
+    checked_on = description.get("checked_on", {})
+    names = (checked_on.get("processor", ""), *checked_on.get("instructions", {}).keys())
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("the processor that it was checked on has no plain names")
 
 
 def check_program(folder: Path, program: str, checksums: dict) -> None:
@@ -43,7 +93,7 @@ def load_program(folder: Path, programs: dict, checksums: dict):
         )
         return lambda clips: model(clips)[0]
     except (ImportError, KeyError):
-        if "onnx" not in programs:
+        if "fp32" not in programs.get("onnx", {}):
             raise SystemExit(
                 f"error: {folder} has no program for ONNX Runtime, and none for an OpenVINO that is here"
             ) from None
@@ -61,7 +111,8 @@ def compare_processors(checked_on: dict) -> None:
     here = cpuinfo.read_text(encoding="utf-8", errors="replace").split() if cpuinfo.exists() else []
     differ = [name for name, there in checked_on.get("instructions", {}).items() if here and (name in here) != there]
     if differ:
-        print(f"checked on {checked_on['processor']}; this one differs in {' '.join(differ)}", file=sys.stderr)
+        there = printable(checked_on.get("processor", "another processor"))
+        print(f"checked on {there}; this one differs in {printable(' '.join(differ))}", file=sys.stderr)
 
 
 def choose_frames(count: int, sampling: dict) -> list:
@@ -136,7 +187,18 @@ def printable(name: str) -> str:
 
 
 def main(folder: Path, videos: list) -> None:
-    description = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
+    try:
+        description = read_description(folder / "inference.yaml")
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise SystemExit(f"error: {folder / 'inference.yaml'} is damaged: {error}; export the folder again") from None
     program = load_program(folder, description["programs"], description["checksums"])
     compare_processors(description.get("checked_on", {}))
     for video in videos:
@@ -153,4 +215,7 @@ def main(folder: Path, videos: list) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), sys.argv[2:])
+    try:
+        main(Path(sys.argv[1]), sys.argv[2:])
+    except OSError as problem:
+        raise SystemExit(f"error: {problem}") from None

@@ -11,7 +11,6 @@ together are computed together. Source of the fields: Triton's user guide, "Mode
 
 import hashlib
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -26,6 +25,30 @@ output [ {{ name: "{output}" data_type: TYPE_FP32 dims: [ {classes} ] label_file
 dynamic_batching {{ max_queue_delay_microseconds: 2000 }}
 """
 MOST_CLIPS = 16  # of a batch
+MOST_BYTES = 8 << 20  # of inference.yaml
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases and merge keys, with which a small file can have values without end."""
+
+    def compose_node(self, *words):
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it has an alias (*NAME)")
+        return super().compose_node(*words)
+
+    def flatten_mapping(self, node):
+        """A merge key (<<) stays a key, which is no plain value."""
+
+
+def read_description(file: Path) -> dict:
+    """What inference.yaml says. Raises ValueError or another error unless it is plain and has what is used here."""
+    with file.open("rb") as content:
+        text = content.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
+    description = yaml.load(text.decode("utf-8"), PlainLoader)  # as safe as safe_load: only plain values are made
+    check(description)
+    return description
 
 
 def check(description: dict) -> None:
@@ -35,19 +58,41 @@ def check(description: dict) -> None:
     for name in (description["model"], *programs, *ends):
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
             raise ValueError(f"{name[:100]!r} is no plain name")
+    if not isinstance(description["checksums"], dict):
+        raise ValueError("its checksums are none")
     if not all(type(size) is int and 0 < size < 100_000 for size in description["input"]["shape"][1:]):
         raise ValueError("the shape of its input is no list of numbers")
     if not description["labels"] or not all(len(label.splitlines()) == 1 for label in description["labels"]):
         raise ValueError("a label is not one line of text")
 
 
+def write(folder: Path, contents: dict) -> None:
+    """Writes files, whose names are paths in the folder. Links in their places are replaced, and those in place of the
+    folders refused: nothing is written through them."""
+    for place in (folder, folder / "1"):
+        if place.is_symlink():
+            raise SystemExit(f"error: {place} is a link: remove it")
+        place.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).unlink(missing_ok=True)
+        with (folder / name).open("xb") as file:
+            file.write(content)
+
+
 def main(folder: Path, repository: Path, kind: str) -> None:
     try:
-        description = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
-        check(description)
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        description = read_description(folder / "inference.yaml")
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise SystemExit(f"error: {folder / 'inference.yaml'} is damaged: {error}; export the folder again") from None
-    if kind not in description["programs"] or kind not in BACKENDS:
+    if kind not in BACKENDS or "fp32" not in description["programs"].get(kind, {}):
         there = ", ".join(description["programs"])
         raise SystemExit(
             f"error: {folder} has no {kind} program for Triton; it has {there}, and onnx or openvino will do"
@@ -55,15 +100,13 @@ def main(folder: Path, repository: Path, kind: str) -> None:
     backend, suffixes = BACKENDS[kind]
     name = description["model"].lower()
     program = folder / description["programs"][kind]["fp32"]
-    for file in map(program.with_suffix, suffixes):
-        if hashlib.sha256(file.read_bytes()).hexdigest() != description["checksums"].get(file.name):
-            raise SystemExit(f"error: {file} is damaged: copy the folder again, or export it again")
-    version = repository / name / "1"
-    version.mkdir(parents=True, exist_ok=True)
+    contents = {}
     for suffix in suffixes:
-        shutil.copyfile(program.with_suffix(suffix), version / f"model{suffix}")
+        file = program.with_suffix(suffix)
+        contents[f"1/model{suffix}"] = file.read_bytes()
+        if hashlib.sha256(contents[f"1/model{suffix}"]).hexdigest() != description["checksums"].get(file.name):
+            raise SystemExit(f"error: {file} is damaged: copy the folder again, or export it again")
     labels = description["labels"]
-    (repository / name / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     config = CONFIG.format(
         name=name,
         backend=backend,
@@ -73,7 +116,9 @@ def main(folder: Path, repository: Path, kind: str) -> None:
         shape=", ".join(map(str, description["input"]["shape"][1:])),
         classes=len(labels),
     )
-    (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
+    contents["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
+    contents["config.pbtxt"] = config.encode()
+    write(repository / name, contents)
     print(f"{repository / name} is ready")
 
 

@@ -11,7 +11,7 @@ Nothing here imports an engine, so a folder is read at once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,17 @@ from video_zoo.engine.backends.base import INPUT, OUTPUT, Engine
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, whole_folder
-from video_zoo.utils.json_files import check_fields, is_count, is_mapping, is_text, list_of, mapping_of
+from video_zoo.utils.json_files import check_fields, is_count, is_flag, is_mapping, is_text, list_of, mapping_of
 from video_zoo.utils.open_files import open_regular, read_regular
 from video_zoo.utils.runtime import describe_processor
+from video_zoo.utils.yaml_files import parse_yaml
 
 FILE, CONFIG, LABELS = "inference.yaml", "config.yaml", "label.txt"
 CHECKED_ON = "checked_on"  # the fact that says on which processor the programs were compared with the network
 _VERSION = 1
 _MOST_BYTES = 8 << 20
 _MOST_PROGRAM_BYTES = 8 << 30
+_PROCESSOR = {"processor": is_text, "instructions": mapping_of(is_flag)}
 _FIELDS = {
     "version": is_count,
     "model": is_text,
@@ -41,6 +43,7 @@ _FIELDS = {
     "input": is_mapping,
     "output": is_mapping,
 }
+_FACTS = {"parity": is_mapping, CHECKED_ON: lambda said: check_fields(said, _PROCESSOR) is said}
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Deployment:
         path = folder / FILE
         try:
             text = read_regular(path, _MOST_BYTES).decode("utf-8")
-            said = check_fields(yaml.safe_load(text), _FIELDS, needed=_FIELDS)
+            said = check_fields(parse_yaml(text), {**_FIELDS, **_FACTS}, needed=_FIELDS)
             names, programs, checksums = said["labels"], said["programs"], said["checksums"]
             shape = tuple(said["input"]["shape"][1:])
             files = {file for of_kind in programs.values() for file in of_kind.values()}
@@ -85,13 +88,12 @@ class Deployment:
                 and all(of_kind.items() <= PROGRAMS[kind].files.items() for kind, of_kind in programs.items())
                 and all(Path(file).name == file for file in checksums)
                 and files <= checksums.keys()
-                and isinstance(said.get(CHECKED_ON, {}).get("instructions", {}), dict)
             )
-            facts = {key: dict(said[key]) for key in ("parity", CHECKED_ON) if said.get(key)}
+            facts = {key: dict(said[key]) for key in _FACTS if said.get(key)}
             found = cls(folder, said["model"], names, shape, programs, facts, checksums) if sound else None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-        except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        except (LookupError, TypeError, ValueError, AttributeError):
             found = None
         if found is None:
             raise InputError(f"{path} is damaged, or of another version; export.py makes the folder anew")
@@ -126,10 +128,12 @@ class Deployment:
 
     def other_processor(self) -> str | None:
         """The line that says where the programs were checked, if this processor computes with other instructions."""
-        checked, here = self.facts.get(CHECKED_ON), describe_processor()
-        if not checked or checked.get("instructions") == here["instructions"]:
+        checked, here = self.facts.get(CHECKED_ON, {}), describe_processor()
+        there = checked.get("instructions", {})
+        known = [name for name in here["instructions"] if name in there]  # a version may know more of them
+        if all(there[name] == here["instructions"][name] for name in known):
             return None
-        there, this = (_list_instructions(each) for each in (checked, here))
+        there, this = (_list_instructions(each["instructions"], known) for each in (checked, here))
         return (
             f"{self.folder} was checked on another processor ({checked.get('processor')}, {there}) than this one"
             f" ({here['processor']}, {this}): probabilities may differ a little; export.py on this one checks it here"
@@ -187,9 +191,8 @@ class Deployment:
         return sorted(file for file in self.folder.iterdir() if file.stem in stems)
 
 
-def _list_instructions(processor: Mapping[str, Any]) -> str:
-    found = [name for name, there in (processor.get("instructions") or {}).items() if there]
-    return " ".join(found) or "none of the instructions that matter"
+def _list_instructions(instructions: Mapping[str, bool], known: Sequence[str]) -> str:
+    return " ".join(name for name in known if instructions[name]) or "none of the instructions that matter"
 
 
 def _sha256(file: Path) -> str:

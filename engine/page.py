@@ -6,7 +6,6 @@ import base64
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from itertools import repeat
 from pathlib import Path
 from typing import IO
@@ -18,7 +17,7 @@ from video_zoo.engine.results import Prediction, span_text
 from video_zoo.utils.files import atomic_file, fit_name, make_folder
 from video_zoo.utils.locks import lock_file
 from video_zoo.utils.open_files import open_own
-from video_zoo.utils.texts import one_line
+from video_zoo.utils.texts import html
 
 HEIGHT = 112  # of a frame in a strip, px
 QUALITY = 82  # of its JPEG, 1 to 100
@@ -132,8 +131,8 @@ class Page:
         a strip. Raises InputError, as `reserve`."""
         self.reserve()
         with atomic_file(self.partial, "wb") as self._file:
-            self._write(_HEAD.format(title=_text(self._title), style=BAR_STYLE + _STYLE))
-            self._write("".join(f"<p>{_text(note)}</p>\n" for note in self._notes))
+            self._write(_HEAD.format(title=html(self._title), style=BAR_STYLE + _STYLE))
+            self._write("".join(f"<p>{html(note)}</p>\n" for note in self._notes))
             self._write('<input hidden type="search" placeholder="Filter by file or class" aria-label="Filter">\n')
             old = self._old_rows()
             row = next(old, b"")
@@ -187,11 +186,11 @@ class Page:
 
     def _draw_head(self, prediction: Prediction) -> str:
         span = f"<small>{span_text(prediction)}</small>" if prediction.span else ""
-        return f'<article><h2><span dir="auto">{_text(prediction.video_id)}</span>{span}</h2>'
+        return f'<article><h2><span dir="auto">{html(prediction.video_id)}</span>{span}</h2>'
 
     def _draw_bars(self, prediction: Prediction) -> str:
         rows = zip(prediction.classes[:BARS], prediction.probabilities)
-        bars = "".join(draw_bar(_text(self._names[index]), probability) for index, probability in rows)
+        bars = "".join(draw_bar(html(self._names[index]), probability) for index, probability in rows)
         return f'<div class="bars">{bars}</div></article>\n'
 
 
@@ -223,11 +222,6 @@ def film_strip(clip: np.ndarray) -> bytes:
 def _draw_strip(clip: np.ndarray) -> str:
     data = base64.b64encode(film_strip(clip)).decode()
     return f'<div class="strip"><img alt="{len(clip)} frames" src="data:image/jpeg;base64,{data}"></div>'
-
-
-def _text(text: str) -> str:
-    """As HTML, in one line, control characters escaped."""
-    return escape(one_line(text))
 
 
 def _utf8(text: str) -> bytes:

@@ -20,6 +20,7 @@ from video_zoo.engine.page import Page
 from video_zoo.engine.results import Prediction, from_json, to_json, write_pickle
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, fit_name
+from video_zoo.utils.json_files import check_fields, is_mapping, parse_json
 from video_zoo.utils.locks import lock_file
 from video_zoo.utils.open_files import open_own
 from video_zoo.utils.texts import cell
@@ -249,9 +250,10 @@ class ResultFiles:
     def _check_settings(self, line: bytes) -> None:
         path = self._partial("jsonl")
         try:
-            before, now = _flat(json.loads(line)["settings"]), _flat(self._header["settings"])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            before = _flat(check_fields(parse_json(line), {"settings": is_mapping}, needed=["settings"])["settings"])
+        except ValueError:
             raise InputError(f"{path}:1: no settings, so nothing can go on with it; leave out --resume") from None
+        now = _flat(self._header["settings"])
         keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         if keys:
             changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.json_files import check_fields, is_count, is_number, is_text, list_of, parse_json
 from video_zoo.utils.texts import one_line
+
+
+def _is_class(each: Any) -> bool:
+    return isinstance(each, dict) and is_count(each.get("class")) and is_number(each.get("probability"))
+
+
+_ROW = {"video": is_text, "start_s": is_number, "end_s": is_number, "top": list_of(_is_class)}
 
 
 @dataclass(frozen=True)
@@ -72,19 +79,12 @@ def to_json(prediction: Prediction, names: Sequence[str]) -> bytes:
 
 def from_json(line: bytes) -> Prediction:
     """The prediction that `to_json` made a line of. Raises ValueError if it is none."""
-    try:
-        row = json.loads(line)
-        video, top = row["video"], row["top"]
-        span = (float(row["start_s"]), float(row["end_s"])) if "start_s" in row else None
-        classes = [each["class"] for each in top]
-        probabilities = [float(each["probability"]) for each in top]
-        numbers = (*probabilities, *(span or ()))
-        sound = isinstance(video, str) and all(map(math.isfinite, numbers)) and all(type(c) is int for c in classes)
-    except (KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError("no prediction") from error
-    if not sound:
-        raise ValueError("no prediction")
-    return Prediction(video, classes, probabilities, span)
+    row = check_fields(parse_json(line), _ROW, needed=("video", "top"))
+    if ("start_s" in row) != ("end_s" in row):
+        raise ValueError("it has one end of a window without the other")
+    span = (float(row["start_s"]), float(row["end_s"])) if "start_s" in row else None
+    top = row["top"]
+    return Prediction(row["video"], [each["class"] for each in top], [float(each["probability"]) for each in top], span)
 
 
 def write_pickle(path: Path, predictions: Iterable[Prediction]) -> None:

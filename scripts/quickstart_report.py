@@ -12,7 +12,6 @@ import contextlib
 import importlib.metadata
 import json
 import sys
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -25,6 +24,7 @@ from video_zoo.engine.page import BAR_STYLE, draw_bar
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.texts import html
 
 COLORS = {"TSM": "#0b6e99", "TSN": "#c05621"}
 EXPECTED = {"TSM": (0.95, 1.0), "TSN": (0.0, 0.40)}  # top-1, from and to
@@ -111,7 +111,7 @@ def draw_clip(path: Path, title: str, truth: str, tops: dict[str, list[dict]]) -
     png = base64.b64encode(cv2.imencode(".png", strip[..., ::-1])[1]).decode()
     bars = "".join(f"<div>{draw_bars(name, truth, top)}</div>" for name, top in tops.items())
     return (
-        f'<div class="clip"><div><small>{escape(title)}: <b>{escape(truth)}</b></small>'
+        f'<div class="clip"><div><small>{html(title)}: <b>{html(truth)}</b></small>'
         f'<img alt="8 frames" src="data:image/png;base64,{png}"></div>{bars}</div>'
     )
 
@@ -121,7 +121,7 @@ def draw_bars(name: str, truth: str, top: list[dict]) -> str:
     verdict = "right" if top[0]["name"] == truth else "wrong"
     lines = [f'<b class="{verdict}" style="color:{COLORS[name]}">{name}</b>']
     for row in top[:5]:
-        share, label = row["probability"], escape(row["name"])
+        share, label = row["probability"], html(row["name"])
         label = f"<b>{label}</b>" if row["name"] == truth else label
         lines.append(draw_bar(label, share, COLORS[name]))
     return "".join(lines)
@@ -162,7 +162,7 @@ def main() -> int:
         paddle=paddle_version(),
         seconds=args.seconds,
         curves=draw_curves(curves),
-        verdict=escape(verdict),
+        verdict=html(verdict),
         clips="\n".join(clip(video, video, Path(video).name.split("_")[0]) for video in videos),
         backwards=clip(videos[1], videos[1], "left") + clip("backwards.mp4", f"{videos[1]} backwards", "right"),
     )

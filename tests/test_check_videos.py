@@ -253,6 +253,26 @@ def test_a_file_name_that_ends_in_a_number(tmp_path):
     assert [(entry.path, entry.label) for entry in entries] == [("clip 7", None), ("clip 7", 3), ("other", 8)]
 
 
+def test_a_video_that_a_list_has_very_often(tmp_path):
+    """Its lines are not compared with each other."""
+    entries = [video_lists.Entry(line, "=a.mp4", line % 2, "/=a.mp4", "/=a.mp4") for line in range(1, 5_001)]
+    rows = check_videos.judge_all(
+        entries, {"/=a.mp4": video_probe.VideoFacts("ok", frames=9)}, check_videos.Labels(2, [], False), 8
+    )
+    assert [row.status for row in rows[:2]] == ["mislabelled"] * 2
+    assert rows[0].reason == "line 2 gives the same video label 0"
+    assert rows[-1].reason == "line 1 gives the same video label 1; line 2 has the same video"
+    check_videos.write_report(str(tmp_path / "report.csv"), rows[:3])
+    with open(tmp_path / "report.csv", newline="") as file:
+        assert [row[1] for row in csv.reader(file)] == ["path", *["'=a.mp4"] * 3]  # it is no formula
+
+
+def test_spaces_in_a_line_cost_no_time(tmp_path):
+    (tmp_path / "a.list").write_text("a" + " " * 200_000 + "b c.mp4 1\n")
+    entries, untidy = video_lists.read_any_list(str(tmp_path / "a.list"))
+    assert entries[0].label == 1 and len(entries[0].path) == 200_008 and untidy == {}
+
+
 def test_the_longest_group_of_pictures():
     assert video_probe.largest_gop([True, False, False, True, True, False]) == 3
     assert video_probe.largest_gop([False, True, False, False]) == 3

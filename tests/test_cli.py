@@ -100,6 +100,21 @@ def test_what_is_no_whole_number(kind, text):
         kind(text)
 
 
+@pytest.mark.parametrize("text", ["9" * 30, "9" * 5000, "1000000001"])
+@pytest.mark.parametrize("kind", [cli.count, cli.positive_int, cli.at_most(cli.count, 51)])
+def test_a_flags_number_has_a_limit(kind, text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is more than"):
+        kind(text)
+
+
+def test_a_flags_limit_is_allowed():
+    assert cli.at_most(cli.count, 51)("51") == 51 and cli.count("0001000000000") == cli.LARGEST_NUMBER
+    with pytest.raises(argparse.ArgumentTypeError, match="^52 is more than 51$"):
+        cli.at_most(cli.count, 51)("52")
+    with pytest.raises(argparse.ArgumentTypeError, match="no number of seconds"):
+        cli.seconds("1e300")
+
+
 def test_an_empty_path_is_no_flag(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert cli.optional_path("") is None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
-import runpy
 import shutil
 from pathlib import Path
 
@@ -13,11 +11,11 @@ import numpy as np
 import pytest
 import yaml
 from media import LISTS, encode_images, make_video, moving, set_display_matrix
+from test_triton import NO_DESCRIPTIONS, written_programs
 from test_video_file import with_cover
 
 from video_zoo.datareader.decode import decode_video
 from video_zoo.datareader.sampling import segment_indices
-from video_zoo.engine.deployment import Deployment
 from video_zoo.utils.runtime import describe_processor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,48 +85,59 @@ def test_the_example_reads_no_list_of_other_files(example, tmp_path, name):
         example.read_frames(str(tmp_path / name), SAMPLING)
 
 
-@pytest.mark.parametrize(("kind", "files"), [("onnx", ["model.onnx"]), ("openvino", ["model.bin", "model.xml"])])
-def test_a_triton_repository_fits_its_program(run_cli, exported, tmp_path, kind, files):
-    result = run_cli(
-        str(copy_of(ROOT / "deploy/triton.py", tmp_path)), str(exported[0]), str(tmp_path / "models"), kind
-    )
-    assert result.returncode == 0, result.stderr
-    folder = tmp_path / "models/tsm"
-    assert sorted(path.name for path in (folder / "1").iterdir()) == files
-    assert (folder / "labels.txt").read_text() == "down\nleft\nright\nup\n"
-    config = (folder / "config.pbtxt").read_text()
-    backend = {"onnx": "onnxruntime", "openvino": "openvino"}[kind]
-    assert f'backend: "{backend}"' in config and json.loads(re.search(r"TYPE_UINT8 dims: (\[.*?\])", config)[1]) == [
-        2,
-        3,
-        32,
-        32,
-    ]
-    program = exported[0] / {"onnx": "model.onnx", "openvino": "openvino_fp32.xml"}[kind]
-    assert (folder / "1" / f"model{program.suffix}").read_bytes() == program.read_bytes()
-
-
-@pytest.mark.parametrize("file", ["openvino_fp32.bin", "model.onnx"])
-def test_a_changed_bit_of_a_program_is_found(run_cli, tmp_path, file):
-    """Before anything is loaded or copied."""
-    programs = {"openvino": {"fp32": "openvino_fp32.xml"}, "onnx": {"fp32": "model.onnx"}}
-    for name in ("openvino_fp32.xml", "openvino_fp32.bin", "model.onnx"):
-        (tmp_path / name).write_bytes(b"a program")
-    Deployment(tmp_path, "TSM", ["a", "b"], (8, 3, 224, 224), programs).write()
+@pytest.mark.parametrize(("kind", "file"), [("openvino", "openvino_fp32.bin"), ("onnx", "model.onnx")])
+def test_the_example_finds_a_changed_bit_of_a_program(example, tmp_path, kind, file):
+    """Before it is loaded."""
+    programs = written_programs(tmp_path)
     (tmp_path / file).write_bytes(b"a progran")
-    kind = "onnx" if file.endswith(".onnx") else "openvino"
-    result = run_cli("deploy/triton.py", str(tmp_path), str(tmp_path / "models"), kind)
-    wanted = f"error: {tmp_path / file} is damaged: copy the folder again, or export it again"
-    assert (result.returncode, result.stderr) == (1, wanted + "\n") and not (tmp_path / "models").exists()
-    predict = runpy.run_path(str(ROOT / "deploy/predict.py"))
     said = yaml.safe_load((tmp_path / "inference.yaml").read_text())
-    with pytest.raises(SystemExit, match=f"^{wanted}$"):
-        predict["load_program"](tmp_path, {kind: programs[kind]}, said["checksums"])
+    with pytest.raises(SystemExit, match=f"^error: {tmp_path / file} is damaged: copy the folder again, or export"):
+        example.load_program(tmp_path, {kind: programs[kind]}, said["checksums"])
 
 
-def test_a_kind_that_is_not_there_is_said(run_cli, exported, tmp_path):
-    result = run_cli("deploy/triton.py", str(exported[0]), str(tmp_path / "models"), "paddle")
-    assert result.returncode == 1 and "onnx or openvino will do" in result.stderr and not list(tmp_path.iterdir())
+GOOD = {
+    "programs": {"onnx": {"fp32": "model.onnx"}},
+    "checksums": {"model.onnx": "00"},
+    "sampling": {"segments": 2, "consecutive_frames": 1, "frame_stride": 1},
+    "scaling": {"shorter_side": 32, "keep_aspect": True, "crop_size": 32},
+    "output": {"name": "probabilities", "shape": [-1, 2]},
+    "labels": ["jump rope", "漢字"],
+}
+
+
+def test_the_example_takes_what_export_writes(example, exported):
+    example.check(GOOD)
+    assert example.read_description(exported[0] / "inference.yaml")["model"] == "TSM"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"programs": {"onnx": {"fp32": name}}} for name in ("../evil.onnx", "/evil.onnx", "other.onnx", "..", "", 3)]
+    + [{"checksums": value} for value in ({}, None, "model.onnx", {"model.onnx": "00", "../evil.onnx": "00"})]
+    + [{"sampling": {"segments": 2}}, {"sampling": [2]}, {"scaling": {**GOOD["scaling"], "crop_size": "32"}}]
+    + [{"labels": value} for value in (None, "ab", [1, 2], ["one"])]
+    + [{"programs": None}, {"checked_on": []}, {"checked_on": {"instructions": ["avx2"]}}],
+)
+def test_the_example_refuses_what_export_does_not_write(example, tmp_path, monkeypatch, change):
+    """Before anything is loaded."""
+    monkeypatch.setattr(example, "load_program", lambda *_: pytest.fail("a program is loaded"))
+    for said in ({**GOOD, **change}, [change], None):
+        (tmp_path / "inference.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+        with pytest.raises(SystemExit, match=r"^error: .*inference\.yaml is damaged: ") as caught:
+            example.main(tmp_path, ["a.mp4"])
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("kind", NO_DESCRIPTIONS)
+def test_the_example_refuses_what_is_no_plain_yaml(example, tmp_path, kind):
+    (tmp_path / "inference.yaml").write_text(NO_DESCRIPTIONS[kind])
+    with pytest.raises(SystemExit, match=r"^error: .*inference\.yaml is damaged: "):
+        example.main(tmp_path, ["a.mp4"])
+
+
+def test_a_folder_that_is_not_there_is_said(run_cli, tmp_path):
+    result = run_cli("deploy/predict.py", str(tmp_path / "none"), "a.mp4")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1) and "none/inference.yaml" in result.stderr
 
 
 def copy_of(script, folder):

@@ -71,7 +71,9 @@ def test_another_processor_is_said(written, monkeypatch):
         f"{written.folder} was checked on another processor (There, avx2 avx512_vnni) than this one (Here, avx2):"
         " probabilities may differ a little; export.py on this one checks it here"
     )
-    assert "(Here, none of the instructions that matter)" in read_on()
+    assert "(Here, none of the instructions that matter)" in read_on(avx2=False, amx_int8=False)
+    # What only one of the two versions asked for says nothing, nor does a system that does not tell.
+    assert read_on(avx2=True, avx512_vnni=True, sme=True) is None and read_on() is None
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,9 @@ def test_another_processor_is_said(written, monkeypatch):
         lambda said: said.pop("checksums"),
         lambda said: said.update(checked_on="here"),
         lambda said: said.update(checked_on={"instructions": ["avx2"]}),
+        lambda said: said.update(checked_on={"instructions": {"avx2": "yes"}}),
+        lambda said: said.update(checked_on={"processor": ["a", "b"]}),
+        lambda said: said.update(parity=["openvino bf16"]),
         lambda said: said.clear(),
     ],
 )
@@ -124,6 +129,15 @@ def test_a_damaged_file_is_named(written, change):
 )
 def test_what_is_no_yaml_is_named(written, content):
     (written.folder / FILE).write_bytes(content)
+    with pytest.raises(InputError, match="inference.yaml is damaged"):
+        Deployment.read(written.folder)
+
+
+def test_aliases_that_multiply_are_named(written):
+    """In a file that is good apart from them. They would take no memory before they are shown."""
+    path = written.folder / FILE
+    lines = ["z0: &z0 [1]", *(f"z{n}: &z{n} [{', '.join([f'*z{n - 1}'] * 9)}]" for n in range(1, 9))]
+    path.write_text(path.read_text(encoding="utf-8") + "\n".join(lines), encoding="utf-8")
     with pytest.raises(InputError, match="inference.yaml is damaged"):
         Deployment.read(written.folder)
 

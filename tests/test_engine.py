@@ -174,7 +174,7 @@ def test_a_batch_of_which_nothing_could_be_read_is_a_step_that_counts_nothing():
     assert [scores.samples for _, _, scores, _ in training.board.rows] == [2, 0, 3]
 
 
-def test_after_each_step_the_state_is_up_to_date_and_a_stop_is_heard():
+def test_after_each_step_the_state_is_up_to_date_and_a_stop_takes_effect():
     """Asked for in a step, it comes after it; before one, at once."""
     training, seen = Training(make_network()), []
 

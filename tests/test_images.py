@@ -80,7 +80,9 @@ def with_orientation(jpeg: bytes, orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_of_a_pickles_image_is_ignored_as_in_v15_and_that_of_a_folders_is_heard(tmp_path, orientation):
+def test_the_orientation_of_a_pickles_image_is_ignored_as_in_v15_and_that_of_a_folders_is_applied(
+    tmp_path, orientation
+):
     turned = with_orientation(encode_images(noise(1), ".jpg")[0], orientation)
     (tmp_path / "1.jpg").write_bytes(turned)
     (as_stored,) = decode_images([turned], range, np.asarray)

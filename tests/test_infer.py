@@ -215,7 +215,10 @@ def test_one_bad_video_leaves_the_others(infer, place, tmp_path):
         (["--input", "{place}/weights"], "no videos"),
         (["--input", "nowhere.mp4"], "nowhere.mp4"),
         (["--input", "http://127.0.0.1:9/live"], "--window_s=2 predicts every 2 seconds"),
-        (["--input", "0", "1", "--window_s=1"], "one stream a run"),
+        (
+            ["--input", "0", "rtsp://me:pass@h/1", "--window_s=1"],
+            "one stream a run, and nothing beside it; given: 0 rtsp://***@h/1",
+        ),
         (["--input", "{place}/videos", "--duration_s=3"], "--duration_s is of a stream"),
         (["--input", "{place}/videos", "--engine=openvin"], "did you mean OPENVINO?"),
         (["--input", "{place}/videos", "--engine=tensorrt"], "--engine=tensorrt: it does not compute on a CPU"),

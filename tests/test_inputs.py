@@ -211,3 +211,15 @@ def test_a_given_path_is_not_looked_for_beside_the_list(tmp_path):
         assert list(reader) == [] and len(reader.failures) == 1
     with pytest.raises(InputError, match="no videos are given"):
         open_reader("infer", config, videos=[])
+
+
+def test_a_folders_real_path_is_looked_up_once(tmp_path, monkeypatch):
+    for number in range(30):
+        (tmp_path / f"{number:02}.mp4").touch()
+    (tmp_path / "link.mp4").symlink_to("00.mp4")
+    asked: list[str] = []
+    real = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: asked.append(path) or real(path))
+    found = find_inputs([f"{tmp_path}/*.mp4", str(tmp_path / "05.mp4")]).videos
+    assert [Path(video.path).name for video in found] == [f"{number:02}.mp4" for number in range(30)]
+    assert len(asked) < 6

@@ -189,7 +189,7 @@ def test_a_place_that_cannot_be_written_is_an_input_error(terminal, tmp_path):
 # --- the heartbeat
 
 
-def test_a_slow_block_is_heard_of_and_for_how_long():
+def test_a_slow_block_says_so_and_for_how_long():
     with logged() as lines:
         with heartbeat("waiting for a test", every_s=0.05):
             deadline = time.monotonic() + 20
@@ -212,7 +212,7 @@ def test_the_seconds_of_a_heartbeat(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt])
-def test_a_fast_block_is_never_heard_of(error):
+def test_a_fast_block_logs_nothing(error):
     """And leaves no thread, however it ends."""
     threads = threading.active_count()
     with logged() as lines:

@@ -254,7 +254,7 @@ def test_decay_epochs_must_ascend():
         piecewise_plan(TrainSection(decay_epochs=(3, 2)), 10)
 
 
-def test_the_configs_decays_and_norm_are_heard():
+def test_the_configs_decays_and_norm_are_used():
     section = TrainSection(batch_norm_decay=0.25, clip_grad_norm=2.0, l2_weight_decay=0.5)
     network = make_network()
     optimizer, _ = make_optimizer(section, network, videos=9, steps_per_epoch=1)

@@ -258,6 +258,31 @@ def test_what_must_not_be_overwritten_is_refused(videos, prepare, tmp_path):
     assert content == {path: path.read_bytes() for path in videos.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [
+        *("", "3", "[]", "[" * 100_000, '{"tool": "prepare_videos"}'),
+        '{"tool": "other", "source": "a.mp4", "bytes": 1, "mtime_ns": 1, "short_size": 32, "gop": 6, "crf": 10,'
+        ' "damage": null}',
+        '{"tool": "prepare_videos", "source": ["a.mp4"], "bytes": 1, "mtime_ns": 1, "short_size": 32, "gop": 6,'
+        ' "crf": 10, "damage": null}',
+        '{"tool": "prepare_videos", "source": "a.mp4", "bytes": 1, "mtime_ns": 1, "short_size": 32, "gop": 6,'
+        ' "crf": 10, "damage": {}}',
+    ],
+    ids=lambda comment: comment[:40],
+)
+def test_a_video_with_another_comment_is_not_overwritten(tmp_path, comment):
+    source = make_video(tmp_path / "a.mp4", noise(4, 32, 32))
+    (tmp_path / "out").mkdir()
+    with VideoWriter(tmp_path / "out/a.mp4", (32, 32), 25) as writer:
+        writer.container.metadata["comment"] = comment
+        writer.add_pixels(noise(1, 32, 32)[0])
+    content = (tmp_path / "out/a.mp4").read_bytes()
+    with pytest.raises(InputError, match="out/a.mp4 is there and was not written by prepare_videos.py"):
+        encode(source, tmp_path)
+    assert (tmp_path / "out/a.mp4").read_bytes() == content
+
+
 def test_two_lists_in_one_folder(videos, prepare, tmp_path):
     (tmp_path / "one.list").write_text("source/air drumming/a.mp4 0\n")
     make_video(videos / "yoga/a.mp4", noise(6, 32, 32))
@@ -301,7 +326,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_what_does_not_verify_gets_no_name(tmp_path, monkeypatch):
     source = make_video(tmp_path / "a.mp4", noise(4, 32, 32))
-    monkeypatch.setattr(video_encode, "_encode_whole", lambda *_: (5, (32, 32)))
+    monkeypatch.setattr(video_encode, "_encode_whole", lambda *_: (5, (32, 32), 0))
     make_video(tmp_path / "temporary.mp4", noise(4, 32, 32))
     with pytest.raises(VideoError, match="decodes to .* instead of"):
         encode(source, tmp_path)

@@ -440,7 +440,15 @@ def test_fast_crop_differs_by_two_levels_at_most(folder, mode):
     assert difference.max() <= (4 if mode == "train" else 2)  # training scales twice
 
 
-def test_keep_aspect_is_heard(folder):
+def test_clips_that_cannot_fit_into_memory_are_refused(tmp_path):
+    """Before anything is reserved, with what they would take."""
+    large = {"model": {"num_classes": 4, "seg_num": 10_000}, "short_size": 16384, "target_size": 16384}
+    config = make_config("train", make_list(tmp_path / "a.list", ["a.mp4 1"]), batch_size=1_000_000, **large)
+    with pytest.raises(InputError, match=r"TRAIN\.batch_size = 1000000: .* takes [\d,]+\.\d GB, and this machine has"):
+        open_reader("train", config)
+
+
+def test_keep_aspect_changes_what_is_read(folder):
     squeezed, kept = (
         clips(read("test", folder / "all.list", short_size=18, keep_aspect=keep)) for keep in (False, True)
     )

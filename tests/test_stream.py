@@ -456,6 +456,12 @@ def test_passwords_are_not_shown(log):
     )
 
 
+def test_clips_that_cannot_fit_into_memory_are_refused():
+    large = {"model": {"num_classes": 4, "seg_num": 10_000}, "short_size": 16384, "target_size": 16384}
+    with pytest.raises(InputError, match=r"10000 frames of 16384 x 16384 pixels .* GB"):
+        StreamReader(make_config("infer", "", **large), "0", Windows(1.0, 1.0))
+
+
 def test_an_error_in_the_thread_comes_through(video, serve, monkeypatch):
     monkeypatch.setattr(OnePassWindows, "add", lambda *words: 1 / 0)
     with reader_of(serve(file_answer(video.read_bytes())), 1.0) as reader, pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Text at the borders: any encoding and line end of a file, any name on a terminal, in a log, a page or a csv."""
+"""Files of any encoding and line end are read; any name is shown on a terminal, in a log, a page or a csv."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from video_zoo.dataset.video_lists import read_any_list
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger, set_up_logging
-from video_zoo.utils.texts import PrintableStream, cell, for_display, hide_secrets, one_line, printable, read_text
+from video_zoo.utils.texts import PrintableStream, cell, for_display, hide_secrets, html, one_line, printable, read_text
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -191,6 +191,19 @@ def test_what_is_printed_is_escaped(capsys):
 def test_passwords_and_keys_of_addresses_are_left_out(address, shown):
     assert hide_secrets(address) == printable(address) == shown
     assert hide_secrets(shown) == shown
+
+
+@pytest.mark.parametrize("before", [0, 1400, 1480, 14_900, 14_990, 15_100])
+def test_a_message_that_is_cut_has_no_part_of_a_secret(before):
+    """Wherever the cut comes, of the message and of its lines."""
+    for after in (0, 480, 4980, 20_000):
+        address = f"rtsp://me:{'secret' * 400}@host/1?token={'hidden' * 400}"
+        shown = for_display(f"{'x' * before} {address} {'y' * after}")
+        assert "secret" not in shown and "hidden" not in shown and len(shown) < 2100
+
+
+def test_text_for_html_has_no_markup_and_one_line():
+    assert html('<a href="x">&\n\x1b') == "&lt;a href=&quot;x&quot;&gt;&amp;\\n\\x1b"
 
 
 # --- cells

@@ -17,7 +17,7 @@ from video_zoo.datareader.selective import PacketVideo
 from video_zoo.datareader.timeline import LONGEST_STEP_S, Timeline
 from video_zoo.datareader.video_list import Video
 from video_zoo.dataset.video_encode import Form, prepare
-from video_zoo.dataset.video_probe import examine
+from video_zoo.dataset.video_probe import duration_of, examine
 
 FRAMES = 50  # 2 seconds
 
@@ -88,10 +88,12 @@ def test_a_clock_that_jumps_ahead_in_a_transport_stream(recordings, tmp_path):
 
     path = remux(recordings / "one.ts", tmp_path / "ahead.ts", ahead(26 * 3600))
     with PacketVideo(path) as video:
-        assert abs(video.duration_s - 2) < 0.1 and video.times()[1] == 1
+        times_s, jumps = video.times()
+        assert abs(duration_of(times_s) - 2) < 0.1 and jumps == 1
     path = remux(recordings / "one.mkv", tmp_path / "still.mkv", ahead(60))
     with PacketVideo(path) as video:
-        assert abs(video.duration_s - 62 * 50 / 49) < 0.1 and video.times()[1] == 0
+        times_s, jumps = video.times()
+        assert abs(duration_of(times_s) - 62 * 50 / 49) < 0.1 and jumps == 0
 
 
 # --- the rule

@@ -143,7 +143,7 @@ def test_names_that_end_in_a_number_are_found_among_many(tmp_path, monkeypatch, 
     assert len(asked) < 100  # not one question a line
 
 
-def test_a_long_list_is_heard_of(folder, monkeypatch):
+def test_a_long_list_has_a_heartbeat(folder, monkeypatch):
     said = []
     monkeypatch.setattr(video_list, "heartbeat", lambda what: said.append(what) or contextlib.nullcontext())
     read(folder, "a.mp4 1\n")

@@ -16,14 +16,13 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
 from video_zoo.utils.registry import did_you_mean
 from video_zoo.utils.texts import CONFIG_BYTES, read_text
+from video_zoo.utils.yaml_files import check_numbers, parse_yaml
 
 Schema = TypeVar("Schema")
 Values = dict[str, dict[str, Any]]  # section -> key -> value
 Sources = dict[str, Values]  # where they were given: a file's path, or COMMAND_LINE
 COMMAND_LINE = "command line"
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # what ast.literal_eval may raise
-_MOST_VALUES = 100_000  # of a config file, those that its aliases repeat among them
-_LARGEST_INT = 1 << 63
 
 _short = reprlib.Repr()  # of values in messages
 _short.maxlevel, _short.maxstring, _short.maxother = 3, 400, 400
@@ -162,15 +161,9 @@ def read(path: str) -> Values:
 
 
 def _read_yaml(path: str, text: str) -> Values:
-    import yaml  # here, so that a Python without it gets as far as saying so
-
     try:
-        loader = yaml.SafeLoader(text)
-        tree = loader.get_single_node()
-        if _count_values(tree, {}) > _MOST_VALUES:
-            raise InputError(f"{path}: its aliases (*NAME) repeat more than {_MOST_VALUES:,} values; write them out")
-        document = _check_numbers(loader.construct_document(tree)) if tree else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45, a date that is none
+        document = parse_yaml(text)
+    except ValueError as error:
         raise InputError(f"{path} is no YAML: {error}") from error
     if not isinstance(document, dict) or any(part and not isinstance(part, dict) for part in document.values()):
         raise InputError(f"{path}: a config is sections (MODEL, TRAIN ...) of `key: value` lines")
@@ -180,36 +173,9 @@ def _read_yaml(path: str, text: str) -> Values:
     }
 
 
-def _count_values(node: Any, counted: dict[int, int]) -> int:
-    """The values of a YAML tree, each alias counted as what it repeats. Raises ValueError: an alias is within itself.
-
-    Args:
-        counted: id of a node -> its values; 0 while they are being counted.
-    """
-    if id(node) in counted:
-        if not counted[id(node)]:
-            raise ValueError("an alias is within what it repeats")
-        return counted[id(node)]
-    counted[id(node)] = 0
-    parts = node.value if isinstance(getattr(node, "value", None), list) else []
-    below = (part for each in parts for part in (each if isinstance(each, tuple) else (each,)))
-    counted[id(node)] = 1 + sum(_count_values(part, counted) for part in below)
-    return counted[id(node)]
-
-
 def _literal(text: str) -> Any:
     """The value of a Python literal. Raises one of _NO_LITERAL."""
-    return _check_numbers(ast.literal_eval(text))
-
-
-def _check_numbers(value: Any) -> Any:
-    """The same value. Raises ValueError if a whole number in it has more than 64 bits: not all can be printed."""
-    if isinstance(value, int) and not -_LARGEST_INT <= value < _LARGEST_INT:
-        raise ValueError("a whole number of more than 64 bits")
-    parts = (*value.keys(), *value.values()) if isinstance(value, dict) else value
-    for part in parts if isinstance(parts, (list, tuple, set)) else ():
-        _check_numbers(part)
-    return value
+    return check_numbers(ast.literal_eval(text))
 
 
 def _read_ini(path: str, text: str) -> Values:

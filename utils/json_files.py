@@ -51,7 +51,13 @@ def check_fields(document: Any, fields: Mapping[str, Check], needed: Iterable[st
 
 
 def is_text(value: Any) -> bool:
+    """Text, which may be empty."""
     return isinstance(value, str)
+
+
+def is_flag(value: Any) -> bool:
+    """True or False; 0 and 1 are none."""
+    return isinstance(value, bool)
 
 
 def is_count(value: Any) -> bool:
@@ -70,14 +76,17 @@ def is_mapping(value: Any) -> bool:
 
 
 def list_of(check: Check) -> Check:
+    """Whether a value is a list, maybe empty, of which each item is right."""
     return lambda value: isinstance(value, list) and all(map(check, value))
 
 
 def mapping_of(check: Check) -> Check:
+    """Whether a value is a dict with text as keys, maybe empty, of which each value is right."""
     return lambda value: is_mapping(value) and all(map(check, value.values()))
 
 
 def none_or(check: Check) -> Check:
+    """Whether a value is None or right."""
     return lambda value: value is None or check(value)
 
 
@@ -86,8 +95,10 @@ def _stands_for(key: str, name: str) -> bool:
 
 
 def _check_depth(value: Any, left: int) -> None:
-    if isinstance(value, (dict, list)):
-        if not left:
-            raise ValueError("it is nested too deeply")
-        for item in value.values() if isinstance(value, dict) else value:
+    if not isinstance(value, (dict, list)):
+        return
+    if not left:
+        raise ValueError("it is nested too deeply")
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (dict, list)):  # most are not, and a call takes longer
             _check_depth(item, left - 1)

@@ -1,9 +1,10 @@
-"""Text at the borders: files that are read, and names on their way to a terminal, a log or a spreadsheet."""
+"""Text that comes in from files, and names that go out to a terminal, a log, a page or a spreadsheet."""
 
 from __future__ import annotations
 
 import os
 import re
+from html import escape
 from typing import IO, Any
 
 from video_zoo.utils.errors import InputError
@@ -90,10 +91,16 @@ def one_line(name: str) -> str:
     return printable(name).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def html(text: str) -> str:
+    """Text for HTML, XML and SVG: `one_line`, without markup."""
+    return escape(one_line(text))
+
+
 def for_display(text: str) -> str:
     """A message or a log line as it is shown: `printable`, with the middle of an overlong line left out. Lines after
     the first are indented, so that no name can look like a line of its own."""
-    lines = (_cut(printable(line), _LINE) for line in _cut(text, _MESSAGE).split("\n"))
+    # An address is looked at whole: of one that is cut, a part of the password would be left.
+    lines = (_cut(printable(line), _LINE) for line in _cut(hide_secrets(text), _MESSAGE).split("\n"))
     return re.sub(r"\n(?=\S)", "\n  ", "\n".join(lines))
 
 
