@@ -71,7 +71,7 @@ def test_another_rank_that_was_told_stops_this_one():
 
 @pytest.mark.parametrize("first, then", [("SIGHUP", "SIGHUP"), ("SIGHUP", "SIGTERM"), ("SIGTERM", "SIGHUP")])
 def test_the_signals_of_a_session_that_ends_are_one(first, then):
-    """A shell and the system each send SIGHUP, and systemd SIGTERM with it: nobody asks twice."""
+    """A shell and the system each send SIGHUP, and systemd SIGTERM with it: they are one request."""
     with Stop("") as stop:
         send(getattr(signal, first))
         send(getattr(signal, then))
