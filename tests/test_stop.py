@@ -85,6 +85,20 @@ def test_the_signals_of_a_session_that_ends_are_one(first, then):
     assert stopped.value.code == 128 + getattr(signal, first) and tidied
 
 
+@pytest.mark.parametrize(
+    "first, then, seconds",
+    [("SIGHUP", "SIGINT", 5), ("SIGHUP", "SIGHUP", 0), ("SIGHUP", "SIGTERM", 0), ("SIGINT", "SIGHUP", 0)],
+)
+def test_a_signal_that_comes_later_or_is_ctrl_c_is_a_second_one(monkeypatch, first, then, seconds):
+    """Also a SIGHUP: `seconds` is how long signals of a session's end are taken for one."""
+    monkeypatch.setattr("video_zoo.utils.stop._HANGUP_REPEATS_S", seconds)
+    with Stop("") as stop:
+        send(getattr(signal, first))
+        with pytest.raises(SystemExit) as ended:
+            send(getattr(signal, then))
+    assert stop.signal == getattr(signal, first) and ended.value.code == 128 + getattr(signal, then)
+
+
 def test_a_signal_that_is_ignored_stays_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
