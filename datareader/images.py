@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from video_zoo.datareader.decode import Choose, VideoError
-from video_zoo.utils.files import read_regular
+from video_zoo.utils.open_files import read_regular
 
 Kept = TypeVar("Kept")
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from video_zoo.datareader.class_folders import VIDEO_EXTENSIONS, find_videos
 from video_zoo.datareader.video_list import Video
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import RealPaths
 from video_zoo.utils.log import heartbeat
+from video_zoo.utils.paths import RealPaths
 from video_zoo.utils.texts import hide_secrets
 
 _ADDRESS = re.compile(r"(rtsp|rtmp|https?|udp)://.", re.IGNORECASE)

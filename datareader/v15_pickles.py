@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from video_zoo.datareader.decode import VideoError
-from video_zoo.utils.files import read_regular
+from video_zoo.utils.open_files import read_regular
 from video_zoo.utils.safe_pickles import DataUnpickler
 
 _MOST_BYTES = 1 << 30

@@ -12,8 +12,8 @@ from video_zoo.datareader.video_list import NumberedNames, locate
 from video_zoo.datareader.workers import SettingNames, WorkerPool
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import RealPaths
 from video_zoo.utils.log import Progress, heartbeat, logger
+from video_zoo.utils.paths import RealPaths
 from video_zoo.utils.runtime import usable_cores
 from video_zoo.utils.texts import read_bytes
 

@@ -14,9 +14,10 @@ from visualdl import LogWriter
 
 from video_zoo.engine.checkpoint import State
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, open_own, open_regular, read_regular
+from video_zoo.utils.files import atomic_file
 from video_zoo.utils.json_files import check_fields, is_count, is_number, is_text, parse_json
 from video_zoo.utils.log import logger
+from video_zoo.utils.open_files import open_own, open_regular, read_regular
 
 if TYPE_CHECKING:
     from video_zoo.metrics.metric import Scores

@@ -22,8 +22,9 @@ from video_zoo.configs.schema import Config
 from video_zoo.engine.backends.base import INPUT, OUTPUT, Engine
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, open_regular, read_regular, whole_folder
+from video_zoo.utils.files import atomic_file, whole_folder
 from video_zoo.utils.json_files import check_fields, is_count, is_mapping, is_text, list_of, mapping_of
+from video_zoo.utils.open_files import open_regular, read_regular
 from video_zoo.utils.runtime import describe_processor
 
 FILE, CONFIG, LABELS = "inference.yaml", "config.yaml", "label.txt"

@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 
 from video_zoo.engine.results import Prediction, span_text
-from video_zoo.utils.files import atomic_file, fit_name, lock_file, make_folder, open_own
+from video_zoo.utils.files import atomic_file, fit_name, make_folder
+from video_zoo.utils.locks import lock_file
+from video_zoo.utils.open_files import open_own
 from video_zoo.utils.texts import one_line
 
 HEIGHT = 112  # of a frame in a strip, px

@@ -19,7 +19,9 @@ import numpy as np
 from video_zoo.engine.page import Page
 from video_zoo.engine.results import Prediction, from_json, to_json, write_pickle
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, fit_name, lock_file, open_own
+from video_zoo.utils.files import atomic_file, fit_name
+from video_zoo.utils.locks import lock_file
+from video_zoo.utils.open_files import open_own
 from video_zoo.utils.texts import cell
 
 CSV_CLASSES = 5  # of each row, at most
@@ -138,7 +140,7 @@ class ResultFiles:
             self._csv.flush()
             os.fsync(self._csv.fileno())
             self._csv.close()
-            with atomic_file(self._final("jsonl"), "wb") as file, open(self._partial("jsonl"), "rb") as rows:
+            with open_own(self._partial("jsonl"), "rb") as rows, atomic_file(self._final("jsonl"), "wb") as file:
                 rows.readline()
                 shutil.copyfileobj(rows, file, 1 << 16)
                 if not self._windows:
@@ -187,8 +189,8 @@ class ResultFiles:
                 " anew, or choose another folder"
             )
         lock = self._base.with_name(fit_name(f".{self._base.name}", ".partial.lock"))
-        otherwise = f"{self._partial('jsonl')} is being written by another process; choose another folder"
-        self._lock.enter_context(lock_file(lock, otherwise))
+        refusal = f"{self._partial('jsonl')} is being written by another process; choose another folder"
+        self._lock.enter_context(lock_file(lock, refusal))
         if self._page is not None:
             self._page.reserve()
         if self._resume and self._partial("jsonl").exists():
@@ -260,7 +262,7 @@ class ResultFiles:
 
     def _stored(self) -> Iterator[Prediction]:
         """The rows that are in the partial file."""
-        with open(self._partial("jsonl"), "rb") as file:
+        with open_own(self._partial("jsonl"), "rb") as file:
             file.readline()
             yield from map(from_json, file)
 

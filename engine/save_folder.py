@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from video_zoo.utils.files import lock_folder, make_folder, remove_leftovers
+from video_zoo.utils.files import make_folder, remove_leftovers
+from video_zoo.utils.locks import lock_folder
 from video_zoo.utils.log import log_to_file
 from video_zoo.utils.runtime import Launch
 

@@ -30,8 +30,9 @@ from video_zoo.models import MODELS
 from video_zoo.utils import cli
 from video_zoo.utils.archives import MOST_BYTES
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_file, atomic_folder, open_regular
+from video_zoo.utils.files import atomic_file, atomic_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, write_folder
+from video_zoo.utils.open_files import open_regular
 from video_zoo.utils.paddle_env import start_paddle
 from video_zoo.utils.safe_pickles import read_arrays
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +30,18 @@ LISTS = {
     "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\na.ts\n#EXT-X-ENDLIST\n",
     "list.ffconcat": "ffconcat version 1.0\nfile a.ts\n",
 }
+PLANTS = ("link", "dangling link", "hard link", "pipe")
 SECTIONS = {"train": TrainSection, "valid": ValidSection, "test": TestSection, "infer": InferSection}
+
+
+def plant(kind: str, place: Path, victim: Path) -> None:
+    """Puts one of PLANTS where a file is about to be written: what would change `victim`, or "new" beside it."""
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "hard link":
+        os.link(victim, place)
+    else:
+        place.symlink_to(victim.with_name("new") if kind == "dangling link" else victim)
 
 
 def noise(num_frames: int, height: int = 16, width: int = 20, seed: int = 0) -> np.ndarray:

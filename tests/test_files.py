@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from media import plant
 
-from video_zoo.utils import files
+from video_zoo.utils import files, locks
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, atomic_folder, make_folder, scratch_folder
 
@@ -79,7 +80,11 @@ def test_names_that_fit(stem, repeats):
     if len(whole) <= 255:
         assert name == f"{stem}.partial.html"
     else:
-        assert name != files.fit_name(f"{stem}x", ".partial.html") and stem.startswith(name[:200].partition("~")[0][:9])
+        kept, between, checksum = name[: -len(".partial.html")].rpartition("~")
+        readable = whole.decode("utf-8", "ignore")
+        assert between and len(checksum) == 8 and readable.startswith(kept)
+        assert len(os.fsencode(name)) > 255 - 4 or not readable.startswith(stem)  # no character more would fit
+        assert name != files.fit_name(f"{stem}x", ".partial.html")
 
 
 def test_a_file_gets_ordinary_permissions(tmp_path):
@@ -329,33 +334,6 @@ with files.atomic_folder(sys.argv[1]) as target:
     assert names(tmp_path) == ["TSM_best"] and names(path) == [left]
 
 
-def test_a_folder_is_locked_for_one_alone(tmp_path):
-    """While the block runs, and after it for the next."""
-    for _ in range(2):
-        with files.lock_folder(tmp_path, "give another one"):
-            with pytest.raises(InputError) as caught, files.lock_folder(tmp_path, "give another one"):
-                pytest.fail("the block must not run")
-            assert str(caught.value) == f"{tmp_path} is in use: give another one"
-    with pytest.raises(Stop), files.lock_folder(tmp_path, ""):
-        raise Stop
-    with files.lock_folder(str(tmp_path), ""), files.lock_folder(tmp_path / "..", ""):
-        pass
-
-
-def test_a_lock_ends_with_its_process(tmp_path):
-    """Also with one that was killed."""
-    script = "import sys, time; from video_zoo.utils.files import lock_folder\n"
-    script += "with lock_folder(sys.argv[1], ''): print('locked', flush=True); time.sleep(60)"
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "locked\n"
-        with pytest.raises(InputError, match="is in use"), files.lock_folder(tmp_path, ""):
-            pytest.fail("the block must not run")
-        other.kill()
-    with files.lock_folder(tmp_path, ""):
-        pass
-
-
 def test_a_folder_that_cannot_be_written(tmp_path, blocked):
     with pytest.raises(InputError, match=f"cannot write {blocked}: "), atomic_folder(blocked):
         pytest.fail("the block must not run")
@@ -373,71 +351,6 @@ def test_make_folder(tmp_path, blocked):
     for place in (blocked, blocked.parent):
         with pytest.raises(InputError, match=f"cannot write to the folder {place}: "):
             make_folder(place)
-
-
-# --- what lies in the place of a file
-
-
-def in_the_way(kind: str, place: Path, victim: Path) -> None:
-    if kind == "pipe":
-        os.mkfifo(place)
-    elif kind == "hard link":
-        os.link(victim, place)
-    else:
-        place.symlink_to(victim.with_name("new") if kind == "dangling link" else victim)
-
-
-@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe"])
-@pytest.mark.parametrize("mode", ["w", "wb", "a", "a+b", "r+b", "rb"])
-def test_only_a_file_of_its_own_is_opened(tmp_path, kind, mode):
-    """What is begun anew replaces what lies there, and what goes on refuses it."""
-    victim, place = tmp_path / "victim", tmp_path / "place"
-    victim.write_text("precious")
-    in_the_way(kind, place, victim)
-    if mode.startswith("w"):
-        with files.open_own(place, mode) as file:
-            file.write(b"mine" if "b" in mode else "mine")
-        assert place.read_text() == "mine" and not place.is_symlink()
-    else:
-        with pytest.raises(OSError, match="it is a link, a pipe or a device, and no file of its own: remove it"):
-            files.open_own(place, mode)
-    assert victim.read_text() == "precious" and not (tmp_path / "new").exists()
-
-
-def test_a_link_that_appears_at_the_last_moment_is_not_followed(tmp_path, monkeypatch):
-    victim, place = tmp_path / "victim", tmp_path / "place"
-    victim.write_text("precious")
-    place.symlink_to(victim)
-    monkeypatch.setattr(files, "_check_ordinary", lambda *_: None)
-    with pytest.raises(OSError):
-        files.open_own(place, "a")
-
-
-def test_an_ordinary_file_is_opened_as_usual(tmp_path):
-    place = tmp_path / "place"
-    old = os.umask(0o027)
-    try:
-        for mode, content in (("a", "1"), ("a", "12"), ("w", "2"), ("a", "22")):
-            with files.open_own(place, mode, encoding="utf-8") as file:
-                file.write(content[-1])
-            assert place.read_text() == content and place.stat().st_mode & 0o777 == 0o640
-    finally:
-        os.umask(old)
-    for mode in ("a", "w", "r"):
-        with pytest.raises(OSError):
-            files.open_own(tmp_path, mode)
-    with pytest.raises(FileNotFoundError):
-        files.open_own(tmp_path / "missing", "rb")
-
-
-@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe"])
-def test_a_lock_is_no_link_either(tmp_path, kind):
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    in_the_way(kind, tmp_path / ".lock", victim)
-    with pytest.raises(InputError, match=r"cannot write .*\.lock: it is a link"), files.lock_folder(tmp_path, ""):
-        pytest.fail("the block must not run")
-    assert victim.read_text() == "precious"
 
 
 # --- what killed processes leave
@@ -499,12 +412,53 @@ def test_of_two_that_write_the_same_folder_the_last_one_stays(tmp_path):
     assert names(tmp_path) == ["exported"] and names(tmp_path / "exported") == ["first"]
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
-def test_what_only_looks_like_a_leftover_stays(tmp_path, kind):
-    (tmp_path / "victim").mkdir()
-    in_the_way(kind, tmp_path / ".zoo_abcd1234.tmp", tmp_path / "victim")
+@pytest.mark.parametrize("end", ["tmp", "old"])
+@pytest.mark.parametrize("kind", ["link", "dangling link"])
+def test_a_link_that_is_named_like_a_leftover_stays(tmp_path, kind, end):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "key").write_text("precious")
+    plant(kind, tmp_path / f".zoo_abcd1234.{end}", victim)
     files.remove_leftovers(tmp_path)
-    assert names(tmp_path)[-1] == "victim"
+    assert names(tmp_path) == [f".zoo_abcd1234.{end}", "victim"] and (victim / "key").read_text() == "precious"
+
+
+@pytest.mark.parametrize("end", ["tmp", "old"])
+def test_a_pipe_that_is_named_like_a_leftover_is_not_waited_for(tmp_path, end):
+    os.mkfifo(tmp_path / f".zoo_abcd1234.{end}")
+    files.remove_leftovers(tmp_path)
+    with atomic_file(tmp_path / "a") as file:
+        file.write("x")
+    assert (tmp_path / "a").read_text() == "x"
+
+
+def test_a_link_that_takes_the_place_of_a_leftover_is_not_followed(tmp_path, monkeypatch):
+    """Right after the leftover was locked: what comes back is what is in the folder that was locked."""
+    victim, leftover = tmp_path / "victim", tmp_path / ".zoo_abcd1234.old"
+    for folder in (victim, leftover):
+        folder.mkdir()
+    (victim / "key").write_text("precious")
+    (leftover / "TSM_best").touch()
+    take_lock = locks.take_lock
+
+    def swapped(path):
+        lock = take_lock(path)
+        leftover.rename(tmp_path / "aside")
+        plant("link", leftover, victim)
+        return lock
+
+    monkeypatch.setattr(locks, "take_lock", swapped)
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".zoo_abcd1234.old", "TSM_best", "aside", "victim"] and names(victim) == ["key"]
+
+
+def test_the_leftovers_of_other_users_stay(tmp_path, monkeypatch):
+    leave_files(tmp_path)
+    (tmp_path / ".zoo_abcd1234.old" / "TSM_best").mkdir(parents=True)
+    before = names(tmp_path)
+    monkeypatch.setattr(os, "getuid", lambda: os.stat(tmp_path).st_uid + 1)
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == before and len(before) == 4
 
 
 @pytest.mark.parametrize("kind", ["system", "file system"])
@@ -514,15 +468,15 @@ def test_where_there_are_no_locks_nothing_is_removed(tmp_path, monkeypatch, kind
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files, "fcntl", None) if kind == "system" else monkeypatch.setattr(files.fcntl, "flock", flock)
-    with atomic_file(tmp_path / "a") as file, files.lock_folder(tmp_path, ""), files.scratch_folder(tmp_path):
+    monkeypatch.setattr(locks, "fcntl", None) if kind == "system" else monkeypatch.setattr(locks.fcntl, "flock", flock)
+    with atomic_file(tmp_path / "a") as file, locks.lock_folder(tmp_path, ""), files.scratch_folder(tmp_path):
         file.write("x")
     assert len(names(tmp_path)) == 4 and (tmp_path / "a").read_text() == "x"
 
 
 def test_a_temporary_that_is_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
     """Between its making and its lock, another process may sweep."""
-    lock, seen = files._lock, []
+    lock, seen = files.take_lock, []
 
     def swept(path, *flags, **options):
         if not seen:
@@ -530,7 +484,7 @@ def test_a_temporary_that_is_taken_for_a_leftover_is_made_again(tmp_path, monkey
             path.unlink()
         return lock(path, *flags, **options)
 
-    monkeypatch.setattr(files, "_lock", swept)
+    monkeypatch.setattr(files, "take_lock", swept)
     with atomic_file(tmp_path / "a") as file:
         file.write("x")
     assert seen and names(tmp_path) == ["a"]

@@ -21,7 +21,7 @@ from video_zoo.dataset.video_lists import Entry, read_any_list
 from video_zoo.dataset.video_probe import VideoFacts
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import RealPaths
+from video_zoo.utils.paths import RealPaths
 
 LARGE = {"model": {"num_classes": 4, "seg_num": 10_000}, "short_size": 16384, "target_size": 16384}
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import re
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from media import logged
+from media import PLANTS, logged, plant
 
 from video_zoo.utils import log as log_module
 from video_zoo.utils.errors import InputError
@@ -75,13 +74,13 @@ def test_the_file_is_continued(terminal, tmp_path):
     assert [line[-5:] for line in (tmp_path / "train.log").read_text().splitlines()] == ["run 0", "run 1", "run 2"]
 
 
-@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("kind", PLANTS)
 def test_what_lies_in_the_place_of_the_file_is_not_written_to(terminal, tmp_path, kind):
     victim, place = tmp_path / "victim", tmp_path / "train.log"
     victim.write_text("precious")
-    place.symlink_to(victim) if kind == "link" else os.mkfifo(place)
+    plant(kind, place, victim)
     terminal.set_up()
-    with pytest.raises(InputError, match=r"cannot write .*train\.log: it is a link.*: remove it"), log_to_file(place):
+    with pytest.raises(InputError, match=r"cannot write .*train\.log: it is a link.*; remove it"), log_to_file(place):
         pass
     assert victim.read_text() == "precious"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from media import PLANTS, plant
 
 from video_zoo.engine.page import HEIGHT, Page, draw_bar, film_strip
 from video_zoo.engine.results import Prediction
@@ -219,11 +219,11 @@ def test_a_page_whose_name_is_as_long_as_the_file_system_takes(tmp_path, name):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "straight.html"])
 
 
-@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("kind", PLANTS)
 def test_what_lies_in_the_place_of_a_partial_page_is_not_written_to(tmp_path, kind):
     victim, place = tmp_path / "victim", tmp_path / "page.partial.html"
     victim.write_text("precious")
-    place.symlink_to(victim) if kind == "link" else os.mkfifo(place)
+    plant(kind, place, victim)
     with pytest.raises(InputError, match="page.partial.html: it is a link"):
         resume(tmp_path / "page.html", rows(1))
     assert victim.read_text() == "precious"

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media import PLANTS, plant
 
 from video_zoo.engine.page import Page
 from video_zoo.engine.result_files import ResultFiles
@@ -204,21 +205,18 @@ def test_without_resume_old_rows_are_replaced(tmp_path):
     assert content(tmp_path) == write_all_again(WHOLE[:1], page=True)
 
 
-@pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("ended", [False, True])
-def test_a_pass_without_predictions_touches_nothing(tmp_path, resume, ended):
+@pytest.mark.parametrize(("earlier", "there"), [("none", 0), ("stopped", 3), ("ended", 4)])
+def test_a_pass_without_predictions_touches_nothing(tmp_path, earlier, there):
     """Neither results, nor the rows and the page of a pass that was stopped, nor an empty folder."""
     with open_files(tmp_path, page=True) as files:
-        if resume or ended:
+        if earlier != "none":
             files.add(WHOLE, np.repeat(CLIPS, 6, axis=0))
-        if ended:
+        if earlier == "ended":
             files.finish()
     before = content(tmp_path)
-    if resume and ended:
-        return  # there is nothing to go on with
     with open_files(tmp_path, page=True, settings={"other": 1}) as files:
         assert list(files.predictions()) == [] and files.finish() == []
-    assert content(tmp_path) == before and len(before) == (4 if ended else 3 if resume else 0)
+    assert content(tmp_path) == before and len(before) == there
 
 
 def test_two_passes_do_not_write_the_same_page(tmp_path):
@@ -238,18 +236,15 @@ def test_two_passes_do_not_write_the_same_page(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["jsonl", "csv"])
-@pytest.mark.parametrize("kind", ["link", "dangling", "hard link", "pipe"])
+@pytest.mark.parametrize("kind", PLANTS)
 def test_what_lies_in_the_place_of_a_partial_file_is_not_written_to(tmp_path, end, kind):
     victim, place = tmp_path / "victim", tmp_path / "out" / f"TSM_result.partial.{end}"
     victim.write_text("precious")
     place.parent.mkdir()
-    make = {"link": place.symlink_to, "hard link": lambda path: os.link(path, place)}.get(kind)
-    make(victim) if make else os.mkfifo(place) if kind == "pipe" else place.symlink_to(tmp_path / "new")
+    plant(kind, place, victim)
     with open_files(tmp_path / "out") as files:
         if end == "jsonl":
-            with pytest.raises(
-                InputError, match=r"cannot write .*partial\.jsonl: it is a link, a pipe or a device.*remove"
-            ):
+            with pytest.raises(InputError, match=r"cannot write .*partial\.jsonl: it is a link, a pipe.*; remove it"):
                 files.add(WHOLE)
         else:  # it is begun anew
             files.add(WHOLE)
@@ -257,6 +252,22 @@ def test_what_lies_in_the_place_of_a_partial_file_is_not_written_to(tmp_path, en
     if end == "csv":
         assert content(tmp_path / "out") == write_all_again(WHOLE)
     assert victim.read_text() == "precious" and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("kind", PLANTS)
+def test_what_takes_the_place_of_the_rows_is_not_read(tmp_path, kind):
+    """While the pass goes on: a private file would become a result that others can read."""
+    victim, place = tmp_path / "victim", tmp_path / "out/TSM_result.partial.jsonl"
+    victim.write_text("a first line\nprecious\n")
+    with open_files(tmp_path / "out") as files:
+        files.add(WHOLE)
+        place.unlink()
+        plant(kind, place, victim)
+        with pytest.raises(OSError, match="it is a link, a pipe or a device, or has a second name; remove it"):
+            next(files.predictions())
+        with pytest.raises(InputError, match=r"cannot write .*partial\.jsonl: it is a link, a pipe.*; remove it"):
+            files.finish()
+    assert {path.suffixes[0] for path in place.parent.iterdir()} == {".partial"}
 
 
 def test_a_killed_pass_keeps_each_batch(tmp_path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,8 +69,42 @@ def test_other_encodings_are_named(tmp_path, kind, encoding):
 def test_a_file_is_not_read_beyond_its_limit(tmp_path):
     (tmp_path / "file").write_bytes(b"x" * (1 << 20))
     assert len(read_text(tmp_path / "file", most=1 << 20)) == 1 << 20
-    with pytest.raises(InputError, match="cannot read the config file /dev/full: it has more than 1 MiB"):
+    with open(tmp_path / "file", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(InputError, match="file: its 1,048,577 bytes are more than the 1,048,576 allowed"):
+        read_text(tmp_path / "file", most=1 << 20)
+    with pytest.raises(InputError, match="cannot read the config file /dev/full: it is no regular file"):
         config.read("/dev/full")
+
+
+@pytest.mark.parametrize(
+    ("block", "blocks", "most", "said"),
+    [
+        (b"a.mp4 1\n", 5, 1 << 20, None),
+        (b"x" * 65536, 1000, 1 << 20, "more than 1 MiB"),
+        (bytes(65536), 1000, 1 << 31, "zero bytes"),
+    ],
+)
+def test_a_pipe_is_read_until_it_is_too_much(tmp_path, block, blocks, most, said):
+    """As a shell's <(...) is one: no further than its limit, or than where it shows that it is no text."""
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), open(tmp_path / "pipe", "wb", buffering=0) as file:
+            for _ in range(blocks):
+                file.write(block)
+                written.append(len(block))
+
+    written: list[int] = []
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    if said is None:
+        assert read_text(tmp_path / "pipe", most=most) == blocks * block.decode()
+    else:
+        with pytest.raises(InputError, match=said):
+            read_text(tmp_path / "pipe", most=most)
+    writer.join(10)
+    assert not writer.is_alive() and sum(written) < 3 << 20
 
 
 # --- names on a terminal and in the log

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO
 
-from video_zoo.utils.files import open_regular
+from video_zoo.utils.open_files import open_regular
 
 MOST_FILE_BYTES = 1 << 30  # of one file: a layer of 2,048 features and 131,072 classes
 MOST_BYTES = 8 << 30  # of all that is in an archive

@@ -17,8 +17,10 @@ from typing import Callable
 
 from video_zoo.utils.archives import read_members
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import atomic_folder, lock_file, make_folder, open_own
+from video_zoo.utils.files import atomic_folder, make_folder
+from video_zoo.utils.locks import lock_file
 from video_zoo.utils.log import Progress, logger
+from video_zoo.utils.open_files import open_own
 
 TIMEOUT_S = 30
 TRIES = 4  # in a row, with fewer than LEAST_BYTES more than at any time before

@@ -8,11 +8,9 @@ from a process that was killed. Where the file system or the operating system ha
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import os
 import shutil
-import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -20,53 +18,14 @@ from pathlib import Path
 from typing import IO, Any, Callable
 
 from video_zoo.utils.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows has none
-    fcntl = None
+from video_zoo.utils.locks import locked_leftover, take_lock
+from video_zoo.utils.open_files import NOT_FOLLOWED, NOT_WAITING, open_own
 
 _PREFIX, _RANDOM = ".zoo_", "?" * 8  # the random characters of tempfile's names
 _NAME_BYTES = 255  # of a file's name, at most, on the usual file systems
 _MARK = "zoo"  # in a folder of multiprocessing's: it is one of ours
-_NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither links, nor waiting for a pipe
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP)
 _swept: set[str] = set()  # folders whose leftovers this process has removed
 _claims: list[int] = []  # locks that are held until the process ends
-
-
-def open_own(path: str | os.PathLike, mode: str, **options: Any) -> IO[Any]:
-    """Opens a file by its name, as `open` does, but only an ordinary file that has no second name.
-
-    In a folder that others can write to, a link, a pipe or a device may lie in the place of the file: writing would
-    change a file elsewhere, or wait for ever. With "w", whatever lies there is replaced by a new file.
-
-    Raises OSError, which names the remedy.
-    """
-
-    def opener(name: str, flags: int) -> int:
-        if flags & os.O_TRUNC:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            flags = flags & ~os.O_TRUNC | os.O_EXCL
-        with contextlib.suppress(FileNotFoundError):
-            _check_ordinary(os.lstat(name), name)
-        descriptor = os.open(name, flags | _NOT_FOLLOWED, 0o666)
-        try:
-            _check_ordinary(os.fstat(descriptor), name)  # again, it may have been replaced since
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
-
-    return open(path, mode, opener=opener, **options)
-
-
-def _check_ordinary(status: os.stat_result, name: str) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        return  # opening it says so
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise OSError(errno.EINVAL, "it is a link, a pipe or a device, and no file of its own: remove it", name)
 
 
 def fit_name(stem: str, end: str) -> str:
@@ -158,13 +117,14 @@ def remove_folder(path: str | os.PathLike) -> None:
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
     """Removes what the functions above left in a folder when their process was killed. A folder that had stepped aside
-    takes its name again if nothing else has it. What a running process is at work on stays."""
+    takes its name again if nothing else has it. What a running process is at work on stays, and what is another
+    user's."""
     _swept.add(os.path.abspath(folder))
     for path in [path for end in ("tmp", "old") for path in Path(folder).glob(f"{_PREFIX}{_RANDOM}.{end}")]:
-        with contextlib.suppress(OSError), _locked(path):
-            for whole in path.iterdir() if path.suffix == ".old" else ():
-                if not os.path.lexists(Path(folder) / whole.name):
-                    whole.rename(Path(folder) / whole.name)
+        with contextlib.suppress(OSError), locked_leftover(path) as lock:
+            for name in os.listdir(lock) if path.suffix == ".old" else ():
+                if not os.path.lexists(Path(folder) / name):
+                    os.rename(name, Path(folder) / name, src_dir_fd=lock)  # by now, a link may lie at `path`
             _remove(path)
 
 
@@ -178,11 +138,11 @@ def claim_process_folder() -> None:
     if mark.exists():
         return
     for other in folder.parent.glob(f"pymp-{_RANDOM}/{_MARK}"):
-        with contextlib.suppress(OSError), _locked(other):
+        with contextlib.suppress(OSError), locked_leftover(other):
             shutil.rmtree(other.parent, ignore_errors=True)
     with contextlib.suppress(OSError):
         unlocked = Path(_make_file(dir=folder))
-        if (lock := _lock(unlocked)) is not None:
+        if (lock := take_lock(unlocked)) is not None:
             _claims.append(lock)
         unlocked.rename(mark)  # whoever sees the mark finds it locked
 
@@ -212,93 +172,6 @@ def make_folder(path: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
-def lock_folder(path: str | os.PathLike, otherwise: str) -> Iterator[None]:
-    """While the block runs, no other process gets past here for the same folder; the lock ends with the process.
-
-    Raises InputError, which says `otherwise`, if another process has it.
-    """
-    with lock_file(Path(path) / ".lock", f"{path} is in use: {otherwise}"):
-        yield
-
-
-class RealPaths:
-    """`os.path.realpath`, quicker for many files of the same folders, which must not change meanwhile."""
-
-    def __init__(self) -> None:
-        self._folders: dict[str, str] = {}  # a folder -> its real path
-
-    def __call__(self, path: str) -> str:
-        """Raises OSError or ValueError as realpath."""
-        folder, name = os.path.split(path)
-        if name in ("", os.curdir, os.pardir):
-            return os.path.realpath(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        place = os.path.join(self._folders[folder], name)
-        return os.path.realpath(place) if os.path.islink(place) else place
-
-
-@contextlib.contextmanager
-def lock_file(path: str | os.PathLike, otherwise: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """While the block runs, no other process gets past here for the same path, where a file lies meanwhile.
-
-    Args:
-        waiting: if another process has the lock, this is called, and then the lock is waited for.
-
-    Raises InputError: another process has it, which `otherwise` says; or the file cannot be written.
-    """
-    path = Path(path)
-    try:
-        lock = _take_lock(path, waiting)
-    except BlockingIOError:
-        raise InputError(otherwise) from None
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()  # while it is held, so that it is nobody else's
-        if lock is not None:
-            os.close(lock)
-
-
-def _take_lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
-    """The lock of a file, which is made if it is missing. Raises BlockingIOError if another process has it."""
-    wait = False
-    while True:
-        open_own(path, "ab").close()
-        try:
-            return _lock(path, os.O_RDWR, wait=wait)
-        except FileNotFoundError:  # whoever had it has just removed it
-            continue
-        except BlockingIOError:
-            if waiting is None:
-                raise
-            waiting()
-            wait = True
-
-
-def open_regular(path: str | os.PathLike, most_bytes: int) -> IO[bytes]:
-    """Opens a file for reading, if it is a regular one of at most so many bytes.
-
-    A device or a pipe may have no end, or wait for ever. Raises OSError.
-    """
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    if status.st_size > most_bytes:
-        raise OSError(errno.EFBIG, f"its {status.st_size:,} bytes are more than the {most_bytes:,} allowed", str(path))
-    return open(path, "rb")
-
-
-def read_regular(path: str | os.PathLike, most_bytes: int) -> bytes:
-    """The bytes of a regular file of at most so many bytes. Raises OSError."""
-    with open_regular(path, most_bytes) as file:
-        return file.read()
-
-
-@contextlib.contextmanager
 def _prepare(path: Path, make: Callable[..., str]) -> Iterator[Path]:
     """The temporary file or folder for `path`, which is gone when the block ends, unless it has been renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -314,7 +187,7 @@ def _make(folder: Path, suffix: str, make: Callable[..., str]) -> tuple[Path, in
     while True:
         path = Path(make(dir=folder, prefix=_PREFIX, suffix=suffix))
         try:
-            return path, _lock(path)
+            return path, take_lock(path)
         except (BlockingIOError, FileNotFoundError):  # taken for a leftover before it was locked
             continue
 
@@ -341,44 +214,9 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Raises OSError if the lock of a file or folder cannot be had."""
-    lock = _lock(path)
-    if lock is None:
-        raise OSError("no locks here")
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def _lock(path: Path, flags: int = os.O_RDONLY, wait: bool = False) -> int | None:
-    """A descriptor that holds the lock of a file or folder; None if the system, or the file system, has no such locks.
-
-    Raises:
-        BlockingIOError: another has it.
-        FileNotFoundError: the path is, by now, another file's, or nobody's.
-        OSError: it cannot be opened.
-    """
-    if fcntl is None:
-        return None
-    descriptor = os.open(path, flags | _NOT_FOLLOWED)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        if not os.path.samestat(os.fstat(descriptor), os.lstat(path)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    except BaseException as error:
-        os.close(descriptor)
-        if isinstance(error, OSError) and error.errno in _NO_LOCKS:
-            return None
-        raise
-    return descriptor
-
-
 def _write_through(file: str | os.PathLike, mode: int | None = None) -> None:
     """The file's content is on the disk, also if the power fails; with `mode`, others have these permissions for it."""
-    descriptor = os.open(file, os.O_RDONLY | _NOT_FOLLOWED)
+    descriptor = os.open(file, os.O_RDONLY | NOT_FOLLOWED | NOT_WAITING)
     try:
         if mode is not None:
             os.chmod(descriptor if os.chmod in os.supports_fd else file, mode)

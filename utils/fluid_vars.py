@@ -22,7 +22,7 @@ import numpy as np
 
 from video_zoo.utils.archives import MOST_FILE_BYTES, DamagedArchive, read_members
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import read_regular, whole_folder
+from video_zoo.utils.files import whole_folder
 from video_zoo.utils.json_files import (
     check_fields,
     is_count,
@@ -34,6 +34,7 @@ from video_zoo.utils.json_files import (
     none_or,
     parse_json,
 )
+from video_zoo.utils.open_files import read_regular
 
 INFO_FILE = "checkpoint.json"
 _CHECKSUMS = "sha256"

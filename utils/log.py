@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Callable, TextIO, TypeVar
 
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import open_own
+from video_zoo.utils.open_files import open_own
 from video_zoo.utils.stop import drop_lost_terminal
 from video_zoo.utils.texts import for_display
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from video_zoo.utils.archives import MOST_BYTES
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import read_regular
+from video_zoo.utils.open_files import read_regular
 
 # An opcode of one byte may make an object of 200, and an index of the memo makes room for all that are lower.
 _MOST_OPCODES = 1_000_000

@@ -7,6 +7,7 @@ import re
 from typing import IO, Any
 
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.open_files import open_regular
 
 LIST_BYTES = 1 << 31  # of a list or a label file, at most
 CONFIG_BYTES = 1 << 20  # of a config file, at most
@@ -25,30 +26,31 @@ _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 
 
 def read_bytes(path: str | os.PathLike, name: str | None = None, most: int = LIST_BYTES) -> bytes:
-    """The content of a file of text in an 8-bit encoding.
+    """The content of a file of text in an 8-bit encoding, or what comes out of a pipe.
 
     Args:
         name: the file as messages call it; None: its path.
         most: bytes that it may have.
 
-    Raises InputError: it cannot be read, is larger, or has zero bytes in it, as UTF-16 has.
+    Raises InputError: it cannot be read, is a device, is larger, or has zero bytes in it, as UTF-16 has.
     """
     name, blocks, size = name or str(path), [], 0
     try:
-        with open(path, "rb") as file:
-            while block := file.read(_BLOCK):  # in blocks: a device has no end
+        with open_regular(path, most, pipes=True) as file:
+            while block := file.read(_BLOCK):  # in blocks: a pipe need not end
+                if not blocks and block.startswith(_UTF16_MARKS):
+                    raise InputError(f"cannot read {name}: it is UTF-16 text; save it as UTF-8")
+                if b"\0" in block:
+                    raise InputError(
+                        f"cannot read {name}: it has zero bytes in it, so it is no UTF-8 text; save it as UTF-8"
+                    )
                 size += len(block)
                 if size > most:
                     raise InputError(f"cannot read {name}: it has more than {most >> 20} MiB")
                 blocks.append(block)
     except (OSError, ValueError) as error:  # ValueError: no possible path
         raise InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
-    data = b"".join(blocks)
-    if data.startswith(_UTF16_MARKS):
-        raise InputError(f"cannot read {name}: it is UTF-16 text; save it as UTF-8")
-    if b"\0" in data:
-        raise InputError(f"cannot read {name}: it has zero bytes in it, so it is no UTF-8 text; save it as UTF-8")
-    return data
+    return b"".join(blocks)
 
 
 def read_text(path: str | os.PathLike, name: str | None = None, most: int = LIST_BYTES) -> str:
