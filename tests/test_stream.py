@@ -478,6 +478,16 @@ def test_what_cannot_be_read_so_is_refused(change, message):
         reader_of("0", **{"window_s": 1.0, **change})
 
 
+def test_windows_under_way_count_in_the_memory_that_a_stream_takes(monkeypatch):
+    """Four windows of 1 second have begun, two wait, and the network has one: seven clips of 2 x 3 x 16 x 16 bytes."""
+    monkeypatch.setattr("video_zoo.datareader.checks.memory_bytes", lambda: 7 * 2 * 3 * 16 * 16)
+    with reader_of("0", 1.0, 0.25):
+        pass
+    said = r"^windows of 1 seconds, one every 0\.24: 8 clips of 2 frames of 16 x 16 pixels .*\. A longer stride, or"
+    with pytest.raises(InputError, match=said):
+        reader_of("0", 1.0, 0.24)
+
+
 def test_there_is_one_pass(monkeypatch):
     Camera.opened = [0, 0]
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
