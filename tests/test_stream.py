@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import decode_all, make_config, make_video, moving
+from media import decode_all, encode_images, make_config, make_video, moving
+from test_video_file import with_cover
 
 from video_zoo.datareader import live, open_reader, stream
 from video_zoo.datareader.batches import Batch
@@ -307,6 +308,14 @@ def test_the_windows_of_an_address_are_those_of_the_file(
     assert not reader.failures and np.allclose(spans(batches), [span for span, _ in expected])
     assert whole and same_windows(batches[:whole], expected[:whole])
     assert ("its clock jumps once" in log.text) == (name == "joined.ts")
+
+
+def test_a_cover_picture_that_comes_first_is_not_the_video(serve, tmp_path):
+    plain, path = make_video(tmp_path / "plain.mp4", moving(24, 24, 32)), tmp_path / "cover.mp4"
+    path.write_bytes(with_cover(plain.read_bytes(), encode_images(moving(1))[0]))
+    with reader_of(serve(file_answer(path.read_bytes())), 0.5) as reader:
+        batches = list(reader)
+    assert not reader.failures and len(batches) == 2 and same_windows(batches, of_file(plain, 0.5))
 
 
 def test_a_file_that_breaks_off_is_read_on(video, serve, log):
