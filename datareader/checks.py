@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 
 from video_zoo.configs.schema import Config, ModelSection, ReaderSection
 from video_zoo.datareader.sampling import Windows
@@ -67,9 +69,9 @@ def check_windows(settings: Config, windows: Windows) -> None:
 
 def check_template(model: ModelSection) -> None:
     """Raises InputError if the images of a folder cannot be named by their number."""
-    try:
-        names = {model.frame_template % number for number in (1, 2)}
-    except (TypeError, ValueError):
-        names = set()
+    names = set()
+    if not re.search(r"%[^a-zA-Z%]*\d{4}", model.frame_template):  # a width that takes much memory
+        with contextlib.suppress(TypeError, ValueError):
+            names = {model.frame_template % number for number in (1, 2)}
     if len(names) < 2:
         raise InputError(f"MODEL.frame_template = {model.frame_template!r} needs one %d, as in img_%05d.jpg")

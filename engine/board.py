@@ -51,11 +51,13 @@ class Board:
     ):
         source = curves_of(earlier, branch_of or training) if earlier else None
         points = list(_points(source, state)) if source and state else []
-        curves = folder / CURVES
-        if training_of(curves) != training:
-            for path in filter(Path.exists, (curves, folder / _VISUALDL)):
-                _set_aside(path)
-        for path in (folder / _VISUALDL).glob("*vdlrecords*"):  # VisualDL shows one file a folder: all is drawn again
+        curves, visualdl = folder / CURVES, folder / _VISUALDL
+        another = training_of(curves) != training
+        if another and curves.exists():
+            _set_aside(curves)
+        if another and visualdl.exists() or visualdl.is_symlink():  # nothing is removed from where a link leads
+            _set_aside(visualdl)
+        for path in visualdl.glob("*vdlrecords*"):  # VisualDL shows one file a folder: all is drawn again
             path.unlink(missing_ok=True)
         with atomic_file(curves) as file:
             file.writelines(_line(point) for point in ({"training": training}, *points))
@@ -65,7 +67,7 @@ class Board:
             raise InputError(f"cannot write {curves}: {error.strerror or error}") from error
         # A name that nobody can foresee: VisualDL would follow a link that lies there.
         name = f"vdlrecords.{time.time():010.0f}.{uuid.uuid4().hex}.log"
-        self._writer = LogWriter(logdir=str(folder / _VISUALDL), file_name=name)
+        self._writer = LogWriter(logdir=str(visualdl), file_name=name)
         for point in points:
             self._draw(point)
 
@@ -145,7 +147,7 @@ def _line(point: dict[str, Any]) -> str:
 
 def _set_aside(path: Path) -> None:
     """Renames an earlier training's curves: curves.20200131-235959.jsonl."""
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.lstat().st_mtime))
     target = path.with_name(f"{path.stem}.{stamp}{path.suffix}")
     while target.exists():
         stamp += "_"

@@ -78,7 +78,8 @@ def unreported(tmp_path_factory, monkeypatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def run_cli():
-    """Runs a command line of the repository's root as a user would; returns the finished process, output as text."""
+    """Runs a command line in the repository's root; returns the finished process, output as text. Without variables of
+    the environment it runs in a fork that has imported Paddle (preloaded.py)."""
 
     def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
         if not environment and command[0].endswith(".py"):

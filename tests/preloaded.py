@@ -28,7 +28,7 @@ class Fork:
 
     def __init__(self, status: int, stdout: IO[str] | None):
         self._status, self.stdout = status, stdout  # the descriptor gives its number, then its exit status
-        self.pid = int.from_bytes(os.read(status, 4), "little")
+        self.pid = self._read()
         self.returncode: int | None = None
 
     def __enter__(self) -> Fork:
@@ -54,10 +54,15 @@ class Fork:
             if not select.select([self._status], [], [], timeout)[0]:
                 self.kill()
                 raise subprocess.TimeoutExpired(str(self.pid), timeout)
-            code = os.waitstatus_to_exitcode(int.from_bytes(os.read(self._status, 4), "little"))
+            self.returncode = os.waitstatus_to_exitcode(self._read())
             os.close(self._status)
-            self.returncode = code
         return self.returncode
+
+    def _read(self) -> int:
+        data = os.read(self._status, 4)
+        if len(data) < 4:
+            raise RuntimeError("the process that starts command lines has ended")
+        return int.from_bytes(data, "little")
 
 
 class Preloaded:

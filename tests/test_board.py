@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from media import plant
 from tiny import Training, make_batches, make_network, make_scores
 from visualdl import LogReader
 
 from video_zoo.engine.board import Board, curves_of, training_of
 from video_zoo.engine.checkpoint import State
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
 
 
 def points(folder: Path, name: str = "curves.jsonl") -> list[dict]:
@@ -226,6 +228,36 @@ def test_a_training_that_went_back_has_its_own_curves(tmp_path):
     write(tmp_path, ("train", 2, 7.0), training="t2", branch_of="t1", earlier=tmp_path, state=State(1, 0, 2))
     assert [row["loss"] for row in points(tmp_path)] == [1.0, 2.0, 3.0, 7.0] and curves_of(tmp_path, "t2").exists()
     assert curves_of(tmp_path, "t1").read_text() == before
+
+
+def test_a_link_in_the_place_of_visualdls_file_is_not_followed(tmp_path, monkeypatch):
+    """Nor one that appears after what lay there was removed, with VisualDL's own name of any second."""
+    victim, begun = tmp_path / "victim", int(time.time())
+    victim.write_text("precious")
+
+    def planted(path):
+        for second in range(begun, begun + 100):
+            plant("link", path.parent / f"visualdl/vdlrecords.{second:010d}.log", victim)
+        return atomic_file(path)
+
+    write(tmp_path / "a", ("train", 0, 1.0))
+    plant("link", tmp_path / "a/visualdl/vdlrecords.1.log", victim)
+    monkeypatch.setattr("video_zoo.engine.board.atomic_file", planted)
+    write(tmp_path / "a", ("train", 1, 1.0))
+    assert victim.read_text() == "precious"
+    files = list((tmp_path / "a/visualdl").iterdir())
+    assert len(files) == 101 and sum(not path.is_symlink() for path in files) == 1
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link"])
+def test_nothing_is_removed_from_where_a_link_leads(tmp_path, kind):
+    write(tmp_path / "a", ("train", 0, 1.0))
+    (tmp_path / "a/visualdl").rename(tmp_path / "victim")
+    before = list((tmp_path / "victim").iterdir())
+    plant(kind, tmp_path / "a/visualdl", tmp_path / "victim")
+    write(tmp_path / "a", ("train", 1, 1.0))
+    assert list((tmp_path / "victim").iterdir()) == before and not (tmp_path / "new").exists()
+    assert drawn(tmp_path / "a", "train/loss") and not (tmp_path / "a/visualdl").is_symlink()
 
 
 def test_curves_without_an_end_are_none(tmp_path):

@@ -113,6 +113,18 @@ def test_good_videos_are_described_and_the_exit_code_is_0(check, videos):
     assert "prepare_videos.py" not in done.stdout
 
 
+def test_a_list_may_have_a_name_as_long_as_the_file_system_takes(tmp_path, monkeypatch, videos):
+    """Its results too, beside it; those of two lists that differ at the end alone are not one."""
+    monkeypatch.setattr(logger, "handlers", [])
+    for last in "ab":
+        path = tmp_path / f"{'漢' * 83}{last}.list"  # 255 bytes
+        path.write_text(f"{videos}/air drumming/a.mp4 0\n", encoding="utf-8")
+        monkeypatch.setattr(sys, "argv", ["check_videos.py", str(path), "--workers=0"])
+        check_videos.main()
+    ends = sorted(path.name.partition("~")[2][8:] for path in tmp_path.iterdir() if "~" in path.name)
+    assert ends == sorted(2 * [".clean.list", ".report.csv", ".report.svg"]) and len(list(tmp_path.iterdir())) == 8
+
+
 def test_every_kind_of_broken_file_is_found(check):
     lines = [f"{name} 0" for name in BROKEN] + [f"{NAME} 1"]
     done = check(lines, workers=1)

@@ -22,6 +22,7 @@ from video_zoo.datareader import labels, v15_pickles
 from video_zoo.datareader.decode import decode_video
 from video_zoo.dataset.kinetics import jpeg_pickles, kinetics_csv, make_list, video2pkl
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
 FRAMES, WIDTH, HEIGHT = 6, 64, 48
@@ -247,6 +248,17 @@ def test_video2pkl_takes_the_test_split_and_the_labels_beside_the_script(tmp_pat
     run_tool(TOOLS / "video2pkl.py", "mixed.csv", "videos", "out", "1", cwd=tmp_path)
     assert read_pickle(tmp_path / "out/aaaaaaaaaaa_000001_000011.pkl")[1] == -1
     assert read_pickle(tmp_path / "out/bbbbbbbbbbb_000001_000011.pkl")[1] == 399
+
+
+def test_video2pkl_takes_a_csv_of_the_longest_name(kinetics, monkeypatch):
+    table = (kinetics / "train.csv").rename(kinetics / f"{'漢' * 83}ab.csv")  # 255 bytes
+    monkeypatch.chdir(kinetics)
+    monkeypatch.setattr(sys, "argv", ["video2pkl.py", table.name, "train_mp4", "out", "1"])
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(video2pkl, "convert", deadly)  # as of any video: what counts here is the report's name
+    video2pkl.main()
+    (report,) = (kinetics / "out").glob("*.txt")
+    assert report.name.endswith("_report.txt") and "ccccccccccc" in report.read_text(encoding="utf-8")
 
 
 def test_video2pkl_says_what_is_wrong(kinetics):

@@ -414,7 +414,9 @@ def test_of_two_that_write_the_same_folder_the_last_one_stays(tmp_path):
 
 @pytest.mark.parametrize("end", ["tmp", "old"])
 @pytest.mark.parametrize("kind", ["link", "dangling link"])
-def test_a_link_that_is_named_like_a_leftover_stays(tmp_path, kind, end):
+def test_a_link_that_is_named_like_a_leftover_stays(tmp_path, monkeypatch, kind, end):
+    """And what it leads to is not even locked."""
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *_: pytest.fail("something is locked"))
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "key").write_text("precious")

@@ -190,6 +190,17 @@ def test_a_run_that_predicts_nothing_replaces_nothing(infer, exported, place, tm
     )
 
 
+def test_a_stream_that_cannot_be_opened_replaces_nothing(infer, exported, place, tmp_path):
+    files = [tmp_path / "page.html", *(tmp_path / f"TSM_infer_result.{end}" for end in ("jsonl", "csv", "pkl"))]
+    for file in files:
+        file.write_text('{"of": "an earlier run"}')
+    flags = ("--window_s=0.5", "--duration_s=1", f"--html={tmp_path}/page.html")  # nobody answers at the address
+    result, _ = infer("--input", "http://127.0.0.1:9/live.ts", *flags, code=1, weights="exported")
+    assert "live.ts" in result.stdout and "results: " not in result.stdout and "Traceback" not in result.stderr
+    assert all(file.read_text() == '{"of": "an earlier run"}' for file in files)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
 def test_one_bad_video_leaves_the_others(infer, place, tmp_path):
     folder = tmp_path / "some"
     shutil.copytree(place / "videos", folder)

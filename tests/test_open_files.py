@@ -62,12 +62,13 @@ def test_what_may_have_no_end_is_not_read(tmp_path, monkeypatch, kind, late):
     os.mkfifo(tmp_path / "pipe")
     place.symlink_to("/dev/zero" if kind == "/dev/zero" else tmp_path / "pipe")
     place = tmp_path / "pipe" if kind == "pipe" else place
-    if late:
-        (tmp_path / "file").touch()
-        before = os.stat(tmp_path / "file")
-        monkeypatch.setattr(os, "stat", lambda name: before)
-    with pytest.raises(OSError, match="it is no regular file"):
-        open_regular(place, 1 << 20)
+    (tmp_path / "file").touch()
+    before = os.stat(tmp_path / "file")
+    with monkeypatch.context() as patched:
+        if late:
+            patched.setattr(os, "stat", lambda name, **_: before)
+        with pytest.raises(OSError, match="it is no regular file"):
+            open_regular(place, 1 << 20)
 
 
 def test_a_file_that_grew_is_measured_again(tmp_path, monkeypatch):
@@ -75,8 +76,9 @@ def test_a_file_that_grew_is_measured_again(tmp_path, monkeypatch):
     place.touch()
     before = os.stat(place)
     place.write_bytes(bytes(11))
-    monkeypatch.setattr(os, "stat", lambda name: before)
-    with open_regular(place, 11) as file:
-        assert len(file.read()) == 11
-    with pytest.raises(OSError, match="its 11 bytes are more than the 10 allowed"):
-        open_regular(place, 10)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", lambda name, **_: before)
+        with open_regular(place, 11) as file:
+            assert len(file.read()) == 11
+        with pytest.raises(OSError, match="its 11 bytes are more than the 10 allowed"):
+            open_regular(place, 10)

@@ -105,6 +105,16 @@ def test_a_data_set_of_good_and_broken_videos(videos, prepare, tmp_path):
     assert " ms before, " in out and " times as fast (mean of 4 videos" in out
 
 
+def test_a_list_and_a_video_may_have_names_as_long_as_the_file_system_takes(prepare, tmp_path):
+    video, name = f"{'漢' * 83}.avi", f"{'漢' * 83}a.list"  # 253 and 255 bytes
+    make_video(tmp_path / video, noise(FRAMES, 48, 64), "mpeg4")
+    (tmp_path / name).write_text(f"{video} 0\nnot there.mp4 0\n", encoding="utf-8")
+    prepare(name, "out")
+    names = [path.name for path in (tmp_path / "out").iterdir()]
+    assert name in names and sorted(each.partition("~")[2][8:] for each in names) == ["", ".mp4", ".problems.txt"]
+    assert "not there.mp4" in next((tmp_path / "out").glob("*.problems.txt")).read_text(encoding="utf-8")
+
+
 def test_what_is_written(tmp_path):
     moving = np.stack([np.roll(noise(1, 72, 96)[0], 2 * step, 1) for step in range(FRAMES)])
     source = make_video(tmp_path / "a.mp4", moving, codec_options={"g": "250", "crf": "5"})

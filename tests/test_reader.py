@@ -852,7 +852,10 @@ def test_images_of_several_sizes_are_a_bad_video(tmp_path):
     assert "change their shape" in reader.failures[0].reason
 
 
-@pytest.mark.parametrize("template", ["img.jpg", "", "%%d.jpg", "%d_%d.jpg", "%(number)d.jpg", "%y.jpg", "100%"])
+@pytest.mark.parametrize(
+    "template",
+    ["%1500000000d", "%.1500000000d", "img.jpg", "", "%%d.jpg", "%d_%d.jpg", "%(number)d.jpg", "%y.jpg", "100%"],
+)
 def test_a_template_without_a_number_is_refused(frame_folders, template):
     with pytest.raises(InputError, match=r"MODEL\.frame_template = .* needs one %d, as in img_%05d\.jpg"):
         make_reader("test", frame_folders / "labelled.list", {**FRAMES, "frame_template": template})

@@ -50,18 +50,17 @@ def train(config: Path, folder: Path, *flags: str) -> subprocess.CompletedProces
     return PRELOADED.run(command(config, folder, *flags))
 
 
-def interrupt(config: Path, folder: Path, at: str, *signals: int, flags: tuple = ()) -> tuple[int, str, float]:
-    """Sends signals to a training when a line with `at` comes; returns its exit code, its output, and the seconds from
-    the last signal to its end."""
+def interrupt(config: Path, folder: Path, at: str, *signals: int, flags: tuple = ()) -> tuple[int, str]:
+    """Sends signals to a training when a line with `at` comes; returns its exit code and its output."""
     with PRELOADED.start(command(config, folder, *flags)) as process:
-        lines, start = [], None
+        lines, sent = [], False
         for line in process.stdout:
             lines.append(line)
-            if start is None and re.search(at, line):
+            if not sent and re.search(at, line):
                 for number in signals:
                     process.send_signal(number)
-                start = time.monotonic()
-        return process.wait(60), "".join(lines), time.monotonic() - (start or 0)
+                sent = True
+        return process.wait(60), "".join(lines)
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +138,8 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bits(config, straight, 
 @pytest.mark.contract
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_a_signal_saves_and_stops_and_resuming_gives_the_same_bits(config, straight, tmp_path, number):
-    code, output, seconds = interrupt(config, tmp_path, "Epoch 1, iter 2", number, flags=("--save_interval_iters=0",))
-    assert code == 128 + number and seconds < 10, output
+    code, output = interrupt(config, tmp_path, "Epoch 1, iter 2", number, flags=("--save_interval_iters=0",))
+    assert code == 128 + number, output
     (place,) = re.findall(r"stopped in epoch 1, before iter \d: (\S+) is where", output)
     assert Path(place).is_dir() and "Traceback" not in output
     result = train(config, tmp_path, f"--resume={place}")
@@ -150,7 +149,7 @@ def test_a_signal_saves_and_stops_and_resuming_gives_the_same_bits(config, strai
 
 
 def test_a_second_signal_ends_at_once_and_loses_nothing(config, straight, tmp_path):
-    code, output, _ = interrupt(
+    code, output = interrupt(
         config, tmp_path, "Epoch 1, iter 2", *[signal.SIGINT] * 2, flags=("--save_interval_iters=0",)
     )
     assert code == 130 and "stopping after this step" in output and "Traceback" not in output
@@ -160,7 +159,7 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(config, straight, tmp_pa
 
 
 def test_killed_in_the_validation_it_validates_again(config, straight, tmp_path):
-    code, _, _ = interrupt(config, tmp_path, r"\[TEST\] test_iter 0", signal.SIGKILL)
+    code, _ = interrupt(config, tmp_path, r"\[TEST\] test_iter 0", signal.SIGKILL)
     assert code == -signal.SIGKILL
     result = train(config, tmp_path, "--resume=auto")
     assert "from epoch 0, iter 6, step 6" in result.stdout
@@ -260,7 +259,7 @@ def test_a_changed_config_may_be_allowed_at_an_epochs_end(config, straight, tmp_
     assert result.returncode == 0 and "TRAIN.batch_size: 3 -> 4" in result.stdout, result.stderr
     assert state(tmp_path / "TSM_epoch3")["global_step"] == 18 + 4
     assert len(curve(tmp_path)) == len(curve(straight)) + 5  # it goes on with the curve, too
-    _, output, _ = interrupt(config, tmp_path / "b", "Epoch 1, iter 2", signal.SIGTERM)
+    _, output = interrupt(config, tmp_path / "b", "Epoch 1, iter 2", signal.SIGTERM)
     (place,) = re.findall(r"before iter \d: (\S+) is where", output)
     result = train(config, tmp_path / "b", f"--resume={place}", *flags)
     assert result.returncode == 1 and "In the middle of an epoch, its order must stay" in result.stderr

@@ -179,6 +179,12 @@ def test_what_is_printed_is_escaped(capsys):
         ("http://h/v?channel=1&token=abc&x=2", "http://h/v?channel=1&token=***&x=2"),
         ("https://h/v?X-Amz-Signature=ab/c%3D&Access_KEY=d#t", "https://h/v?X-Amz-Signature=***&Access_KEY=***#t"),
         ("rtsp://h/a@b", "rtsp://h/a@b"),
+        ("http://h:8080/a@b", "http://h:8080/a@b"),
+        ("rtsp://me:x@h:554/a@b", "rtsp://***@h:554/a@b"),
+        ("rtsp://me:pa/ss@h:554/1", "rtsp://***@h:554/1"),
+        ("http://h/v?user=me&pw=12&loginpas=34&codec=h264", "http://h/v?user=me&pw=***&loginpas=***&codec=h264"),
+        ("https://h/v.m3u8?Policy=ab&hdnts=exp#token=c", "https://h/v.m3u8?Policy=***&hdnts=***#token=***"),
+        ("rtsp://h/user=me_password=xyz_channel=1", "rtsp://h/user=me_password=***"),
         ("//share/me@home?token=1", "//share/me@home?token=1"),
     ],
 )
@@ -192,18 +198,25 @@ def test_passwords_and_keys_of_addresses_are_left_out(address, shown):
 
 @given(texts)
 def test_no_cell_is_a_formula(text):
+    """Whether a program separates cells by commas or by semicolons."""
     shown = cell(text)
-    assert not re.match(r"\s*[=+\-@＝＋－＠]", shown) and shown[:1] not in ("\t", "\r", "\n")
-    assert shown in (text, f"'{text}")
+    assert not re.search(r"(^|[;\t\r\n])[\s\ufeff\u200b]*[=+\-@＝＋－＠]", shown) and shown[:1] not in (
+        "\t",
+        "\r",
+        "\n",
+    )
+    assert shown.replace("'", "") == text.replace("'", "")
 
 
 def test_ordinary_cells_stay():
-    for value in ("a.mp4", "", "a=b", "3 - 2", -1.5, None, 7):
+    for value in ("a.mp4", "", "a=b", "3 - 2", "a;b", -1.5, None, 7):
         assert cell(value) is value
-    assert [cell(text) for text in ("=1+1", "-x.mp4", " @a", "+1", "＝1")] == [
+    assert [cell(text) for text in ("=1+1", "-x.mp4", " @a", "+1", "＝1", "a; =1", "\ufeff=1")] == [
         "'=1+1",
         "'-x.mp4",
         "' @a",
         "'+1",
         "'＝1",
+        "a;' =1",
+        "'\ufeff=1",
     ]

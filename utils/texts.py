@@ -17,12 +17,20 @@ _BLOCK = 1 << 20
 
 # C0, DEL, C1, the line and paragraph separators, and what changes the direction of the text that follows
 _CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_USER = re.compile(r"([a-z][a-z0-9+.-]{0,30}://)[^/\s]*@", re.IGNORECASE)
-_QUERY = re.compile(
-    r"([?&;][^=&#?;\s]{0,40}(?:token|key|auth|sig|pass|pwd|secret|cred|session|jwt)[^=&#?;\s]{0,40}=)[^&#;\s]+",
+# User and password of an address: up to the last @ before its first slash; or, if what follows the colon is no port, a
+# password with a slash in it.
+_USER = re.compile(
+    r"([a-z][a-z0-9+.-]{0,30}://)(?:[^/\s]*|[^/\s@:]*:(?!\d{1,5}(?:/|$))[^\s@]*)@",
     re.IGNORECASE,
 )
-_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_QUERY = re.compile(
+    r"([?&;#/_](?:[^=&#?;/\s]{0,40}(?:token|key|auth|sig|pas|pwd|secret|cred|session|jwt)[^=&#?;/\s]{0,40}"
+    r"|pw|sid|code|policy|hdnts)=)[^&#;\s]+",
+    re.IGNORECASE,
+)
+_BLANK = r"[\s\ufeff\u200b-\u200f\u2060]*"
+# What a spreadsheet takes for a formula, also behind a semicolon or a tab, which separate cells in many countries.
+_FORMULA = re.compile(rf"(?:^|(?<=[;\t\r\n]))(?={_BLANK}[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r\n])")
 
 
 def read_bytes(path: str | os.PathLike, name: str | None = None, most: int = LIST_BYTES) -> bytes:
@@ -101,7 +109,7 @@ def cell(value: Any) -> Any:
 
     Source: OWASP, "CSV Injection".
     """
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value
 
 
 def _cut(text: str, most: int) -> str:
