@@ -162,7 +162,7 @@ def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoRead
 
     folder = Path(reader.list_path).resolve().parent if reader.list_path else Path()
     videos = {video.path: resolve(video.path, folder) for video in reader.videos}
-    return Annotator(videos, args.save_video, keep=args.resume)
+    return Annotator(videos, args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
 
 
 def open_files(

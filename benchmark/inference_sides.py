@@ -119,12 +119,16 @@ class Theirs:
         ov.save_model(model, path, compress_to_fp16=False)
 
     def _int8(self, layers: Any, clips: Any, path: Path) -> None:
-        """Calibrated with the clips that ours is calibrated with."""
+        """Calibrated with the clips that ours is calibrated with, and with the same parameters."""
         import nncf
         import openvino as ov
 
         model, chosen = ov.Core().read_model(str(path).replace(INT8, FP32)), np.load(path.parent / CALIBRATION)[:, None]
-        options = {"subset_size": len(chosen), "preset": nncf.QuantizationPreset.MIXED}
+        options = {
+            "subset_size": len(chosen),
+            "preset": nncf.QuantizationPreset.MIXED,
+            "advanced_parameters": nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+        }
         ov.save_model(nncf.quantize(model, nncf.Dataset([*chosen]), **options), path)
 
 

@@ -25,20 +25,22 @@ def check_sizes(mode: str, section: ReaderSection) -> None:
         )
 
 
-def check_memory(mode: str, batch_size: int, clips: int, shape: tuple[int, int, int, int]) -> None:
+def check_memory(what: str, clips: int, shape: tuple[int, int, int, int], remedy: str) -> None:
     """Raises InputError if the clips that a reader holds cannot fit into this machine's memory.
 
     Args:
-        clips: how many it holds on this machine; more than a batch, for it reads ahead.
+        what: the setting that says how many clips there are, for the message.
+        clips: how many it holds on this machine at once.
         shape: of a clip, (T, 3, H, W), uint8.
+        remedy: what makes them fewer, for the message.
     """
     needed, there = clips * math.prod(shape), memory_bytes()
     if there is not None and needed > there:
         frames, _, height, width = shape
         raise InputError(
-            f"{mode.upper()}.batch_size = {batch_size}: {clips} clips of {frames} frames of {height} x {width} pixels"
-            f" are read ahead, which takes {needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB. Make"
-            " batch_size, seg_num, seglen or target_size smaller"
+            f"{what}: {clips} clips of {frames} frames of {height} x {width} pixels are held at once, which takes"
+            f" {needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB. {remedy}, or a smaller seg_num,"
+            " seglen or target_size, takes less"
         )
 
 

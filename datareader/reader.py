@@ -92,7 +92,8 @@ class VideoReader:
             ahead += self._videos_ahead
         self._clips_a_batch = share if self._windows else share * self._count
         held = self._clips_a_batch + ahead * self._count
-        check_memory(mode, section.batch_size, held * launch.local_size, self._shape)
+        what = f"{mode.upper()}.batch_size = {section.batch_size}"
+        check_memory(what, held * launch.local_size, self._shape, "A smaller batch_size")
         shape = (self._count, *self._shape)  # of a task's clips
         self._pool = WorkerPool(read, workers, ahead=ahead, shape=shape, timeout_s=section.decode_timeout_s)
 

@@ -18,8 +18,8 @@ class ToRGB:
     A second video takes another one: PyAV 15 goes on with the first one's colours. The conversion is v1.5's
     (OpenCV 4.2), equal to the bit for 8-bit video: the matrix of ITU-R BT.601 whatever the file says of its colours,
     chroma by bicubic interpolation, and interlaced frames like any other. It goes by way of BGR, as OpenCV's; FFmpeg
-    rounds some formats and odd heights otherwise on the way to RGB. (H.264 in 4:2:2 of odd height is an exception: its
-    last two rows are up to 2 levels off.) OpenCV 4.13 and newer differ where a file says that it is interlaced, of
+    rounds some formats and odd heights differently on the way to RGB. (H.264 in 4:2:2 of odd height is an exception:
+    its last two rows are up to 2 levels off.) OpenCV 4.13 and newer differ where a file says that it is interlaced, of
     another matrix, or (odd heights, more than 8 bits) where its chroma lies.
     """
 

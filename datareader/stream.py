@@ -80,7 +80,10 @@ class StreamReader:
         self._duration_s = math.inf if duration_s is None else duration_s
         self._retries, self._timing = retries, timing
         self._view = View.of(settings, "infer", transform)
-        check_memory("infer", 1, _QUEUED + 1, settings.clip_shape("infer"))
+        what = f"windows of {windows.window_s:g} seconds, one every {windows.stride_s:g}"
+        # Those that wait, the one that the network has, and those that have begun.
+        clips = _QUEUED + 1 + math.ceil(windows.window_s / windows.stride_s)
+        check_memory(what, clips, settings.clip_shape("infer"), "A longer stride")
         self._spans = windows
         self._windows: LiveWindows | OnePassWindows | None = None  # until the source is open
         self._clock: Clock | None = None

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from video_zoo.datareader.decode import VideoError
+from video_zoo.utils.stop import SIGNALS
 
 _REASON_LENGTH = 500
 # The network goes first on a core that both want, as its threads wait for each other: predictions of 720p videos then
@@ -42,10 +43,10 @@ def serve(
     if hasattr(os, "nice"):  # Windows has none
         os.nice(_NICENESS)
     cv2.setNumThreads(1)  # the processes are the parallelism
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends the workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in SIGNALS:  # Ctrl-C and a lost terminal's SIGHUP reach the whole group; the main process ends this one
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # of the moment of the start, see workers._no_interrupt
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # of the moment of the start, see signals_held_back
     threading.Thread(target=_end_with_parent, daemon=True).start()
     slots = slots_of(memory, shape, ahead)
     with contextlib.suppress(EOFError, OSError):  # the main process has ended

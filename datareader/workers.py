@@ -14,25 +14,29 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from multiprocessing.connection import Connection, wait
-from multiprocessing.heap import Arena
-from pathlib import Path
+from multiprocessing.connection import wait
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.worker_process import Raised, call, serve, slots_of
+from video_zoo.datareader.worker_system import (
+    LOST,
+    WorkClock,
+    at_end,
+    cause_of,
+    claim_process_folder,
+    is_stopped,
+    main_script_hidden,
+    shared_memory,
+    signals_held_back,
+)
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.files import claim_process_folder
 from video_zoo.utils.log import logger
-from video_zoo.utils.stop import SIGNALS
-from video_zoo.utils.work_clock import WorkClock
 
 # Bytes of tasks in one process's pipe, at most: less than any pipe holds, so that sending one never waits.
 _QUEUED_BYTES = 12 << 10
@@ -41,7 +45,6 @@ _STARTS = 3  # processes in a row that end before they are ready
 _RESTART_S = 0.1  # between two attempts
 _START_S = 120  # for one to be ready
 _LOOK_S, _LONGEST_S = 0.5, 1.0  # after which a wait looks around; what counts, at most, between two looks
-_LOST = 255  # the exit code of a process when the fork server, which would tell it, has been killed
 _JOIN_S = 2  # a process that hangs in the kernel (a dead network disk) cannot be ended: it is left behind
 
 
@@ -197,7 +200,7 @@ class _Worker:
     def end(self) -> None:
         self.process.kill()  # it has nothing to tidy up
         self.process.join(_JOIN_S)
-        if self.process.exitcode == _LOST and not _at_end(self.results):  # it may still write to the shared memory
+        if self.process.exitcode == LOST and not at_end(self.results):  # it may still write to the shared memory
             with contextlib.suppress(OSError):
                 os.kill(self.process.pid, signal.SIGKILL)
         if not self.process.is_alive():
@@ -225,7 +228,7 @@ class _Crew:
             context.set_forkserver_preload(["video_zoo.datareader.clip_reader"])
         memory = None
         if shape is not None:
-            memory = _shared_memory(ahead * int(np.prod(shape)), settings)
+            memory = shared_memory(ahead * int(np.prod(shape)), settings.no_processes)
         self._slots = slots_of(memory, shape, ahead)
         self._free = deque(range(ahead))
         self._job = (read, memory, shape, ahead)
@@ -299,7 +302,7 @@ class _Crew:
     def _send(self) -> None:
         """Gives the tasks that wait to the processes that have least."""
         while len(self._workers) < min(self._size, len(self._tasks)):
-            with _no_interrupt(), _main_script_hidden():  # Ctrl-C in between would leave a process that nobody knows
+            with signals_held_back(), main_script_hidden():  # Ctrl-C in between would leave a process that nobody knows
                 self._workers.append(self._start())
         while self._unsent:
             number = self._unsent[0][1]
@@ -313,17 +316,17 @@ class _Crew:
 
     def _start(self) -> _Worker:
         """Starts a process. A fork server that was killed a moment ago is replaced when the system has noticed."""
-        for attempt in range(1, _STARTS + 1):
-            try:
+        for _ in range(_STARTS - 1):
+            with contextlib.suppress(OSError, EOFError):  # EOFError: the fork server has ended
                 return _Worker(self._context, self._clock, *self._job)
-            except (OSError, EOFError) as error:  # EOFError: the fork server has ended
-                if attempt == _STARTS:
-                    raise InputError(
-                        f"no reader process can be started: {str(error) or type(error).__name__};"
-                        f" {self._settings.no_processes} reads in the main process"
-                    ) from error
-                time.sleep(_RESTART_S)
-        raise AssertionError
+            time.sleep(_RESTART_S)
+        try:
+            return _Worker(self._context, self._clock, *self._job)
+        except (OSError, EOFError) as error:
+            raise InputError(
+                f"no reader process can be started: {str(error) or type(error).__name__};"
+                f" {self._settings.no_processes} reads in the main process"
+            ) from error
 
     def _choose(self, task: Task) -> _Worker | None:
         """The process for a task; None: not now."""
@@ -356,7 +359,7 @@ class _Crew:
         for worker in list(self._workers):
             overdue = now - worker.since > worker.limit_s(self._timeout_s)
             if overdue and not worker.results.poll():
-                worker.stopped = _is_stopped(worker.process.pid)
+                worker.stopped = is_stopped(worker.process.pid)
                 worker.late = not worker.stopped
                 worker.process.kill()
                 worker.process.join(_JOIN_S)
@@ -371,7 +374,7 @@ class _Crew:
 
     def _replace(self, worker: _Worker) -> None:
         """A process has ended: its first task is to blame, the others are given out again."""
-        cause = "it was stopped" if worker.stopped else _cause(worker.process.exitcode)
+        cause = "it was stopped" if worker.stopped else cause_of(worker.process.exitcode)
         self._workers.remove(worker)
         numbers = list(worker.queue)
         worker.end()
@@ -395,76 +398,3 @@ class _Crew:
                 logger.warning("a reader process was ended (%s); another goes on with its videos", cause)
         for number in numbers:
             heapq.heappush(self._unsent, (self._tasks[number][0].order, number))
-
-
-def _shared_memory(size: int, settings: SettingNames) -> Arena:
-    """So many bytes that all processes share: a file that has no name, of which nothing is left over.
-
-    Raises InputError: there is no room for them. Without a check, the first write to what is missing ends the process.
-    """
-    try:
-        memory = Arena(size)
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(memory.fd, 0, size)
-        return memory
-    except OSError as error:
-        place = error.filename or f"/dev/shm, or in {tempfile.gettempdir()} where that is too small"
-        raise InputError(
-            f"reader processes share {size / 1e6:.1f} MB, which cannot be written in {place}:"
-            f" {error.strerror or error}. Smaller batches need less; {settings.no_processes} reads in the main process."
-        ) from error
-
-
-def _at_end(pipe: Connection) -> bool:
-    """Whether the process at the other end of a pipe has ended; what it has sent is lost."""
-    try:
-        while pipe.poll():
-            pipe.recv_bytes()
-    except (EOFError, OSError):
-        return True
-    return False
-
-
-def _is_stopped(pid: int) -> bool:
-    """Whether a process was stopped (SIGSTOP), as far as the system tells."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-    except OSError:
-        return False
-
-
-def _cause(code: int | None) -> str:
-    if code == _LOST:
-        return "the fork server, which starts them, was killed, perhaps because memory ran out"
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
-        return f"killed by {name}{', perhaps because memory ran out' if -code == signal.SIGKILL else ''}"
-    return f"exit code {code}"
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C, SIGTERM and SIGHUP back while the block runs."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _main_script_hidden() -> Iterator[None]:
-    """A process that is started while the block runs does not import the main script, which may import Paddle.
-
-    multiprocessing has new processes import the file or the module that sys.modules["__main__"] says it is.
-    """
-    main = vars(sys.modules["__main__"])
-    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
-    main["__spec__"] = None
-    try:
-        yield
-    finally:
-        main.update(hidden)

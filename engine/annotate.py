@@ -37,12 +37,15 @@ class Annotator:
         videos: id -> file, all of a list, so that a resumed pass gives the same names.
         folder: for the annotated videos.
         keep: those that are there stay as they are.
+        decoder: the config's, as of `annotate`.
 
     Raises InputError: one of the videos would be overwritten, or the folder cannot be written.
     """
 
-    def __init__(self, videos: Mapping[str, Path], folder: str | os.PathLike, keep: bool = False):
-        self._videos = videos
+    def __init__(
+        self, videos: Mapping[str, Path], folder: str | os.PathLike, keep: bool = False, decoder: str = "auto"
+    ):
+        self._videos, self._decoder = videos, decoder
         self._failures: list[str] = []
         targets: dict[str, Path] = {}
         folder = make_folder(folder)
@@ -74,7 +77,7 @@ class Annotator:
             made.add(target)
             try:
                 with heartbeat(f"annotating {target}"):
-                    damage = annotate(self._videos[video_id], target, list(rows), names)
+                    damage = annotate(self._videos[video_id], target, list(rows), names, self._decoder)
                 logger.info("annotated: %s%s", target, f", up to the damage: {damage}" if damage else "")
             except AnnotateError as error:  # one video's trouble, not the run's
                 logger.warning("not annotated: %s", error)
@@ -89,7 +92,9 @@ class Annotator:
             )
 
 
-def annotate(source: Path, target: Path, predictions: Sequence[Prediction], names: Sequence[str]) -> str | None:
+def annotate(
+    source: Path, target: Path, predictions: Sequence[Prediction], names: Sequence[str], decoder: str = "auto"
+) -> str | None:
     """Writes a video with the three most probable classes in its upper left corner, while a prediction's span lasts.
 
     Where spans overlap, the one that began last is shown; a prediction without a span is shown all the time. The
@@ -99,6 +104,7 @@ def annotate(source: Path, target: Path, predictions: Sequence[Prediction], name
     Args:
         source: a video file. Spans count from its first frame.
         names: of the classes.
+        decoder: "opencv" passes over damage, as a reader does; any other ends the video before it.
 
     Returns what is wrong with the source: the video then ends before the damage. None: nothing was found.
 
@@ -112,7 +118,7 @@ def annotate(source: Path, target: Path, predictions: Sequence[Prediction], name
             if target.exists() and target.samefile(source):
                 raise InputError(f"{target} is the video itself; choose another folder for annotated videos")
             with atomic_path(target) as temporary:
-                return _write(container, temporary, predictions, names)
+                return _write(container, temporary, predictions, names, decoder == "opencv")
     except AnnotateError as error:
         raise AnnotateError(f"{source}: {error}") from error.__cause__
     except (OSError, ValueError, av.FFmpegError) as error:  # whatever a strange video does, the others are encoded
@@ -131,7 +137,9 @@ def _open(source: Path) -> Any:
         raise AnnotateError(said or reason_of(error)) from error
 
 
-def _write(container: Any, path: Path, predictions: Sequence[Prediction], names: Sequence[str]) -> str | None:
+def _write(
+    container: Any, path: Path, predictions: Sequence[Prediction], names: Sequence[str], lenient: bool
+) -> str | None:
     """Writes the annotated video; returns the damage of its source, as `annotate`."""
     try:
         stream = video_stream(container)
@@ -139,7 +147,7 @@ def _write(container: Any, path: Path, predictions: Sequence[Prediction], names:
         raise AnnotateError(str(error)) from error
     damage: list[str] = []
     schedule, shown, drawn = _Schedule(predictions), None, None
-    frames = _decode(container, stream, damage)
+    frames = _decode(container, stream, damage, lenient)
     first = next(frames, None)
     if first is None:
         raise AnnotateError(f"not one frame can be decoded{f': {damage[0]}' if damage else ''}")
@@ -154,8 +162,8 @@ def _write(container: Any, path: Path, predictions: Sequence[Prediction], names:
     return damage[0] if damage else None
 
 
-def _decode(container: Any, stream: Any, damage: list[str]) -> Iterator[av.VideoFrame]:
-    """The frames up to the damage, which is noted."""
+def _decode(container: Any, stream: Any, damage: list[str], lenient: bool) -> Iterator[av.VideoFrame]:
+    """The frames up to the damage, which is noted; if `lenient`, all that come out, and no damage is noted."""
     begun = False
     try:
         for packet in container.demux(stream):
@@ -163,16 +171,17 @@ def _decode(container: Any, stream: Any, damage: list[str]) -> Iterator[av.Video
             try:
                 frames = stream.codec_context.decode(packet if packet.size else None)
             except av.FFmpegError:
-                if not begun:
+                if lenient or not begun:
                     continue  # before the first keyframe nothing can be expected
                 raise
             for frame in frames:
-                if frame.is_corrupt:
+                if frame.is_corrupt and not lenient:
                     damage.append("a frame is damaged")
                     return
                 yield frame
     except av.FFmpegError as error:
-        damage.append(error.strerror or str(error))
+        if not lenient:
+            damage.append(error.strerror or str(error))
 
 
 class _Schedule:

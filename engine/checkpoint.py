@@ -220,7 +220,7 @@ class Checkpoints:
                     logger.warning("%s is left out: %s", path, error)
         return found
 
-    def newest(self, training: str | None = None) -> Path | None:
+    def furthest(self, training: str | None = None) -> Path | None:
         """The place of the one that `furthest` gives."""
         place = furthest(self.found(), training)
         return place and place.path
@@ -275,9 +275,25 @@ def save(
 
 def save_state(folder: Path, state: State, facts: Facts) -> None:
     """Rewrites the checkpoint.json of a checkpoint: the weights are the same, and the training is further."""
-    checksums = VariableStore(folder).checksums()
-    with atomic_file(folder / INFO_FILE) as file:
-        file.write(format_info(_info(state, facts), checksums))
+    _rewrite_info(VariableStore(folder), _info(state, facts))
+
+
+def move_to_training(folder: Path, training: str) -> None:
+    """Gives a checkpoint the id of another training; all else that its checkpoint.json says stays, but the time."""
+    store = VariableStore(folder)
+    _rewrite_info(store, {**store.info(), "training": training, "saved_s": time.time()})
+
+
+def copy_state(source: Path, folder: Path) -> None:
+    """Gives a checkpoint the checkpoint.json of another one, if that has the same weights of the same step."""
+    old, new = VariableStore(folder), VariableStore(source)
+    if old.checksums() == new.checksums() and State.of(old).global_step == State.of(new).global_step:
+        _rewrite_info(old, new.info())
+
+
+def _rewrite_info(store: VariableStore, info: Mapping[str, Any]) -> None:
+    with atomic_file(store.path / INFO_FILE) as file:
+        file.write(format_info(info, store.checksums()))
 
 
 def _info(state: State, facts: Facts) -> dict[str, Any]:

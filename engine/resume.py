@@ -13,7 +13,7 @@ import paddle
 
 from video_zoo.configs.schema import Config
 from video_zoo.engine.board import CURVES, training_of
-from video_zoo.engine.checkpoint import Checkpoints, Facts, State, furthest, restore_momenta, save_state
+from video_zoo.engine.checkpoint import Checkpoints, Facts, State, furthest, move_to_training, restore_momenta
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import VariableStore
 from video_zoo.utils.log import logger
@@ -50,14 +50,15 @@ def find_checkpoint(flag: str | None, checkpoints: Checkpoints) -> Path | None:
 def leave_later_ones(checkpoints: Checkpoints, path: Path, state: State, facts: Facts) -> Facts:
     """The facts with a new id, if the training goes on before checkpoints of its own: those are another training's now.
 
-    The checkpoint that it goes on from gets that id, too, if it is in the folder: --resume=auto then goes on from it.
+    The checkpoint that it goes on from gets that id, too, if it is a folder beside them: --resume=auto then goes on
+    from it. All else that it tells of its training stays.
     """
-    later = checkpoints.newest(facts.training)
+    later = checkpoints.furthest(facts.training)
     if later is None or State.of(VariableStore(later)).global_step <= state.global_step:
         return facts
     facts = dataclasses.replace(facts, training=uuid.uuid4().hex)
-    if path.resolve().parent == checkpoints.folder.resolve():
-        save_state(path, state, facts)
+    if path.is_dir() and path.resolve().parent == checkpoints.folder.resolve():
+        move_to_training(path, facts.training)
     logger.info("%s is further: from here on this is another training, with the id %s", later, facts.training)
     return facts
 
@@ -105,7 +106,7 @@ def is_done(path: Path, state: State, epochs: int, flag: str) -> bool:
 
 
 def check_changes(path: Path, before: Facts, now: Facts, state: State, allowed: bool) -> State:
-    """The state to go on with: what was validated otherwise is no best value any more.
+    """The state to go on with: what was validated differently is no best value any more.
 
     Raises InputError, or logs if `allowed`, if the config or the list is not the one that the checkpoint was trained
     with.

@@ -15,7 +15,7 @@ import paddle
 
 from video_zoo.engine.batch_norm import broadcast_statistics
 from video_zoo.engine.board import Board
-from video_zoo.engine.checkpoint import Checkpoints, Facts, NotFinite, State, save, save_state
+from video_zoo.engine.checkpoint import Checkpoints, Facts, NotFinite, State, copy_state, save, save_state
 from video_zoo.engine.evaluate import evaluate
 from video_zoo.engine.ranks import Ranks
 from video_zoo.engine.reader_watch import ReaderWatch
@@ -254,7 +254,7 @@ class Trainer:
         if self.checkpoints.last == self.checkpoints.best():  # the epoch's own one may not know of the validation
             place = self.checkpoints.path(self.state.epoch - 1)
             if self.state.iteration == 0 and place.exists():
-                save_state(place, self.state, self._facts())
+                copy_state(self.checkpoints.best(), place)
             self.checkpoints.last = place if place.exists() else None
         if self.checkpoints.last:
             self.checkpoints.prune()

@@ -36,6 +36,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 wait $tsm
 wait $tsn || { tail -n 3 "$out/TSN/train.log" >&2; exit 1; }
+trap - EXIT HUP INT TERM  # both have ended: their numbers may be other processes' by now
 unset OMP_NUM_THREADS
 
 echo "== 3 of 5: test both"

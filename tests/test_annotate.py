@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import MATRICES, make_audio, make_video, moving, remux, set_display_matrix, zero_packets
 
+from video_zoo.datareader.decode import decode_video
 from video_zoo.datareader.rgb import upright
 from video_zoo.engine import annotate as module
 from video_zoo.engine import overlay
@@ -292,6 +293,14 @@ def test_of_a_damaged_video_the_frames_before_the_damage_are_kept(tmp_path):
     ]
     rows, _ = box_of(WHOLE, *clean.shape[1:3])
     assert np.abs(frames.astype(int) - clean)[:, rows.stop + 4 :].mean() < 6
+
+
+def test_where_the_reader_passes_over_damage_the_annotated_video_does(tmp_path):
+    source = make_video(tmp_path / "a.mp4", moving(40), codec_options={"g": "10", "bf": "0"})
+    source.write_bytes(zero_packets(source, [20], 60))
+    assert annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES, "opencv") is None
+    frames, _ = read(tmp_path / "b.mp4")
+    assert len(frames) == decode_video(source, lambda count: [], decoder="opencv").num_frames > 30
 
 
 def test_a_video_that_begins_in_the_middle(tmp_path):

@@ -1,10 +1,11 @@
-"""Checkpoints: what is in one, which stay, which is the newest, and that nothing is lost by going on from one."""
+"""Checkpoints: what is in one, which stay, which is furthest, and that nothing is lost by going on from one."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import tarfile
 import time
 from pathlib import Path
 
@@ -393,7 +394,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path, trained, mo
     }
 
 
-# --- which stay, and which is the newest
+# --- which stay, and which is furthest
 
 
 def fake(folder: Path, name: str, saved_s: float = 0.0, **info: object) -> Path:
@@ -512,53 +513,53 @@ def test_a_checkpoint_goes_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("video_zoo.utils.files.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         places.prune()
-    assert places.newest() == places.last and {path.name for path in tmp_path.glob("[!.]*")} == {"TSM_epoch1"}
+    assert places.furthest() == places.last and {path.name for path in tmp_path.glob("[!.]*")} == {"TSM_epoch1"}
 
 
-def test_the_newest_is_the_one_that_was_written_last(tmp_path):
+def test_without_an_id_the_training_that_was_saved_last_counts(tmp_path):
     """Whatever its epoch, and the file system, say."""
     places = Checkpoints(tmp_path, "TSM")
-    assert places.newest() is None
+    assert places.furthest() is None
     for name in OTHERS:
         fake(tmp_path, name, saved_s=99.0)
     (tmp_path / "TSM_epoch77").write_text("a file")
-    assert places.newest() is None
+    assert places.furthest() is None
     fake(tmp_path, "TSM_epoch5", saved_s=10.0)
-    assert places.newest() == tmp_path / "TSM_epoch5"
+    assert places.furthest() == tmp_path / "TSM_epoch5"
     fake(tmp_path, "TSM_epoch2", saved_s=11.0)  # of a training that began anew
-    assert places.newest() == tmp_path / "TSM_epoch2"
+    assert places.furthest() == tmp_path / "TSM_epoch2"
     fake(tmp_path, "TSM_epoch0_iter300", saved_s=12.5)
     os.utime(tmp_path / "TSM_epoch0_iter300", (1, 1))
-    assert places.newest() == tmp_path / "TSM_epoch0_iter300"
+    assert places.furthest() == tmp_path / "TSM_epoch0_iter300"
     fake(tmp_path, "TSM_best", saved_s=13.0)
-    assert places.newest() == tmp_path / "TSM_best"
-    assert Checkpoints(tmp_path, "TSN").newest() == tmp_path / "TSN_epoch0_iter1"
+    assert places.furthest() == tmp_path / "TSM_best"
+    assert Checkpoints(tmp_path, "TSN").furthest() == tmp_path / "TSN_epoch0_iter1"
 
 
-def test_of_two_of_one_moment_the_one_with_more_steps_is_the_newest(tmp_path):
+def test_of_two_of_one_moment_the_one_with_more_steps_is_furthest(tmp_path):
     fake(tmp_path, "TSM_epoch9", saved_s=5.0, global_step=3)
     fake(tmp_path, "TSM_epoch0", saved_s=5.0, global_step=4)
-    assert Checkpoints(tmp_path, "TSM").newest() == tmp_path / "TSM_epoch0"
+    assert Checkpoints(tmp_path, "TSM").furthest() == tmp_path / "TSM_epoch0"
 
 
-def test_of_two_of_one_moment_and_step_the_one_that_was_validated_is_the_newest(tmp_path):
+def test_of_two_of_one_moment_and_step_the_one_that_was_validated_is_furthest(tmp_path):
     """The epoch's own does not know yet how good it is."""
     fake(tmp_path, "TSM_epoch0", saved_s=5.0, global_step=4)
     fake(tmp_path, "TSM_best", saved_s=5.0, global_step=4, epoch=1, best_top1=0.25)
-    assert Checkpoints(tmp_path, "TSM").newest() == tmp_path / "TSM_best"
+    assert Checkpoints(tmp_path, "TSM").furthest() == tmp_path / "TSM_best"
     fake(tmp_path, "TSM_epoch1", saved_s=5.0, global_step=4, epoch=2, best_top1=0.5)
-    assert Checkpoints(tmp_path, "TSM").newest() == tmp_path / "TSM_epoch1"
+    assert Checkpoints(tmp_path, "TSM").furthest() == tmp_path / "TSM_epoch1"
 
 
-def test_the_newest_of_one_training(tmp_path):
+def test_the_furthest_of_one_training(tmp_path):
     places = Checkpoints(tmp_path, "TSM")
     fake(tmp_path, "TSM_epoch0", saved_s=1.0, training="t1")
     fake(tmp_path, "TSM_epoch1", saved_s=2.0, training="t1")
     fake(tmp_path, "TSM_best", saved_s=3.0, training="t2")
     fake(tmp_path, "TSM_epoch5", saved_s=4.0)  # of a version before ids
-    newest = {training: places.newest(training) for training in ("t1", "t2", "t3", None)}
+    found = {training: places.furthest(training) for training in ("t1", "t2", "t3", None)}
     expected = {"t1": "TSM_epoch1", "t2": "TSM_best", None: "TSM_epoch5"}
-    assert newest == {"t3": None, **{training: tmp_path / name for training, name in expected.items()}}
+    assert found == {"t3": None, **{training: tmp_path / name for training, name in expected.items()}}
 
 
 def test_within_a_training_the_steps_count_not_the_clock(tmp_path, log):
@@ -567,7 +568,7 @@ def test_within_a_training_the_steps_count_not_the_clock(tmp_path, log):
     fake(tmp_path, "TSM_epoch0", saved_s=2000.0, training="t1", global_step=6, epoch=1)
     fake(tmp_path, "TSM_epoch1", saved_s=1000.0, training="t1", global_step=12, epoch=1)
     fake(tmp_path, "TSM_best", saved_s=900.0, training="t1", global_step=12, epoch=2)
-    assert places.newest("t1") == places.newest() == find_checkpoint("auto", places) == tmp_path / "TSM_best"
+    assert places.furthest("t1") == places.furthest() == find_checkpoint("auto", places) == tmp_path / "TSM_best"
     assert log.messages == [f"--resume=auto: {tmp_path}/TSM_best, step 12 of training t1"]
 
 
@@ -603,11 +604,40 @@ def test_a_training_that_goes_back_is_another_one(tmp_path, where):
     start = folder / "TSM_epoch0" if where == "here" else fake(tmp_path, "copy", training="t1", global_step=6)
     branch = leave_later_ones(places, start, State(1, 0, 6), facts)
     assert branch.training not in (None, "t1") and dataclasses.replace(branch, training="t1") == facts
-    assert places.newest("t1") == folder / "TSM_epoch2"
-    assert places.newest(branch.training) == (folder / "TSM_epoch0" if where == "here" else None)
+    assert places.furthest("t1") == folder / "TSM_epoch2"
+    assert places.furthest(branch.training) == (folder / "TSM_epoch0" if where == "here" else None)
     fake(folder, "TSM_epoch1_iter2", saved_s=0.0, training=branch.training, global_step=8, epoch=1)
-    assert places.newest(branch.training) == folder / "TSM_epoch1_iter2"
+    assert places.furthest(branch.training) == folder / "TSM_epoch1_iter2"
     assert leave_later_ones(places, folder / "TSM_epoch2", State(3, 0, 18), facts) == facts
+
+
+def test_going_back_leaves_what_the_checkpoint_says_and_an_archive_as_it_is(tmp_path):
+    """With another learning rate: the checkpoint was trained with the old one. Nothing is written into an archive."""
+    places = Checkpoints(tmp_path, "TSM")
+    facts = dataclasses.replace(FACTS, training="t1", sections={"TRAIN": {"learning_rate": 0.5}})
+    for epoch, step in enumerate((6, 12)):
+        info = {"training": "t1", "TRAIN": {"learning_rate": 0.01}, "best_mAP": 0.25, "global_step": step}
+        fake(tmp_path, f"TSM_epoch{epoch}", **info)
+    path = tmp_path / "TSM_epoch0" / "checkpoint.json"
+    before = json.loads(path.read_text())
+    branch = leave_later_ones(places, path.parent, State(1, 0, 6), facts)
+    after = json.loads(path.read_text())
+    assert after == {**before, "training": branch.training, "saved_s": after["saved_s"], "sha256": {}}
+    with tarfile.open(tmp_path / "TSM_epoch0.tar.gz", "w:gz") as archive:
+        archive.add(path.parent, "TSM_epoch0")
+    data = (tmp_path / "TSM_epoch0.tar.gz").read_bytes()
+    assert leave_later_ones(places, tmp_path / "TSM_epoch0.tar.gz", State(1, 0, 6), facts).training != "t1"
+    assert (tmp_path / "TSM_epoch0.tar.gz").read_bytes() == data and json.loads(path.read_text()) == after
+
+
+@pytest.mark.parametrize("other", [{}, {"global_step": 5}, {"sha256": {"a": "1"}}])
+def test_a_state_is_copied_between_checkpoints_of_the_same_weights_alone(tmp_path, other):
+    """Others may have the same name: a training that began anew in the folder writes them."""
+    best = fake(tmp_path, "TSM_best", epoch=1, best_top1=0.5, global_step=6, sha256={"a": "0"}, training="t1")
+    place = fake(tmp_path, "TSM_epoch0", **{"global_step": 6, "sha256": {"a": "0"}, "training": "t2", **other})
+    before = VariableStore(place).info()
+    checkpoint.copy_state(best, place)
+    assert VariableStore(place).info() == (before if other else VariableStore(best).info())
 
 
 DAMAGED = ["", "{", "[1]", '{"saved_s": "x"}', '{"saved_s": null}', '{"global_step": {}}', '{"global_step": 1e999}']
@@ -618,7 +648,7 @@ def test_a_damaged_checkpoint_is_left_out_with_a_warning(tmp_path, log, text):
     fake(tmp_path, "TSM_epoch0", saved_s=1.0)
     damaged = fake(tmp_path, "TSM_epoch1")
     (damaged / "checkpoint.json").write_text(text)
-    assert Checkpoints(tmp_path, "TSM").newest() == tmp_path / "TSM_epoch0"
+    assert Checkpoints(tmp_path, "TSM").furthest() == tmp_path / "TSM_epoch0"
     assert len(log.records) == 1 and log.records[0].levelname == "WARNING"
     assert log.messages[0].startswith(f"{damaged} is left out: ")
 

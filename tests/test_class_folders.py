@@ -317,7 +317,7 @@ def test_whether_a_folder_has_the_same_lists(tmp_path, valid_share):
     assert not split_class_folders(str(root), valid_share, 0).are_listed_in(lists)
 
 
-def test_a_video_that_moved_to_another_class_or_part_is_listed_otherwise(tmp_path):
+def test_a_video_that_moved_to_another_class_or_part_is_listed_anew(tmp_path):
     root, lists = make(tmp_path / "clips", clips("a", 3) + clips("b", 3)), tmp_path / "lists"
     result = split_class_folders(str(root), 0.4, 0)
     result.write(lists)

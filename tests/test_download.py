@@ -393,6 +393,28 @@ def test_a_part_of_another_file_costs_one_more_download(serve, folder, part, sta
     assert [asked for _, asked in server.requests] == [f"bytes={len(stale)}-", None]
 
 
+@pytest.mark.parametrize("how", ["refuses to go on", "begins anew"])
+def test_a_server_that_never_comes_further_is_given_up(serve, folder, how):
+    """Though it gives more than LEAST_BYTES again and again."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        number = len(server.requests)
+        if number > 50:
+            refuse(404)(request)
+        elif how == "begins anew":
+            give(ARCHIVE, ranges=False, stop=HALF if number % 2 else HALF - 20_000)(request)
+        elif request.headers.get("Range"):
+            request.send_response(416)
+            request.send_header("Content-Range", "bytes */7")
+            request.end_headers()
+        else:
+            give(ARCHIVE, stop=HALF)(request)
+
+    server = serve(answer)
+    said = error_of(DownloadError, [server.url()], folder, accept)
+    assert said.startswith(f"cannot download {server.url()}: ") and len(server.requests) == 1 + download.TRIES
+
+
 def test_a_damage_that_only_the_checksum_shows(serve, folder, part, log):
     archive = tar_gz(CONTENT, level=0)
     stale = bytearray(archive[:30_000])

@@ -492,22 +492,6 @@ def test_a_temporary_that_is_taken_for_a_leftover_is_made_again(tmp_path, monkey
     assert seen and names(tmp_path) == ["a"]
 
 
-def test_the_folders_of_multiprocessing_go_with_their_process(tmp_path, monkeypatch):
-    def folder() -> str:
-        return made[-1]
-
-    made = [tempfile.mkdtemp(prefix="pymp-", dir=tmp_path)]
-    monkeypatch.setattr("multiprocessing.util.get_temp_dir", folder)
-    tempfile.mkdtemp(prefix="pymp-", dir=tmp_path)  # of another program
-    killed(files.claim_process_folder)
-    made.append(tempfile.mkdtemp(prefix="pymp-", dir=tmp_path))
-    files.claim_process_folder()
-    assert len(names(tmp_path)) == 2 and not Path(made[0]).exists() and names(Path(made[1])) == ["zoo"]
-    made.append(tempfile.mkdtemp(prefix="pymp-", dir=tmp_path))
-    killed(files.claim_process_folder)
-    assert Path(made[1]).exists()  # its process goes on
-
-
 def test_a_place_for_temporary_files_that_is_full_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     place = re.escape(str(tmp_path))

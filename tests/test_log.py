@@ -141,7 +141,7 @@ def test_an_error_leaves_its_traceback_in_the_file(terminal, tmp_path):
 
 @pytest.fixture
 def full(monkeypatch) -> str:
-    """A full disk to test with, which Linux has; it is a device, and those are not opened otherwise."""
+    """A full disk to test with, which Linux has; it is a device, which `open_own` refuses."""
     if not Path("/dev/full").exists():
         pytest.skip("/dev/full is Linux's")
     monkeypatch.setattr(log_module, "open_own", open)

@@ -112,7 +112,7 @@ def test_frames_are_opencvs_to_the_bit(tmp_path, codec, extension, pix_fmt, size
 
 @pytest.mark.parametrize("kind", ["interlaced", "BT.709"])
 def test_what_a_file_says_of_itself_changes_no_frame_with_any_opencv(tmp_path, kind):
-    """OpenCV 4.13 and newer convert these otherwise."""
+    """OpenCV 4.13 and newer convert these differently."""
 
     def mark(stream):
         stream.codec_context.colorspace = Colorspace.ITU709

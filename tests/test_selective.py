@@ -1,6 +1,6 @@
 """Selective decoding gives the frames of a full one, to the bit, whatever the codec, the container and their quirks.
 
-The full decode is OpenCV's, as v1.5's was; PyAV's own for what OpenCV cannot read, or converts to RGB otherwise.
+The full decode is OpenCV's, as v1.5's was; PyAV's own for what OpenCV cannot read, or converts to RGB differently.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import decode_all, make_config, make_video, moving
+from media import decode_all, encode_images, make_config, make_video, moving
+from test_video_file import with_cover
 
 from video_zoo.datareader import live, open_reader, stream
 from video_zoo.datareader.batches import Batch
@@ -309,6 +310,14 @@ def test_the_windows_of_an_address_are_those_of_the_file(
     assert ("its clock jumps once" in log.text) == (name == "joined.ts")
 
 
+def test_a_cover_picture_that_comes_first_is_not_the_video(serve, tmp_path):
+    plain, path = make_video(tmp_path / "plain.mp4", moving(24, 24, 32)), tmp_path / "cover.mp4"
+    path.write_bytes(with_cover(plain.read_bytes(), encode_images(moving(1))[0]))
+    with reader_of(serve(file_answer(path.read_bytes())), 0.5) as reader:
+        batches = list(reader)
+    assert not reader.failures and len(batches) == 2 and same_windows(batches, of_file(plain, 0.5))
+
+
 def test_a_file_that_breaks_off_is_read_on(video, serve, log):
     content = video.read_bytes()
     url = serve(file_answer(content, len(content) // 2), file_answer(content))
@@ -482,6 +491,16 @@ def test_an_error_in_the_thread_comes_through(video, serve, monkeypatch):
 def test_what_cannot_be_read_so_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         reader_of("0", **{"window_s": 1.0, **change})
+
+
+def test_windows_under_way_count_in_the_memory_that_a_stream_takes(monkeypatch):
+    """Four windows of 1 second have begun, two wait, and the network has one: seven clips of 2 x 3 x 16 x 16 bytes."""
+    monkeypatch.setattr("video_zoo.datareader.checks.memory_bytes", lambda: 7 * 2 * 3 * 16 * 16)
+    with reader_of("0", 1.0, 0.25):
+        pass
+    said = r"^windows of 1 seconds, one every 0\.24: 8 clips of 2 frames of 16 x 16 pixels .*\. A longer stride, or"
+    with pytest.raises(InputError, match=said):
+        reader_of("0", 1.0, 0.24)
 
 
 def test_there_is_one_pass(monkeypatch):

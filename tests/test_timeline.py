@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import make_config, make_video, moving, remux
+from media import decode_all, make_config, make_video, moving, remux
 
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.sampling import Windows
@@ -18,6 +18,8 @@ from video_zoo.datareader.timeline import LONGEST_STEP_S, Timeline
 from video_zoo.datareader.video_list import Video
 from video_zoo.dataset.video_encode import Form, prepare
 from video_zoo.dataset.video_probe import duration_of, examine
+from video_zoo.engine.annotate import annotate
+from video_zoo.engine.results import Prediction
 
 FRAMES = 50  # 2 seconds
 
@@ -73,6 +75,18 @@ def test_a_video_written_anew_goes_on_behind_the_jump(recordings, tmp_path, name
     outcome = prepare(str(recordings / name), str(target), str(tmp_path / "half.mp4"), Form(32, 12, 30))
     assert outcome.damage is None and outcome.jumps == 1
     assert np.allclose(np.diff(times_of_file(target)), 0.04, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["joined.ts", "joined.mpg"])
+def test_an_annotated_video_goes_on_behind_the_jump(recordings, tmp_path, log, name):
+    """And the predictions of windows behind it are shown there."""
+    target, last = tmp_path / "new.mp4", Prediction("a", [0], [1.0], (3.0, 4.0))
+    assert annotate(recordings / name, target, [last], ["a"]) is None
+    assert np.allclose(np.diff(times_of_file(target)), 0.04, atol=1e-4)
+    assert f"{name}: its clock jumps once; its times go on behind that" in log.text
+    before, after = decode_all(recordings / name).astype(int), decode_all(target)
+    drawn = np.abs(before - after).mean(axis=(1, 2, 3)) > 10
+    assert drawn.tolist() == [False] * 75 + [True] * 25
 
 
 def test_a_clock_that_jumps_ahead_in_a_transport_stream(recordings, tmp_path):

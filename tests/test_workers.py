@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from media import SECTIONS, logged
 
 from video_zoo.configs.schema import ModelSection
-from video_zoo.datareader import workers
+from video_zoo.datareader import worker_system, workers
 from video_zoo.datareader.clip_reader import ClipReader
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.transforms import EvalTransform, TrainTransform
@@ -32,10 +32,9 @@ from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import View
 from video_zoo.datareader.workers import Task, WorkerPool
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.work_clock import WorkClock
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT_S = 60  # of a test that would otherwise wait for ever
+LIMIT_S = 60  # of a test that would wait for ever
 FOREVER_S = 600
 
 
@@ -443,10 +442,10 @@ def test_a_process_that_is_stopped_is_replaced_and_costs_no_result(pools, tmp_pa
     assert lines == ["a reader process was ended (it was stopped); another goes on with its videos"]
 
 
-def test_a_clock_of_work_stands_while_the_process_does(monkeypatch):
+def test_of_a_time_in_which_the_process_was_stopped_little_counts(monkeypatch):
     looks = iter([10.0, 10.4, 11.0, 3611.0, 3611.5])
-    monkeypatch.setattr("video_zoo.utils.work_clock.time.monotonic", lambda: next(looks))
-    clock = WorkClock(1.0)
+    monkeypatch.setattr("video_zoo.datareader.worker_system.time.monotonic", lambda: next(looks))
+    clock = worker_system.WorkClock(1.0)
     assert np.allclose([clock.now() for _ in range(4)], [0.4, 1.0, 2.0, 2.5])
 
 
@@ -544,11 +543,12 @@ def test_processes_killed_from_outside_cost_no_result(pools):
     assert number == 199 and killed
 
 
-def test_ctrl_c_is_left_to_the_main_process(pools):
-    """A terminal sends it to all of them."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_lost_terminal_are_left_to_the_main_process(pools, number):
+    """A terminal sends the signal to all of them."""
     pools.append(pool := WorkerPool(three_dies, 1, ahead=4))
     with logged() as lines:
-        assert results_of(pool, tasks(6, signal.SIGINT)) == list(range(6))
+        assert results_of(pool, tasks(6, number)) == list(range(6))
     assert lines == []
 
 
@@ -638,6 +638,33 @@ def test_the_folder_of_the_fork_server_is_marked_as_ours(pools):
         assert (Path(multiprocessing.util.get_temp_dir()) / "zoo").is_file()
 
 
+def test_the_folders_of_multiprocessing_go_with_their_process(tmp_path, monkeypatch):
+    def begin() -> Path:
+        made.append(Path(tempfile.mkdtemp(prefix="pymp-", dir=tmp_path)))
+        return made[-1]
+
+    def claim_and_be_killed() -> None:
+        if not (child := os.fork()):
+            try:
+                worker_system.claim_process_folder()
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    made: list[Path] = []
+    monkeypatch.setattr(worker_system.util, "get_temp_dir", lambda: str(made[-1]))
+    others, first = begin(), begin()
+    claim_and_be_killed()
+    assert (first / "zoo").exists()
+    second = begin()
+    worker_system.claim_process_folder()
+    assert sorted(tmp_path.iterdir()) == sorted([others, second])
+    assert [path.name for path in second.iterdir()] == ["zoo"]
+    begin()
+    claim_and_be_killed()
+    assert second.exists()  # its process goes on
+
+
 def test_reader_processes_do_not_import_paddle(pools):
     pools.append(pool := WorkerPool(process_and_modules, 1, ahead=1))
     ((pid, modules),) = results_of(pool, tasks(1))
@@ -692,16 +719,21 @@ def test_nothing_that_a_process_imports_imports_paddle(tmp_path, how, method):
 
 
 NAPS = """
+import signal
 import jobs
-from video_zoo.datareader.workers import WorkerPool
+from video_zoo.datareader import workers
+from video_zoo.utils.log import set_up_logging
 
-for done in WorkerPool(jobs.nap, 2, ahead=4, timeout_s=3).map([(number, 0.4) for number in range(6)]):
+set_up_logging()
+signal.signal(signal.SIGHUP, lambda *_: None)
+workers._LOOK_S, workers._LONGEST_S = 0.1, 0.2
+for done in workers.WorkerPool(jobs.nap, 2, ahead=4, timeout_s=1).map([(number, 0.1) for number in range(8)]):
     print(done.result, flush=True)
 """
 
 
-def test_a_stop_of_all_processes_counts_for_no_task(tmp_path):
-    """As by Ctrl-Z, or where a container is paused."""
+def test_signals_to_all_processes_cost_no_task(tmp_path):
+    """A closed terminal's SIGHUP, then a stop, as by Ctrl-Z, or where a container is paused: no time counts then."""
     (tmp_path / "main.py").write_text(NAPS)
     (tmp_path / "jobs.py").write_text(JOBS)
     command, environment = [sys.executable, "main.py"], {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -710,10 +742,12 @@ def test_a_stop_of_all_processes_counts_for_no_task(tmp_path):
     ) as main:
         try:
             lines = [main.stdout.readline()]
+            os.killpg(main.pid, signal.SIGHUP)
+            lines.append(main.stdout.readline())
             os.killpg(main.pid, signal.SIGSTOP)
-            time.sleep(3.3)
+            time.sleep(1.3)
             os.killpg(main.pid, signal.SIGCONT)
-            assert [int(line) for line in [*lines, *main.stdout]] == list(range(6))
+            assert "".join([*lines, *main.stdout]) == "".join(f"{number}\n" for number in range(8))
         finally:
             main.kill()
 
@@ -767,7 +801,7 @@ def hangs_the_first_time(number: int, marks: Path, array: np.ndarray) -> int:
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork server here")
-def test_a_killed_fork_server_costs_nothing_and_nobody_writes_to_shared_memory_behind_our_back(pools, tmp_path, log):
+def test_a_killed_fork_server_costs_nothing_and_no_process_of_before_writes_to_shared_memory(pools, tmp_path, log):
     pools.append(pool := WorkerPool(hangs_the_first_time, 2, ahead=2, shape=(8,)))
     source = pool.map((number, tmp_path) for number in range(2))
 

@@ -23,7 +23,7 @@ from video_zoo.utils.log import Progress, logger
 from video_zoo.utils.open_files import open_own
 
 TIMEOUT_S = 30
-TRIES = 4  # in a row, with fewer than LEAST_BYTES more
+TRIES = 4  # in a row, with fewer than LEAST_BYTES more than at any time before
 LEAST_BYTES = 1 << 14  # in TIMEOUT_S, or else the connection is given up
 MOST_BYTES = 2 << 30  # the largest released weights are a tenth of that
 _LOG_EVERY_S = 3.0
@@ -86,11 +86,12 @@ def download(url: str, part: Path) -> None:
     Raises:
         NotFound: the server says so (403, 404, 410), or a file: URL names no file.
         DownloadError: no network, another refusal, more than MOST_BYTES (nothing is kept then), or the connection broke
-            off TRIES times in a row with fewer than LEAST_BYTES more.
+            off TRIES times in a row with fewer than LEAST_BYTES more than at any time before.
     """
-    failures = 0
+    failures, most = 0, 0  # the second: bytes that `part` has had at some time; only more of them are progress
     while True:
         had = part.stat().st_size if part.exists() else 0
+        most = max(most, had)
         try:
             _download_rest(url, part, had)
             return
@@ -99,9 +100,8 @@ def download(url: str, part: Path) -> None:
                 if error.headers.get("Content-Range", "").endswith(f"/{had}"):
                     return
                 part.unlink()
-                continue
-            kind = NotFound if error.code in (403, 404, 410) else DownloadError
-            if error.code < 500:
+            elif error.code < 500:
+                kind = NotFound if error.code in (403, 404, 410) else DownloadError
                 raise kind(f"cannot download {url}: the server says {error.code} {error.reason}") from error
             reason = f"the server says {error.code} {error.reason}"
         except urllib.error.URLError as error:
@@ -114,7 +114,7 @@ def download(url: str, part: Path) -> None:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
-        failures = 0 if part.exists() and part.stat().st_size >= had + LEAST_BYTES else failures + 1
+        failures = 0 if part.exists() and part.stat().st_size >= most + LEAST_BYTES else failures + 1
         if failures >= TRIES:
             kept = (
                 f"; {part.stat().st_size:,} bytes are kept, and the same command goes on from there"

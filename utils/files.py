@@ -23,9 +23,7 @@ from video_zoo.utils.open_files import NOT_FOLLOWED, NOT_WAITING, open_own
 
 _PREFIX, _RANDOM = ".zoo_", "?" * 8  # the random characters of tempfile's names
 _NAME_BYTES = 255  # of a file's name, at most, on the usual file systems
-_MARK = "zoo"  # in a folder of multiprocessing's: it is one of ours
 _swept: set[str] = set()  # folders whose leftovers this process has removed
-_claims: list[int] = []  # locks that are held until the process ends
 
 
 def fit_name(stem: str, end: str) -> str:
@@ -126,25 +124,6 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
                 if not os.path.lexists(Path(folder) / name):
                     os.rename(name, Path(folder) / name, src_dir_fd=lock)  # by now, a link may lie at `path`
             _remove(path)
-
-
-def claim_process_folder() -> None:
-    """Marks the folder in which multiprocessing keeps the sockets of this process as one of ours, and removes those of
-    processes of ours that were killed."""
-    from multiprocessing import util  # here, as most commands that write files need no processes
-
-    folder = Path(util.get_temp_dir())
-    mark = folder / _MARK
-    if mark.exists():
-        return
-    for other in folder.parent.glob(f"pymp-{_RANDOM}/{_MARK}"):
-        with contextlib.suppress(OSError), locked_leftover(other):
-            shutil.rmtree(other.parent, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        unlocked = Path(_make_file(dir=folder))
-        if (lock := take_lock(unlocked)) is not None:
-            _claims.append(lock)
-        unlocked.rename(mark)  # whoever sees the mark finds it locked
 
 
 def whole_folder(path: str | os.PathLike) -> Path:

@@ -18,7 +18,7 @@ from typing import Callable, NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
-# Seconds in which a signal counts as the same as the one before: the end of a session sends several.
+# Seconds in which SIGHUP and SIGTERM count as the same as the first signal: the end of a session sends several.
 _HANGUP_REPEATS_S = 5
 
 Handler = Callable[[int, "FrameType | None"], None]
@@ -142,8 +142,9 @@ def _raise(number: int) -> NoReturn:
 
 
 def _same_event(number: int, first: int, seconds: float) -> bool:
-    """Whether a signal only repeats the first: a session that ends sends SIGHUP, also twice, and SIGTERM."""
-    return number == _HANGUP or first == _HANGUP and seconds < _HANGUP_REPEATS_S
+    """Whether a signal only repeats the first: a session that ends sends SIGHUP, also twice, and SIGTERM, at one time.
+    Ctrl-C never does."""
+    return number != signal.SIGINT and _HANGUP in (number, first) and seconds < _HANGUP_REPEATS_S
 
 
 class Stop:
