@@ -59,22 +59,43 @@ def transport_packets_lost(path: Path, pid: int) -> bool:
     """Whether packets of a stream may be missing in an MPEG-TS file (ISO/IEC 13818-1, 2.4.3).
 
     Where recordings or segments are joined, the continuity counter jumps although nothing is lost. Such a jump comes
-    between two whole PES packets: the one before has ended, which its stuffing shows, and the next one starts.
+    between two whole PES packets: the next one starts there, and the one before has ended, which its stuffing shows, or
+    the length that it may give. One without a length (as most of video) that happens to fill its last packet counts as
+    lost: nothing else tells it from one that is cut off.
 
     Args:
         pid: the stream's number in the file.
     """
-    if path.stat().st_size % 188:
-        return True  # another size of packets, or one that is cut off
-    rows = np.memmap(path, np.uint8, "r").reshape(-1, 188)
+    rows = _transport_packets(path)
+    if rows is None:
+        return True  # it begins in the middle of a packet, or bytes are missing on the way
     head = np.array(rows[:, :6])
-    if (head[:, 0] != 0x47).any():
-        return True
     of_stream = ((head[:, 1] & 31).astype(int) << 8 | head[:, 2]) == pid
-    head = head[of_stream & (head[:, 3] & 16 > 0)]  # with a payload
-    flags, counter, length, fields = head[:, 1], head[:, 3] & 15, head[:, 4], head[:, 5]
+    places = np.flatnonzero(of_stream & (head[:, 3] & 16 > 0))  # with a payload
+    head = head[places]
+    flags, counter, length, fields = head[:, 1], head[:, 3] & 15, head[:, 4].astype(int), head[:, 5]
+    adapted = head[:, 3] & 32 > 0
     used = 1 + 6 * (fields >> 4 & 1) + 6 * (fields >> 3 & 1) + (fields >> 2 & 1)  # what an adaptation field holds
-    stuffed = (head[:, 3] & 32 > 0) & ((length == 0) | (fields & 3 == 0) & (length > used))
-    jumps = counter[1:] != (counter[:-1] + 1) & 15
-    joints = (flags[1:] & 0x40 > 0) & stuffed[:-1]
-    return bool((jumps & ~joints).any() or (flags & 0x80).any())  # 0x80: the receiver marked an error
+    stuffed = adapted & ((length == 0) | (fields & 3 == 0) & (length > used))
+    begins, starts = 4 + adapted * (1 + length), flags & 0x40 > 0  # of the payload, of a PES packet
+    jumps = 1 + np.flatnonzero(counter[1:] != (counter[:-1] + 1) & 15)
+
+    def has_its_length(place: int) -> bool:
+        """Whether the PES packet that ends before this place is as long as it says (2.4.3.7)."""
+        first = int(np.flatnonzero(starts[:place])[-1]) if starts[:place].any() else place
+        said = int.from_bytes(rows[places[first]][begins[first] :][4:6].tobytes(), "big")
+        return said > 0 and (188 - begins[first:place]).sum() == 6 + said
+
+    whole = (starts[place] and (stuffed[place - 1] or has_its_length(place)) for place in jumps)
+    return not len(places) or bool((flags & 0x80).any()) or not all(whole)  # 0x80: the receiver marked an error
+
+
+def _transport_packets(path: Path) -> np.ndarray | None:
+    """Its packets, uint8 (n, 188), without what lies between them, nor one that is cut off at the end; None if it does
+    not consist of packets."""
+    data = np.memmap(path, np.uint8, "r")
+    for size, before in ((188, 0), (192, 4), (204, 0)):  # M2TS has a time before each, DVB a checksum behind
+        rows = data[: len(data) // size * size].reshape(-1, size)[:, before : before + 188]
+        if len(rows) and (rows[:, 0] == 0x47).all():
+            return rows
+    return None

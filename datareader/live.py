@@ -14,8 +14,8 @@ import numpy as np
 from video_zoo.datareader.decode import Frame
 from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.sampling import NEARLY_S, USUAL_STEP_S, Span, Windows, segment_moments
-from video_zoo.datareader.timeline import LONGEST_STEP_S, Timeline, timeline_of
-from video_zoo.datareader.video_file import open_address, video_stream
+from video_zoo.datareader.timeline import LONGEST_STEP_S, Timeline, stamp_of, timeline_of
+from video_zoo.datareader.video_file import open_address, packets_of, video_stream
 from video_zoo.datareader.views import View
 
 
@@ -83,16 +83,14 @@ def _is_finite(container: Any) -> bool:
 def _frames_of_address(container: Any, stream: Any) -> Iterator[Frame]:
     to_rgb = ToRGB()
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:  # a packet that got lost in part: a live stream goes on
                 continue
             for frame in frames:
-                yield (
-                    None if frame.pts is None else float(frame.pts * stream.time_base),
-                    lambda frame=frame: to_rgb(frame),
-                )
+                stamp = stamp_of(frame, stream)
+                yield None if stamp is None else float(stamp * stream.time_base), lambda frame=frame: to_rgb(frame)
     except (av.FFmpegError, ValueError) as error:
         raise SourceError(_reason(error)) from error
 

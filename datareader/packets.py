@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 import av
@@ -14,6 +15,8 @@ from video_zoo.datareader.codecs import Describe, Malformed, Picture, Unclear
 # Compressed video kept between finding the packets and decoding them; the packets of a larger file are read twice.
 KEPT_BYTES = 64 << 20
 _MOST_REORDERED = 16  # pictures, by any standard
+_MARKED_BEFORE = 3  # places from a packet that is marked as corrupt to the first one behind the joint, at most
+_AROUND = 8  # steps before and after a joint that tell what is usual there
 _REORDERED = ("h264", "hevc", "mpeg4")  # their decoders hold pictures back to bring them into order
 
 
@@ -29,7 +32,8 @@ class PacketTable:
         packets: the packets themselves, or None if they are too large to be kept.
         unclear: why the whole file must be decoded; None if parts will do.
         malformed: whether a packet is not what its codec's standard allows.
-        joined: whether it is an MPEG-TS file whose continuity counter jumps where no packet need be missing.
+        joints: of an MPEG-TS file whose continuity counter jumps where no packet need be missing, the places that
+            FFmpeg marks as corrupt for it: up to three before the first picture behind the jump.
         ends_early: whether packets are missing at the end.
         damage: what is wrong with the file, as far as is known.
     """
@@ -42,13 +46,18 @@ class PacketTable:
     packets: list[av.Packet] | None = field(default_factory=list)
     unclear: str | None = None
     malformed: bool = False
-    joined: bool = False
+    joints: list[int] = field(default_factory=list)
     ends_early: bool = False
     damage: str | None = None
     bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    @property
+    def joined(self) -> bool:
+        """Whether it is an MPEG-TS file that was joined from others."""
+        return bool(self.joints)
 
     @property
     def num_frames(self) -> int:
@@ -79,25 +88,35 @@ class PacketTable:
         if hasattr(packet, "has_sidedata") and packet.has_sidedata("new_extradata"):  # PyAV 15 cannot tell
             self.unclear = "the codec's configuration changes on the way"
 
-    def check_joints(self) -> None:
+    def check_joints(self, jump: float) -> None:
         """The file was joined from others: leaves out what follows a joint at which pictures may be missing.
 
-        Nothing is missing where the times of decoding go on as elsewhere, or begin anew with a keyframe that no
-        picture is shown before.
+        Nothing is missing where the times of decoding go on as in the pictures around the joint (the parts may differ
+        in their frame rates, which may vary), or begin anew with a keyframe that no picture of its part is shown
+        before.
+
+        Args:
+            jump: the shortest step ahead with which times begin anew, in units of the stream's time base.
         """
-        steps = [math.inf if None in pair else pair[1] - pair[0] for pair in zip(self.dts, self.dts[1:])]
-        longest = 1.5 * sorted(steps)[len(steps) // 2] if steps else 0
-        for place, step in enumerate(steps, 1):
-            if 0 < step <= longest or step <= 0 and self._begins_anew(place):
+        steps = [0.0, *(math.inf if None in pair else pair[1] - pair[0] for pair in zip(self.dts, self.dts[1:]))]
+        windows = [range(max(joint, 1), min(joint + _MARKED_BEFORE + 1, len(self))) for joint in self.joints]
+        new = {place for place in range(1, len(self)) if steps[place] <= 0}
+        new |= {place for window in windows for place in window if jump <= steps[place] < math.inf}
+        others = {place for window in windows if new.isdisjoint(window) for place in window}
+        for place in sorted(new | others):
+            if self._begins_anew(place, new) if place in new else _goes_on(place, steps, others):
                 continue
             for column in (self.pts, self.dts, self.keyframes, self.discards, self.pictures, self.packets or []):
                 del column[place:]
             self.damage, self.ends_early = self.damage or "packets are missing at a joint", True
             return
 
-    def _begins_anew(self, place: int) -> bool:
-        next_ones = self.pts[place : place + _MOST_REORDERED + 1]
-        return self.keyframes[place] and None not in next_ones and min(next_ones) == next_ones[0]
+    def _begins_anew(self, place: int, new: set[int]) -> bool:
+        """Whether no picture of the part that begins here is shown before its first one, a keyframe."""
+        later = range(place + 1, min(place + _MOST_REORDERED + 1, len(self)))
+        part = [place, *takewhile(lambda other: other not in new, later)]
+        known = [self.pts[other] for other in part if self.pts[other] is not None]
+        return self.keyframes[place] and bool(known) and min(known) == self.pts[place]
 
     def finish(self, decoded: int) -> None:
         """Everything was decoded, and gave so many frames: a malformed packet that gave none is damage."""
@@ -178,6 +197,14 @@ def _reordering(pts: list[int]) -> int:
             break
         later.append(time)
     return most
+
+
+def _goes_on(place: int, steps: list[float], uncertain: set[int]) -> bool:
+    """Whether the step of decoding to this place is as long as those around it, of which the certain ones count."""
+    around = range(max(place - _AROUND, 1), min(place + _AROUND + 1, len(steps)))
+    known = [other for other in around if other != place and 0 < steps[other] < math.inf]
+    certain = [other for other in known if other not in uncertain] or known
+    return steps[place] <= 1.5 * max((steps[other] for other in certain), default=0)
 
 
 def _has_gap(pts: list[int]) -> bool:

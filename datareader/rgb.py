@@ -17,10 +17,10 @@ class ToRGB:
 
     A second video takes another one: PyAV 15 goes on with the first one's colours. The conversion is v1.5's
     (OpenCV 4.2), equal to the bit for 8-bit video: the matrix of ITU-R BT.601 whatever the file says of its colours,
-    chroma by bicubic interpolation, and interlaced frames like any other. It goes by way of BGR, as OpenCV's; FFmpeg
-    rounds some formats and odd heights differently on the way to RGB. (H.264 in 4:2:2 of odd height is an exception:
-    its last two rows are up to 2 levels off.) OpenCV 4.13 and newer differ where a file says that it is interlaced, of
-    another matrix, or (odd heights, more than 8 bits) where its chroma lies.
+    chroma by bicubic interpolation, and interlaced frames like any other. It goes by way of BGR, as OpenCV's, where
+    FFmpeg rounds differently on the way to RGB: some formats, and odd heights. (H.264 in 4:2:2 of odd height is an
+    exception: its last two rows are up to 2 levels off.) OpenCV 4.13 and newer differ where a file says that it is
+    interlaced, of another matrix, or (odd heights, more than 8 bits) where its chroma lies.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class ToRGB:
         direct = frame.format.name in _DIRECT and frame.height % 2 == 0 and not frame.interlaced_frame
         pixels = self._reformatter.reformat(
             frame if direct else plain(frame),
-            format="rgb24" if is_rgb else "bgr24",  # of BGR the decoder's own picture would come back
+            format="rgb24" if is_rgb or direct else "bgr24",  # of BGR the decoder's own picture would come back
             src_colorspace="ITU601",
             dst_colorspace="ITU601",
             interpolation="BICUBIC",
             **self._options,
         ).to_ndarray()
-        for first in range(0, 0 if is_rgb else len(pixels), _STRIPE):
+        for first in range(0, 0 if is_rgb or direct else len(pixels), _STRIPE):
             stripe = pixels[first : first + _STRIPE]
             cv2.cvtColor(stripe, cv2.COLOR_BGR2RGB, stripe)
         return np.ascontiguousarray(upright(pixels, frame))
@@ -67,10 +67,12 @@ def plain(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame without its marks: the interlaced one, with which FFmpeg scales and converts the two fields apart, and
     the one of where its chroma lies, which FFmpeg heeds since version 8."""
     if frame.format.is_rgb or frame.format.has_palette:
-        return frame  # it has no chroma, and its rows may be upside down in memory
+        return frame  # it has no chroma
     copy = av.VideoFrame(frame.width, frame.height, frame.format.name)
     for source, target in zip(frame.planes, copy.planes):
         rows, places = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1) for plane in (source, target))
+        if source.line_size < 0:  # the last row comes first in memory
+            rows = rows[::-1]
         length = min(rows.shape[1], places.shape[1])  # the decoder's rows may be longer
         places[:, :length] = rows[:, :length]
     copy.color_range = frame.color_range

@@ -20,8 +20,8 @@ import av
 from video_zoo.datareader.codecs import Unclear, describer
 from video_zoo.datareader.containers import cut_off, transport_packets_lost
 from video_zoo.datareader.packets import PacketTable, Run, doubt, plan
-from video_zoo.datareader.timeline import timeline_of
-from video_zoo.datareader.video_file import open_container, video_stream
+from video_zoo.datareader.timeline import LONGEST_STEP_S, timeline_of
+from video_zoo.datareader.video_file import open_container, packets_of, video_stream
 
 
 class PacketVideo:
@@ -123,7 +123,7 @@ class PacketVideo:
     def _whole_packets(self, container: Any, stream: Any) -> Iterator[av.Packet | None]:
         """The table's packets, then None, which empties the decoder; but not where packets are missing at the end:
         of what it holds then, some frames may follow a missing one."""
-        packets = (packet for packet in container.demux(stream) if packet.size)
+        packets = (packet for packet in packets_of(container, stream) if packet.size)
         yield from islice(packets, len(self.table))
         if not self.table.ends_early:
             yield None
@@ -156,7 +156,7 @@ class PacketVideo:
                 container.seek(pts if dts is None else dts, stream=stream)
             else:
                 place = 0
-            for packet in container.demux(stream):
+            for packet in packets_of(container, stream):
                 if place is None and packet.pts == self.table.pts[first]:
                     place = first
                 if place is None:
@@ -177,7 +177,7 @@ class PacketVideo:
         """The table of a file of which everything is decoded."""
         table = PacketTable(packets=None, unclear="everything is to be decoded")
         with suppress(av.FFmpegError):  # what comes before is used
-            for packet in self.container.demux(self.stream):
+            for packet in packets_of(self.container, self.stream):
                 if packet.size:
                     table.add(packet)
         return table
@@ -190,14 +190,14 @@ class PacketVideo:
         except Unclear as error:
             table.unclear = str(error)
         try:
-            for packet in self.container.demux(self.stream):
+            for packet in packets_of(self.container, self.stream):
                 if not packet.size:
                     continue
-                if packet.is_corrupt and not table.joined:
-                    table.joined = self._only_joined()
-                    if not table.joined:
+                if packet.is_corrupt:
+                    if not table.joined and not self._only_joined():
                         table.damage = "a packet is cut off"
                         break
+                    table.joints.append(len(table))
                 table.add(packet)
                 if not table.unclear:
                     table.describe(packet, describe)
@@ -206,7 +206,7 @@ class PacketVideo:
         table.damage = cut_off(self.path) or table.damage
         table.ends_early = table.damage is not None
         if table.joined:
-            table.check_joints()
+            table.check_joints(LONGEST_STEP_S / self.stream.time_base)
         table.unclear = table.unclear or table.damage or doubt(table, self.codec, _decoder_delay(self.context))
         if table.unclear:
             table.packets = None  # decode_all reads them again

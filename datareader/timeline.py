@@ -12,7 +12,7 @@ from video_zoo.datareader.sampling import USUAL_STEP_S
 # least every 0.7 s (ISO/IEC 13818-1, 2.7.4) and which goes on where it was joined or a receiver lost it; and of a file
 # whose times were written once for all of it, where a picture may stand as long as a slide.
 LONGEST_STEP_S, LONGEST_STILL_S = 10.0, 3600.0
-_TRANSPORT = 0x200  # AVFMT_TS_DISCONT of FFmpeg: times of the format may be discontinuous
+_TRANSPORT = 0x200  # AVFMT_TS_DISCONT of FFmpeg: times of the format may be discontinuous; Ogg has it, and is a file
 _REORDERED = 16  # frames that one may come too late, by any standard
 _REMEMBERED = 33  # steps whose median is the usual one
 
@@ -86,8 +86,19 @@ def describe_jumps(jumps: int) -> str:
     return f"its clock jumps {'once' if jumps == 1 else f'{jumps} times'}; its times go on behind that"
 
 
+def stamp_of(frame: Any, stream: Any) -> int | None:
+    """What a decoded frame says of its time, in units of the stream's time base.
+
+    AVI files have no times of presentation: where pictures are reordered (H.264), FFmpeg's guess gives neighbours each
+    other's. The times of decoding rise evenly there, and frames come as evenly out of the decoder.
+    """
+    return frame.dts if stream.container.format.name == "avi" else frame.pts
+
+
 def timeline_of(stream: Any, unit_s: float | None = None, live: bool = False) -> Timeline:
     """A new time line for a stream of an open container, whose stamps are in units of its time base, or of `unit_s`."""
-    longest_s = LONGEST_STEP_S if live or stream.container.format.flags & _TRANSPORT else LONGEST_STILL_S
+    form = stream.container.format
+    transport = form.flags & _TRANSPORT and form.name != "ogg"
+    longest_s = LONGEST_STEP_S if live or transport else LONGEST_STILL_S
     step_s = float(1 / stream.average_rate) if stream.average_rate else USUAL_STEP_S
     return Timeline(stream.time_base if unit_s is None else unit_s, longest_s, step_s)

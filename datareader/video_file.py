@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,23 @@ def open_address(address: str, open_s: float, read_s: float) -> Any:
     if scheme == "rtsp":
         options["rtsp_flags"] = "prefer_tcp"  # over UDP, frames are lost
     return av.open(address, options=options, timeout=(open_s, read_s), metadata_errors="replace")
+
+
+def packets_of(container: Any, stream: Any) -> Iterator[av.Packet]:
+    """The packets of a stream of an open container, and at its end an empty one, which makes the decoder give the rest.
+
+    Where another stream begins on the way (sound in MPEG-TS or MPEG-PS), PyAV then raises an IndexError, since it also
+    wants to make the decoders empty that came later.
+
+    Raises av.FFmpegError.
+    """
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):
+            return
+        yield packet
 
 
 def video_stream(container: Any) -> Any:

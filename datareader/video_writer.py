@@ -13,7 +13,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from video_zoo.datareader.rgb import is_turned, plain, upright
-from video_zoo.datareader.timeline import timeline_of
+from video_zoo.datareader.timeline import stamp_of, timeline_of
 
 _COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
@@ -104,7 +104,7 @@ class Transcoder(VideoWriter):
         self._size = size or (max(frame.width // 2 * 2, 2), max(frame.height // 2 * 2, 2))
         turned = is_turned(frame)
         self.size = self._size if turned else self._size[::-1]  # (height, width), upright
-        self._time_base = stream.time_base
+        self._source, self._time_base = stream, stream.time_base
         self._timeline = timeline_of(stream)
         self._latest: tuple[av.VideoFrame | None, int] = (None, -1)  # the frame asked for last, and its time
         super().__init__(
@@ -151,7 +151,7 @@ class Transcoder(VideoWriter):
         """In units of the time base, from 0, always rising. Each frame is asked for in its turn, once or twice."""
         latest, last = self._latest
         if frame is not latest:
-            last = max(round(self._timeline.add(frame.pts) / self._time_base), last + 1)
+            last = max(round(self._timeline.add(stamp_of(frame, self._source)) / self._time_base), last + 1)
             self._latest = frame, last
         return last
 

@@ -144,6 +144,8 @@ def read_frames(path: str, sampling: dict) -> list:
                 frames.append(to_rgb(frame))  # a long video should be decoded twice instead: to count, and to choose
     except (av.FFmpegError, OSError, ValueError):
         pass  # of a damaged file, the frames before the damage are used
+    except IndexError:
+        pass  # PyAV raises it behind the last frame, if another stream begins on the way
     if not frames:
         raise SystemExit(f"error: {path} is no video, or cannot be read")
     return [frames[i] for i in choose_frames(len(frames), sampling)]
@@ -158,7 +160,7 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
         for source, target in zip(frame.planes, plain.planes):
             rows, places = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1) for plane in (source, target))
             length = min(rows.shape[1], places.shape[1])
-            places[:, :length] = rows[:, :length]
+            places[:, :length] = rows[:: -1 if source.line_size < 0 else 1, :length]  # AMV has the last row first
     colours = {"src_colorspace": "ITU601", "dst_colorspace": "ITU601", "interpolation": "BICUBIC"}
     pixels = plain.reformat(format="bgr24", **colours).to_ndarray()[:, :, ::-1]  # as training did it, to the bit
     matrix = frame.side_data.get("DISPLAYMATRIX")

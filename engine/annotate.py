@@ -14,7 +14,7 @@ import av
 
 from video_zoo.datareader.decode import reason_of
 from video_zoo.datareader.timeline import describe_jumps
-from video_zoo.datareader.video_file import open_container, video_stream
+from video_zoo.datareader.video_file import open_container, packets_of, video_stream
 from video_zoo.datareader.video_writer import Transcoder
 from video_zoo.engine.overlay import Overlay
 from video_zoo.engine.results import Prediction
@@ -166,7 +166,7 @@ def _decode(container: Any, stream: Any, damage: list[str], lenient: bool) -> It
     """The frames up to the damage, which is noted; if `lenient`, all that come out, and no damage is noted."""
     begun = False
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             begun |= packet.is_keyframe
             try:
                 frames = stream.codec_context.decode(packet if packet.size else None)

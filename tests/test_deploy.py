@@ -12,7 +12,7 @@ import pytest
 import yaml
 from media import LISTS, encode_images, make_video, moving, set_display_matrix
 from test_triton import NO_DESCRIPTIONS, written_programs
-from test_video_file import with_cover
+from test_video_file import with_cover, with_late_sound
 
 from video_zoo.datareader.decode import decode_video
 from video_zoo.datareader.sampling import segment_indices
@@ -56,7 +56,18 @@ SAMPLING = {"segments": 3, "consecutive_frames": 1}
 
 
 @pytest.mark.parametrize(
-    "kind", ["interlaced", "BT.709", "turned", "mirrored", "odd height", "10 bits", "cover picture"]
+    "kind",
+    [
+        "interlaced",
+        "BT.709",
+        "turned",
+        "mirrored",
+        "odd height",
+        "10 bits",
+        "cover picture",
+        "upside down",
+        "late sound",
+    ],
 )
 def test_the_example_reads_the_frames_that_infer_reads(example, tmp_path, kind):
     frames, path, options = moving(12), tmp_path / "a.mp4", {}
@@ -64,6 +75,9 @@ def test_the_example_reads_the_frames_that_infer_reads(example, tmp_path, kind):
         frames, path = moving(12, 63, 96), tmp_path / "a.webm"
     options["codec"] = "libvpx-vp9" if kind == "odd height" else "libx264"
     options["pix_fmt"] = "yuv420p10le" if kind == "10 bits" else "yuv420p"
+    if kind == "upside down":
+        path = tmp_path / "a.avi"
+        options = {"codec": "amv", "pix_fmt": "yuvj420p", "codec_options": {"strict": "-1"}}
     if kind == "interlaced":
         options["codec_options"] = {"x264-params": "tff=1"}
     if kind == "BT.709":
@@ -73,6 +87,8 @@ def test_the_example_reads_the_frames_that_infer_reads(example, tmp_path, kind):
         set_display_matrix(path, *((0, -1, 1, 0) if kind == "turned" else (-1, 0, 0, 1)))
     if kind == "cover picture":
         path.write_bytes(with_cover(path.read_bytes(), encode_images(frames[:1])[0]))
+    if kind == "late sound":
+        path = with_late_sound(tmp_path / "a.ts")
     wanted = decode_video(path, lambda count: segment_indices(count, 3)).frames
     assert np.array_equal(example.read_frames(str(path), SAMPLING), wanted)
 

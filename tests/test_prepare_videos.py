@@ -198,6 +198,12 @@ def test_an_interlaced_video_is_scaled_like_any_other(tmp_path):
     assert np.array_equal(found, wanted)
 
 
+def test_rows_that_are_upside_down_in_memory(tmp_path):
+    source = make_video(tmp_path / "a.avi", moving(4), "amv", pix_fmt="yuvj420p", codec_options={"strict": "-1"})
+    target, _ = encode(source, tmp_path, FORM._replace(short_size=64))
+    assert np.abs(frames_of(source).astype(int) - frames_of(target)).mean() < 3
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [

@@ -10,12 +10,13 @@ import av.filter
 import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import MATRICES, decode_all, make_video, moving, set_display_matrix
 
 from video_zoo.datareader.decode import decode_video, open_video
-from video_zoo.datareader.rgb import ToRGB, is_turned, upright
+from video_zoo.datareader.rgb import _DIRECT, ToRGB, is_turned, upright
+from video_zoo.datareader.rgb import plain as without_marks
 
 
 def frames_of(path: Path, decoder: str = "pyav") -> np.ndarray:
@@ -30,6 +31,18 @@ def shown(pixels: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
     placed = np.zeros((rows.max() + 1, columns.max() + 1, 3), np.uint8)
     placed[rows, columns] = pixels
     return placed
+
+
+def filtered(frame: av.VideoFrame, name: str, *options: str) -> av.VideoFrame:
+    """What a filter of FFmpeg makes of a frame."""
+    graph = av.filter.Graph()
+    graph.link_nodes(
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=1),
+        graph.add(name, *options),
+        graph.add("buffersink"),
+    ).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 class Marked:
@@ -79,16 +92,33 @@ def test_interlaced_frames_are_converted_like_any_other(pix_fmt, size):
     (pixels,) = moving(1, *size)
     frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt)
     wanted = ToRGB()(frame)
-    graph = av.filter.Graph()
-    graph.link_nodes(
-        graph.add_buffer(width=size[1], height=size[0], format=pix_fmt, time_base=1),
-        graph.add("setfield", "tff"),
-        graph.add("buffersink"),
-    ).configure()
-    graph.push(frame)
-    marked = graph.pull()
+    marked = filtered(frame, "setfield", "tff")
     assert marked.interlaced_frame
     assert np.array_equal(ToRGB()(marked), wanted)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "nv12", "yuyv422", "gray", "yuv420p10le"])
+def test_rows_that_come_from_the_last_one_on_in_memory(pix_fmt):
+    """As the AMV decoder gives them: the copy without marks has its rows from the first one on."""
+    frame = av.VideoFrame.from_ndarray(moving(1, 32, 48)[0], format="rgb24").reformat(format=pix_fmt)
+    turned = filtered(frame, "vflip")
+    assert all(plane.line_size < 0 for plane in turned.planes)
+    for plane, copied in zip(frame.planes, without_marks(turned).planes):
+        rows, copies = (np.frombuffer(each, np.uint8).reshape(each.height, -1) for each in (plane, copied))
+        length = plane.width * (1 + pix_fmt.endswith("10le") + (pix_fmt == "yuyv422"))
+        assert copied.line_size > 0 and np.array_equal(copies[:, :length], rows[::-1, :length])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(sorted(_DIRECT)), st.integers(1, 20), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_what_becomes_rgb_at_once_equals_the_way_by_bgr(pix_fmt, half_height, width, seed):
+    frame = av.VideoFrame(width, 2 * half_height, pix_fmt)
+    for plane in frame.planes:
+        plane.update(np.random.default_rng(seed).bytes(plane.buffer_size))
+    frame.color_range = 2 if "j" in pix_fmt else 1
+    colours = {"src_colorspace": "ITU601", "dst_colorspace": "ITU601", "interpolation": "BICUBIC"}
+    by_bgr = frame.reformat(format="bgr24", **colours).to_ndarray()[:, :, ::-1]
+    assert np.array_equal(ToRGB()(frame), by_bgr)
 
 
 @pytest.mark.parametrize(

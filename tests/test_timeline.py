@@ -110,6 +110,26 @@ def test_a_clock_that_jumps_ahead_in_a_transport_stream(recordings, tmp_path):
         assert abs(duration_of(times_s) - 62 * 50 / 49) < 0.1 and jumps == 0
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_reordered_pictures_in_avi(tmp_path, codec):
+    """The container has no times of presentation; what is written has steps as even as the source's."""
+    path = make_video(tmp_path / "a.avi", moving(FRAMES, 32, 48), codec, codec_options={"bf": "2", "g": "12"})
+    target = tmp_path / "new.mp4"
+    prepare(str(path), str(target), str(tmp_path / "half.mp4"), Form(32, 12, 30))
+    assert np.allclose(times_of_file(target), 0.04 * np.arange(FRAMES), atol=1e-4)
+
+
+def test_a_picture_may_stand_long_in_ogg(tmp_path):
+    """It is a file, though FFmpeg says of its times what it says of a transport stream's."""
+    options = {"deadline": "realtime", "auto-alt-ref": "0"}
+    path = make_video(
+        tmp_path / "a.ogg", moving(6, 32, 48), "libvpx", codec_options=options, times_ms=range(0, 90_000, 15_000)
+    )
+    with PacketVideo(path) as video:
+        times_s, jumps = video.times()
+    assert not jumps and times_s[-1] == pytest.approx(75, abs=16)
+
+
 # --- the rule
 
 

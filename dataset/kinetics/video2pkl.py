@@ -29,7 +29,7 @@ from video_zoo.utils.log import set_up_logging
 
 JPEG_QUALITY = 95
 HELP = f"""
-No ffmpeg program is needed: OpenCV decodes all frames of a video and encodes them, at their size, as jpegs of
+No ffmpeg program is needed: PyAV decodes all frames of a video, and OpenCV encodes them, at their size, as jpegs of
 quality {JPEG_QUALITY} of 100 (--quality).
 
 The label is the class's index in kinetics400_label.txt: the one in the current folder, or else beside this script. It
