@@ -123,7 +123,8 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
             store = load_weights(network, path, config=settings.MODEL)
             if args.pretrain:
                 logger.info("--pretrain is not looked at: --resume has all weights")
-            state, facts = resume(store, facts, settings, network, optimizer, schedule, args.allow_changes)
+            changes = args.allow_changes
+            state, facts = resume(store, facts, settings, network, optimizer, schedule, reader.batches, changes)
             if not args.data:
                 facts = dataclasses.replace(facts, classes=names_of(settings.MODEL, store.info().get("classes")))
             checkpoints.last = path

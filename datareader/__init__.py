@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-
-# Before OpenCV is loaded: a damaged image is reported by us, once, by name.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.checks import check_sizes, check_template, check_windows

@@ -8,6 +8,7 @@ from pathlib import Path
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.class_folders import split_class_folders
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import check_no_link
 from video_zoo.utils.log import logger
 
 
@@ -19,8 +20,9 @@ def list_own_videos(data: str, settings: Config, lists: Path, *, going_on: bool)
         lists: the folder for the lists.
         going_on: a training goes on, which must have the same videos as the lists that are there.
 
-    Raises InputError: there are no videos, or others than before; the lists cannot be written.
+    Raises InputError: there are no videos, or others than before; the lists cannot be written, or `lists` is a link.
     """
+    check_no_link(lists)
     section = settings.TRAIN
     if settings.MODEL.format != "mp4":
         raise InputError(f"--data takes video files, and MODEL.format is {settings.MODEL.format}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ CURVES = "curves.jsonl"
 _VISUALDL = "visualdl"
 _MOST_BYTES = 1 << 30  # of 4 million points
 _MOST_LINE_BYTES = 1 << 16
+_NAME = re.compile(r"[\w.]{1,50}", re.ASCII)  # of a value; VisualDL refuses some others
 
 
 class Board:
@@ -124,6 +126,8 @@ def _points(curves: Path, state: State) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 2):
         try:
             point = check_fields(parse_json(line), fields, needed=("phase", "step", "time_s"))
+            if not all(map(_NAME.fullmatch, point)):
+                raise ValueError("a name of a value that is none")
             if point["step"] < ends[point["phase"]]:
                 yield point
         except ValueError:

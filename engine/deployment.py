@@ -167,6 +167,11 @@ class Deployment:
             exported: what the folder's config.yaml says.
             settings: the same with what this run's flags change.
         """
+        if exported.MODEL.class_names:  # a file of this machine would be read, and its lines shown as names
+            raise InputError(
+                f"{self.folder} is refused: its {CONFIG} names a file, {exported.MODEL.class_names!r}, as"
+                f" MODEL.class_names, and {FILE} has the names; export.py writes none there"
+            )
         keys = [key for key, value in asdict(exported.MODEL).items() if value != getattr(settings.MODEL, key)]
         changed = [f"MODEL.{key}" for key in keys if key not in ("class_names", "format")]
         if settings.clip_shape("infer") != self.shape:

@@ -70,6 +70,7 @@ def resume(
     network: paddle.nn.Layer,
     optimizer: paddle.optimizer.Optimizer,
     schedule: paddle.optimizer.lr.LRScheduler,
+    batches: int,
     allow_changes: bool,
 ) -> tuple[State, Facts]:
     """Sets the optimizer's momenta and the schedule to those of a checkpoint, whose weights the network has.
@@ -77,6 +78,7 @@ def resume(
     Args:
         store: the checkpoint.
         facts: of the training as the config and the flags describe it now.
+        batches: steps of an epoch.
         allow_changes: whether the config and the list may be others than the checkpoint's.
 
     Returns: how far the training has come, and `facts` with the checkpoint's training id and loss scale.
@@ -85,6 +87,10 @@ def resume(
     """
     state, before = State.of(store, settings.VALID.best_metric), Facts.from_json(store.info())
     state = check_changes(store.path, before, facts, state, allow_changes)
+    if state.iteration > batches:
+        raise InputError(
+            f"{store.path} is damaged: it is {state.iteration:,} steps into an epoch of {batches:,}. Take another one"
+        )
     momenta = restore_momenta(store, network.variables(), optimizer)
     if not store.info() and settings.TRAIN.lr_schedule != "piecewise":
         state.global_step = 0  # the counter of a v1.5 folder is that of v1.5's schedule

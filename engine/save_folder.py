@@ -31,6 +31,7 @@ def open_save_folder(path: str, name: str, launch: Launch) -> Iterator[Path]:
     with lock_folder(folder, "another training writes to it; give another --save_dir"):
         remove_leftovers(folder)
         for below in (folder / "lists", *folder.glob(f"{name}_*")):
-            remove_leftovers(below)
+            if not below.is_symlink():
+                remove_leftovers(below)
         with log_to_file(folder / "train.log"):
             yield folder

@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import paddle
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from video_zoo.engine.backends import ENGINES, choose_engine
 from video_zoo.engine.backends.base import Job
@@ -105,6 +105,48 @@ def test_an_int8_program_computes_its_rest_as_where_it_was_checked(monkeypatch, 
     monkeypatch.setitem(sys.modules, "openvino", mock.Mock(Core=lambda: core, __version__="1"))
     ENGINES.get("openvino").load(Job(Path("int8.xml"), "int8", rest_bf16=checked))
     assert core.compile_model.call_args.args[2]["INFERENCE_PRECISION_HINT"] == hint
+
+
+def test_a_program_that_writes_a_file_is_not_loaded(tmp_path):
+    """Whoever makes a deployment folder makes its checksums, too."""
+    from paddle.base import core
+
+    write_sum_paddle(tmp_path / "sums.pdmodel")
+    program = core.ProgramDesc((tmp_path / "sums.pdmodel").read_bytes())
+    within = program.append_block(program.block(0))
+    for block, kind in ((program.block(0), "save"), (within, "py_func")):
+        operator = block.append_op()
+        operator.set_type(kind)
+        if kind == "save":
+            operator.set_input("X", ["two"])
+            operator._set_attr("file_path", str(tmp_path / "written"))
+    (tmp_path / "sums.pdmodel").write_bytes(program.serialize_to_string())
+    with pytest.raises(InputError, match=r"sums\.pdmodel is refused: it holds operators .*: 'py_func', 'save'$"):
+        ENGINES.get("paddle-inference").load(Job(tmp_path / "sums.pdmodel", threads=1))
+    assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize("content", [b"no program", b""])
+def test_what_is_no_program_of_paddle_is_one_message(tmp_path, content):
+    (tmp_path / "x.pdmodel").write_bytes(content)
+    with pytest.raises(InputError, match="Paddle Inference cannot load .*x.pdmodel"):
+        ENGINES.get("paddle-inference").load(Job(tmp_path / "x.pdmodel", threads=1))
+
+
+@pytest.mark.parametrize("place", ["../outside", "link"])
+def test_weights_outside_of_the_folder_are_not_read(tmp_path, place):
+    """An ONNX program may name files; ONNX Runtime refuses those that lie elsewhere."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "outside").write_bytes(bytes(8))
+    (tmp_path / "in/link").symlink_to(tmp_path / "outside")
+    weight = TensorProto(name="w", data_type=1, dims=[2], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value=place)
+    ports = [[helper.make_tensor_value_info(name, 1, [2])] for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "sums", *ports, [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "in/model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="ONNX Runtime cannot load .*escapes"):
+        ENGINES.get("onnxruntime").load(Job(tmp_path / "in/model.onnx", threads=1))
 
 
 def test_engines_describe_themselves_without_their_packages(run_cli):

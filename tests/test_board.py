@@ -145,7 +145,8 @@ def test_a_half_last_line_is_what_a_kill_leaves(tmp_path, log):
     + ['{"step": 1, "phase": ["train"], "time_s": 1}', '{"step": 1, "phase": "train", "time_s": NaN}']
     + [f'{{"step": 1, "phase": "train", "time_s": 1{"0" * 400}}}', '{"step": 1, "phase": "train", "time_s": 1e300}']
     + [f'{{"step": 1, "phase": "train", "time_s": 1, "loss": {value}}}' for value in ('"x"', "[1]", "null", "true")]
-    + [f'{{"step": 1, "phase": "train", "time_s": 1, "loss": 1{"0" * 400}}}'],
+    + [f'{{"step": 1, "phase": "train", "time_s": 1, "loss": 1{"0" * 400}}}']
+    + [f'{{"step": 1, "phase": "train", "time_s": 1, "{name}": 1}}' for name in ("a%", "", "a" * 51, "a/b", "ü")],
 )
 def test_a_damaged_line_is_left_out_with_a_warning(tmp_path, log, line):
     write(tmp_path, *TWO_EPOCHS)

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import Training, learned, make_batches, make_network, same
 
-from video_zoo.configs.schema import ModelSection, TrainSection
+from video_zoo.configs.schema import Config, ModelSection, TrainSection, ValidSection
 from video_zoo.engine import checkpoint
 from video_zoo.engine.checkpoint import Checkpoints, Facts, State
 from video_zoo.engine.resume import changes, find_checkpoint, leave_later_ones
+from video_zoo.engine.resume import resume as resume_training
 from video_zoo.models import pretrained
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
@@ -651,6 +652,21 @@ def test_a_damaged_checkpoint_is_left_out_with_a_warning(tmp_path, log, text):
     assert Checkpoints(tmp_path, "TSM").furthest() == tmp_path / "TSM_epoch0"
     assert len(log.records) == 1 and log.records[0].levelname == "WARNING"
     assert log.messages[0].startswith(f"{damaged} is left out: ")
+
+
+@pytest.mark.parametrize("iteration", [4, 2**53])
+def test_more_steps_than_an_epoch_has_are_damage(tmp_path, trained, iteration):
+    """The epoch would end without a step, and its checkpoint would be as good as any."""
+    settings = Config(MODEL=ModelSection(), TRAIN=TrainSection(), VALID=ValidSection())
+    sections = {name: dataclasses.asdict(getattr(settings, name)) for name in ("MODEL", "TRAIN", "VALID")}
+    now, parts = Facts(sections=sections), (trained.network, trained.optimizer, trained.schedule)
+    for steps in (3, iteration):
+        save(trained, tmp_path / "c", State(0, steps, 3), Facts())
+        store = VariableStore(tmp_path / "c")
+        if steps == 3:  # before the validation
+            assert resume_training(store, now, settings, *parts, 3, False)[0].iteration == 3
+    with pytest.raises(InputError, match=f"c is damaged: it is {iteration:,} steps into an epoch of 3"):
+        resume_training(store, now, settings, *parts, 3, False)
 
 
 # --- what has changed since

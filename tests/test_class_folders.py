@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from video_zoo.configs.schema import Config
 from video_zoo.datareader.class_folders import VIDEO_EXTENSIONS, ClassFolders, split_class_folders
 from video_zoo.datareader.labels import read_class_names
+from video_zoo.datareader.own_videos import list_own_videos
 from video_zoo.datareader.video_list import read_video_list
 from video_zoo.utils.errors import InputError
 
@@ -475,3 +477,14 @@ def test_a_name_that_fits_no_list_may_be_above(tmp_path):
 def test_names_of_ignored_files_may_be_odd(tmp_path):
     make(tmp_path, [*clips("a", 1), *clips("b", 1), "a/line\nbreak.txt", os.fsdecode(b"b/caf\xe9")])
     assert split_class_folders(str(tmp_path), 0, 0).ignored == {".txt": 1, "no extension": 1}
+
+
+def test_lists_behind_a_link_are_not_replaced(tmp_path):
+    data, elsewhere = make(tmp_path / "data", clips("a", 2) + clips("b", 2)), tmp_path / "elsewhere"
+    make(elsewhere, ["val.list", "train.list"])
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/lists").symlink_to(elsewhere)
+    with pytest.raises(InputError, match=r"cannot write to the folder \S+/own/lists: it is a link"):
+        list_own_videos(str(data), Config(), tmp_path / "own/lists", going_on=False)
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["train.list", "val.list"]
+    assert not any(path.stat().st_size for path in elsewhere.iterdir())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from video_zoo.configs.schema import Config, InferSection, ModelSection
 from video_zoo.engine import deployment, programs
 from video_zoo.engine.deployment import CHECKED_ON, FILE, Deployment, is_deployment
 from video_zoo.engine.programs import PROGRAMS
@@ -131,6 +132,17 @@ def test_what_is_no_yaml_is_named(written, content):
     (written.folder / FILE).write_bytes(content)
     with pytest.raises(InputError, match="inference.yaml is damaged"):
         Deployment.read(written.folder)
+
+
+def test_a_config_that_names_a_file_of_class_names_is_refused(written):
+    """Its lines would be shown as names of classes."""
+    settings = Config(MODEL=ModelSection(num_classes=4, seg_num=8), INFER=InferSection(target_size=224))
+    written.check_settings(settings, replace(settings, MODEL=replace(settings.MODEL, class_names="own.txt")))
+    evil = replace(settings, MODEL=replace(settings.MODEL, class_names="/etc/passwd"))
+    with pytest.raises(
+        InputError, match="is refused: its config.yaml names a file, '/etc/passwd', as MODEL.class_names"
+    ):
+        written.check_settings(evil, evil)
 
 
 def test_aliases_that_multiply_are_named(written):

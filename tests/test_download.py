@@ -244,14 +244,45 @@ def test_a_byte_a_connection_is_too_little(serve, folder):
     assert "4 of 60,307 bytes came; 4 bytes are kept" in said and len(server.requests) == download.TRIES
 
 
-def test_a_byte_now_and_then_is_too_little(serve, folder, monkeypatch):
-    """Each nap is 5 s of a clock of the test's own; a connection gets 30 s."""
-    clock = [0.0]
-    server = serve(drip(b"x", 100, lambda: (clock.__setitem__(0, clock[0] + 5), time.sleep(0.01))))
-    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=lambda _: None, monotonic=lambda: clock[0]))
+@pytest.mark.parametrize(
+    ("start", "again"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
+        (b"HTTP", b"x"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+    ids=["the body", "a body of known length", "the status line", "a header", "the size of a chunk", "100 Continue"],
+)
+def test_a_byte_now_and_then_is_too_little(serve, folder, monkeypatch, start, again):
+    """Wherever it comes, and though none of them is late for itself."""
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(download, "TRIES", 2)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        with contextlib.suppress(OSError):  # the other side has closed
+            request.wfile.write(start)
+            for _ in range(1000):
+                request.wfile.write(again)
+                time.sleep(0.01)
+
+    server = serve(answer)
     said = error_of(DownloadError, [server.url()], folder, accept)
-    assert re.search(r"cannot download \S+: \d+ bytes in \d\d s; \d+ bytes are kept", said)
+    assert f"cannot download {server.url()}: fewer than 16,384 bytes in 0.2 s" in said
     assert len(server.requests) == download.TRIES
+
+
+def test_a_redirect_to_ftp_is_not_followed(serve, folder):
+    """Nothing watches how long it takes."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", "ftp://127.0.0.1:9/a.tar.gz")
+        request.end_headers()
+
+    assert "leads to ftp://127.0.0.1:9/a.tar.gz" in error_of(DownloadError, [serve(answer).url()], folder, accept)
 
 
 @pytest.mark.parametrize("length", [None, "1000001", "9" * 17, "9" * 5000, "-1", "many"])

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import pickle
+import re
 import struct
 import tarfile
 import tracemalloc
@@ -259,7 +260,15 @@ def test_a_v15_folder_has_no_info(tmp_path):
     ["", "{", "[]", "3", b"\xff\xfe", "[" * 100_000, '{"a":' * 50 + "1" + "}" * 50, '{"epoch": NaN}']
     + ['{"saved_s": 1e999}']
     + [f'{{"best_top1": 1{"0" * 400}}}', '{"epoch": true}', '{"global_step": -1}', '{"global_step": 9007199254740993}']
-    + ['{"model": ["TSM"]}', '{"classes": {"0": "a"}}', '{"MODEL": []}', '{"loss_scale": []}', '{"sha256": {"a": 1}}'],
+    + ['{"model": ["TSM"]}', '{"classes": {"0": "a"}}', '{"MODEL": []}', '{"loss_scale": []}', '{"sha256": {"a": 1}}']
+    + [
+        '{"sha256": {"a": ""}}',
+        f'{{"sha256": {{"a": "{"G" * 64}"}}}}',
+        '{"format": 3}',
+        '{"format": 2}',
+        '{"own_sha256": ""}',
+    ]
+    + ['{"more": [' + "[]," * (6 << 20) + "[]]}"],
 )
 def test_a_damaged_info_is_an_error_for_whatever_is_asked(folder, text):
     """It has the checksums of the other files, too."""
@@ -282,6 +291,55 @@ def test_one_changed_bit_is_an_error_when_the_file_is_asked_for(folder, stored, 
     assert same(store.read("fc_0.b_0"), VARIABLES["fc_0.b_0"]) and "@LR_DECAY_COUNTER@" in store.names()
     with pytest.raises(InputError, match="@LR_DECAY_COUNTER@ is missing, and checkpoint.json says that it was there"):
         store.read("@LR_DECAY_COUNTER@")
+
+
+@given(st.integers(0, 2**20 - 1))
+def test_a_changed_bit_of_checkpoint_json_is_an_error_or_changes_nothing(tmp_path_factory, place):
+    folder = tmp_path_factory.mktemp("bits")
+    write_folder(folder, VARIABLES, {**INFO, "training": "t1", "saved_s": 1.5e9, "totals": [0.1, 1e300, -0.0]})
+    path = folder / "checkpoint.json"
+    whole, before = path.read_bytes(), VariableStore(folder)
+    changed = bytearray(whole)
+    bit = place * 8 * len(whole) >> 20
+    changed[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(changed)
+    try:
+        after = VariableStore(folder)
+        assert (after.info(), after.checksums()) == (before.info(), before.checksums())
+    except InputError as error:
+        assert "checkpoint.json is damaged" in str(error)
+
+
+@pytest.mark.parametrize("name", ["sha256", "own_sha256", "format"])
+def test_no_sum_is_switched_off_by_a_change_of_its_name(folder, name):
+    text = (folder / "checkpoint.json").read_text()
+    (folder / "checkpoint.json").write_text(text.replace(f'"{name}"', f'"{name[:-1]}_"'))
+    with pytest.raises(InputError, match="checkpoint.json is damaged: it is not what was written"):
+        VariableStore(folder).read("conv1_weights")
+
+
+def test_a_checkpoint_of_the_first_format_is_read(folder):
+    """Its checkpoint.json has no sum of its own."""
+    said = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps({**INFO, "sha256": said["sha256"]}))
+    assert VariableStore(folder).info() == INFO
+    (folder / "conv1_weights").write_bytes(encode(np.zeros(3, "f4")))
+    with pytest.raises(InputError, match="conv1_weights is damaged"):
+        VariableStore(folder).read("conv1_weights")
+
+
+def test_dims_without_end_are_no_variable():
+    """A megabyte of zeros in a packed field, which a small archive can hold, would be a million dims."""
+    size = 1 << 20
+    desc = b"\x08\x05\x12" + bytes([size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14]) + bytes(size)
+    data = struct.pack("<IQIi", 0, 0, 0, len(desc)) + desc
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="w is no Paddle variable file"):
+            decode(data, "w")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 17
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_checkpoint_of_before_there_were_checksums_is_read(folder):
@@ -473,13 +531,15 @@ def test_a_pickle_is_not_run(tmp_path, as_archive):
 def test_info_is_json_that_people_can_read(folder):
     text = (folder / "checkpoint.json").read_text(encoding="utf-8")
     checksums = {name: hashlib.sha256(encode(array)).hexdigest() for name, array in VARIABLES.items()}
-    assert json.loads(text) == {**INFO, "sha256": checksums} and text.endswith("}\n") and text.count("\n") > len(INFO)
+    said = json.loads(text)
+    assert re.fullmatch("[0-9a-f]{64}", said.pop("own_sha256"))
+    assert said == {**INFO, "format": 2, "sha256": checksums} and text.endswith("}\n") and text.count("\n") > len(INFO)
     assert text == format_info(INFO, checksums)
 
 
 def test_info_is_plain_ascii(tmp_path):
     """So that a path that is no UTF-8 can be written, too."""
     info = {"filelist": "caf\udcff.list", "classes": ["grün 漢 😀"]}
-    assert format_info(info, {}).isascii() and json.loads(format_info(info, {})) == {**info, "sha256": {}}
+    assert format_info(info, {}).isascii() and json.loads(format_info(info, {})).items() >= info.items()
     write_folder(tmp_path, {}, info)
     assert VariableStore(tmp_path).info() == info

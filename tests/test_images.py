@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -46,6 +47,23 @@ def test_an_image_that_is_none_is_named(data):
         data = good[:16] + struct.pack(">II", 100_000, 100_000) + good[24:]
     with pytest.raises(VideoError, match="frame 1 is no image"):
         decode_images([good, data], lambda count: [0, 1], np.asarray)
+
+
+def test_a_small_file_of_too_many_pixels_is_none(tmp_path):
+    """144 million pixels of one bit in 18 kB, which would become 432 MB."""
+    side = 12_000
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(side * (1 + side // 8)), 1)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    (tmp_path / "0.png").write_bytes(data)
+    with pytest.raises(VideoError, match="frame 0 is no image"):
+        decode_images([data], lambda count: [0], np.asarray)
+    with pytest.raises(VideoError, match="0.png is no image"):
+        read_frame_folder(tmp_path, 1, "%d.png", 0, lambda count: [0], np.asarray)
 
 
 def test_an_image_that_is_not_chosen_is_not_looked_at():

@@ -118,7 +118,16 @@ def test_the_one_call_that_is_allowed_takes_latin1_alone(tmp_path, codec):
 @pytest.mark.parametrize(
     "video",
     [None, 3, "text", [], ("v", 1), ("v", 1, JPEGS, 4), ("v", "x", JPEGS), ("v", None, []), ("v", 1, ["text"])]
-    + [("v", 1, None), (b"\xff", 1, JPEGS), ("v", float("nan"), JPEGS), ("v", 1, [1, 2]), {"a": 1, "b": 2, "c": 3}],
+    + [("v", 1, None), (b"\xff", 1, JPEGS), ("v", float("nan"), JPEGS), ("v", 1, [1, 2]), {"a": 1, "b": 2, "c": 3}]
+    + [
+        (None, 1, JPEGS),
+        (1.5, 1, JPEGS),
+        (10**20, 1, JPEGS),
+        ("v", 1.5, JPEGS),
+        ("v", [1], JPEGS),
+        ("v", "1" * 21, JPEGS),
+    ]
+    + [("v", 1, {b"a": 1}), ("v", 1, b"ab")],
 )
 def test_a_pickle_of_something_else(tmp_path, video):
     with pytest.raises(VideoError, match="no .video id, label, frames. pickle"):
@@ -129,6 +138,23 @@ def test_a_label_beyond_64_bits_is_a_video_error(tmp_path):
     for label in (10**20, -(10**20)):
         with pytest.raises(VideoError, match="its label has more than 64 bits"):
             read_pickle(write(tmp_path, pickle.dumps(("v", label, JPEGS), 2)))
+
+
+def test_numbers_may_be_text_and_the_other_way_round(tmp_path):
+    for video in ((7, 3, JPEGS), (b"7", b"3", JPEGS), ("7", "3", tuple(JPEGS))):
+        assert read_pickle(write(tmp_path, pickle.dumps(video, 2))) == ("7", 3, JPEGS)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_lists_that_repeat_each_other_are_not_written_out(tmp_path, place):
+    """As text they would have 10^7 items, in a file of 250 bytes."""
+    nested: object = "x"
+    for _ in range(7):
+        nested = [nested] * 10
+    video: list = ["v", 1, JPEGS]
+    video[place] = nested
+    with pytest.raises(VideoError, match="no .video id, label, frames. pickle: its"):
+        read_pickle(write(tmp_path, pickle.dumps(tuple(video), 2)))
 
 
 def test_a_pickle_that_is_not_there(tmp_path):

@@ -78,7 +78,7 @@ def variables(folder: Path) -> dict[str, bytes]:
 
 def state(folder: Path) -> dict:
     info = json.loads((folder / "checkpoint.json").read_text())
-    del info["saved_s"], info["training"], info["TRAIN"]["epoch"]
+    del info["saved_s"], info["own_sha256"], info["training"], info["TRAIN"]["epoch"]
     return info
 
 

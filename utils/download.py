@@ -7,7 +7,9 @@ import errno
 import http.client
 import os
 import re
+import socket
 import tarfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -139,19 +141,84 @@ def _download_rest(url: str, part: Path, had: int) -> None:
     headers = {"Accept-Encoding": "identity", "User-Agent": "video-classification-zoo"}
     if had:
         headers["Range"] = f"bytes={had}-"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as response:
+    request = urllib.request.Request(url, headers=headers)
+    with _Watch() as watch, watch.opener().open(request, timeout=TIMEOUT_S) as response:
+        watch.got_bytes += LEAST_BYTES  # the headers have come
         continues = response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
         start = had if continues else 0
         length = re.fullmatch(r"\d{1,18}", response.headers.get("Content-Length", ""))
         total = start + int(length[0]) if length else None
         _check_size(total or 0, part, url)
-        _copy(response, part, start, total, url)
+        _copy(response, part, start, total, url, watch)
     got = part.stat().st_size
     if total is not None and got < total:
         raise OSError(f"{got:,} of {total:,} bytes came")
 
 
-def _copy(response, part: Path, start: int, total: int | None, url: str) -> None:
+class _Watch:
+    """Ends the connections of its opener when fewer than LEAST_BYTES more have come in TIMEOUT_S.
+
+    A timeout of a socket is one of each byte: status line, headers and sizes of chunks that come a byte at a time have
+    no end for it. A context manager, which raises OSError if it has ended them.
+
+    Attributes: got_bytes: what has come so far; its user counts.
+    """
+
+    def __init__(self) -> None:
+        self.got_bytes = 0
+        self._sockets: list[socket.socket] = []
+        self._over = threading.Event()
+        self._too_slow = False
+
+    def opener(self) -> urllib.request.OpenerDirector:
+        """Opens http, https and file URLs."""
+        watch = self
+
+        class Watched(http.client.HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                watch._sockets.append(self.sock.dup())  # TLS makes another object of it
+
+        class WatchedTls(http.client.HTTPSConnection, Watched):
+            pass
+
+        class Http(urllib.request.HTTPHandler):
+            def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+                return self.do_open(Watched, request)
+
+        class Https(urllib.request.HTTPSHandler):
+            def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+                return self.do_open(WatchedTls, request)
+
+        class NoFtp(urllib.request.FTPHandler):
+            def ftp_open(self, request: urllib.request.Request) -> None:
+                raise ValueError(f"it leads to {request.full_url}")
+
+        return urllib.request.build_opener(Http, Https, NoFtp)
+
+    def __enter__(self) -> _Watch:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._over.set()
+        for each in self._sockets:
+            each.close()
+        if self._too_slow and (error is None or isinstance(error, (OSError, http.client.HTTPException))):
+            raise OSError(f"fewer than {LEAST_BYTES:,} bytes in {TIMEOUT_S} s") from error
+
+    def _watch(self) -> None:
+        before = 0
+        while not self._over.wait(TIMEOUT_S):
+            if self.got_bytes - before < LEAST_BYTES and self._sockets:
+                self._too_slow = True
+                for each in list(self._sockets):
+                    with contextlib.suppress(OSError):  # it has ended by itself
+                        each.shutdown(socket.SHUT_RDWR)
+            before = self.got_bytes
+
+
+def _copy(response, part: Path, start: int, total: int | None, url: str, watch: _Watch) -> None:
     progress, logged = Progress(total and (total - start) / 1e6, "MB"), time.monotonic()
     logger.info("downloading %s%s", url, f" ({total / 1e6:.1f} MB)" if total else "")
     try:
@@ -159,18 +226,15 @@ def _copy(response, part: Path, start: int, total: int | None, url: str) -> None
     except OSError as error:
         raise InputError(f"cannot write {part}: {error.strerror or error}") from error
     with opened as file:
-        position, window_start, window_s = file.seek(start), start, time.monotonic()
-        # read1 gives what is there: a server that gives a byte now and then must not hold up the look at its rate.
+        position = file.seek(start)
+        # read1 gives what is there: what has come by then is kept if the connection is given up.
         while position != total and (chunk := response.read1(min(1 << 20, (total or MOST_BYTES + 1) - position))):
             file.write(chunk)
             position += len(chunk)
+            watch.got_bytes += len(chunk)
             _check_size(position, part, url)
             progress.add(len(chunk) / 1e6)
             now = time.monotonic()
-            if now - window_s > TIMEOUT_S:
-                if position - window_start < LEAST_BYTES:
-                    raise OSError(f"{position - window_start:,} bytes in {now - window_s:.0f} s")
-                window_start, window_s = position, now
             if now - logged > _LOG_EVERY_S:
                 logged = now
                 logger.info(

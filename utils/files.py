@@ -150,6 +150,13 @@ def make_folder(path: str | os.PathLike) -> Path:
     return path
 
 
+def check_no_link(folder: str | os.PathLike) -> None:
+    """Raises InputError if a folder, whose name below the user's folder is fixed, is a link: files that it holds are
+    replaced and removed, and they would be those of another folder, which nobody has named."""
+    if os.path.islink(folder):
+        raise InputError(f"cannot write to the folder {folder}: it is a link; remove it, or name another folder")
+
+
 @contextlib.contextmanager
 def _prepare(path: Path, make: Callable[..., str]) -> Iterator[Path]:
     """The temporary file or folder for `path`, which is gone when the block ends, unless it has been renamed."""

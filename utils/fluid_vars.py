@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 import time
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ from video_zoo.utils.json_files import (
 from video_zoo.utils.open_files import read_regular
 
 INFO_FILE = "checkpoint.json"
-_CHECKSUMS = "sha256"
+_CHECKSUMS, _FORMAT, _OWN_CHECKSUM = "sha256", "format", "own_sha256"  # names in checkpoint.json
+_OWN = frozenset((_CHECKSUMS, _FORMAT, _OWN_CHECKSUM))
 _FIELDS = {  # of checkpoint.json; engine/checkpoint.py says what they mean
     **dict.fromkeys(("epoch", "iteration", "global_step"), is_count),
     **dict.fromkeys(("best_*", "saved_s"), is_number),
@@ -46,7 +48,8 @@ _FIELDS = {  # of checkpoint.json; engine/checkpoint.py says what they mean
     "totals": list_of(is_number),
     "classes": none_or(list_of(is_text)),
     "loss_scale": mapping_of(lambda value: isinstance(value, bool) or is_number(value) or list_of(is_number)(value)),
-    _CHECKSUMS: mapping_of(is_text),
+    _CHECKSUMS: mapping_of(lambda value: is_text(value) and bool(re.fullmatch("[0-9a-f]{64}", value))),
+    _FORMAT: lambda value: value == 2,
 }
 _REPLACING_S = 0.05  # more than a folder is without its name while it is replaced
 
@@ -54,6 +57,7 @@ _TYPES = {2: np.dtype("<i4"), 3: np.dtype("<i8"), 5: np.dtype("<f4"), 6: np.dtyp
 _CODES = {dtype: code for code, dtype in _TYPES.items()}
 _WIRE_VARINT, _WIRE_BYTES = 0, 2
 _MAX_DIMS = 9  # Paddle's
+_MAX_DESC_BYTES = 1024  # of a TensorDesc; 9 dims take 100
 
 
 def encode(array: np.ndarray) -> bytes:
@@ -76,7 +80,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
             offset += 8 + struct.unpack_from("<Q", data, offset)[0]
         tensor_version, desc_size = struct.unpack_from("<Ii", data, offset)
         offset += 8
-        if version or tensor_version or levels > 16 or not 0 < desc_size <= len(data) - offset:
+        if version or tensor_version or levels > 16 or not 0 < desc_size <= min(len(data) - offset, _MAX_DESC_BYTES):
             raise ValueError("is no Paddle variable file")
         dtype, shape = _parse_desc(data[offset : offset + desc_size])
     except (struct.error, IndexError, ValueError, KeyError, OverflowError):
@@ -107,8 +111,16 @@ def write_folder(folder: Path, variables: Mapping[str, np.ndarray], info: Mappin
 
 
 def format_info(info: Mapping[str, Any], checksums: Mapping[str, str]) -> str:
-    """The text of checkpoint.json. `info` must be JSON; `checksums` has the SHA-256 of each file beside it."""
-    return json.dumps({**info, _CHECKSUMS: dict(checksums)}, indent=1) + "\n"
+    """The text of checkpoint.json, with a SHA-256 of what it says. `info` must be JSON; `checksums` has the SHA-256 of
+    each file beside it."""
+    said = json.loads(json.dumps({**info, _FORMAT: 2, _CHECKSUMS: dict(checksums)}))  # as it will be read
+    return json.dumps({**said, _OWN_CHECKSUM: _checksum_of(said)}, indent=1) + "\n"
+
+
+def _checksum_of(said: Mapping[str, Any]) -> str:
+    """The SHA-256 of what checkpoint.json says but for that itself, in whatever order and layout it is written."""
+    rest = {name: value for name, value in said.items() if name != _OWN_CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 class VariableStore:
@@ -144,7 +156,7 @@ class VariableStore:
     def raw(self, name: str) -> bytes:
         """The bytes of a file. Raises InputError if they are not those that were written."""
         data, checksum = self._bytes_of(name), self.checksums().get(name)
-        if checksum and hashlib.sha256(data).hexdigest() != checksum:
+        if checksum is not None and hashlib.sha256(data).hexdigest() != checksum:
             raise InputError(
                 f"{self.path / name} is damaged: {INFO_FILE} has another SHA-256 of it. Copy the checkpoint again, or"
                 " take another one; if a training has just replaced it, try again"
@@ -174,16 +186,20 @@ class VariableStore:
     def info(self) -> dict[str, Any]:
         """What checkpoint.json says beside the checksums; {} where there is none, as in v1.5's folders.
 
-        Raises InputError if it is no JSON, or a field is of another type or out of range.
+        Raises InputError if it is no JSON, a field is of another type or out of range, or it was changed since.
         """
-        return {name: value for name, value in self._parse_info().items() if name != _CHECKSUMS}
+        return {name: value for name, value in self._parse_info().items() if name not in _OWN}
 
     def _parse_info(self) -> dict[str, Any]:
         if INFO_FILE not in self._files:
             return {}
         data = self._bytes_of(INFO_FILE)
         try:
-            return check_fields(parse_json(data), _FIELDS)
+            said = check_fields(parse_json(data), _FIELDS)
+            # Those of format 1 have none; each of the two names tells that it should be there if the other is damaged.
+            if said.keys() & {_FORMAT, _OWN_CHECKSUM} and said.get(_OWN_CHECKSUM) != _checksum_of(said):
+                raise ValueError("it is not what was written")
+            return said
         except ValueError as error:
             raise InputError(
                 f"{self.path / INFO_FILE} is damaged: {error}; without it, the folder is taken for v1.5's weights"

@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 MOST_COUNT = 2**53  # larger integers are no longer exact in all readers of JSON
 _MOST_DEPTH = 32
+_MOST_BYTES = 16 << 20  # lists in lists take some 30 times their text
 
 Check = Callable[[Any], bool]
 
@@ -17,8 +18,10 @@ Check = Callable[[Any], bool]
 def parse_json(text: str | bytes) -> Any:
     """The value of a JSON document, which may hold NaN and Infinity, as Python writes them.
 
-    Raises ValueError if it is no JSON, or is nested more than 32 levels deep.
+    Raises ValueError if it is no JSON, is larger than 16 MB, or is nested more than 32 levels deep.
     """
+    if len(text) > _MOST_BYTES:
+        raise ValueError(f"its {len(text):,} bytes are more than the {_MOST_BYTES:,} allowed")
     try:
         value = json.loads(text)
     except RecursionError:

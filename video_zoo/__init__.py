@@ -11,5 +11,10 @@ import sys
 sys.modules["openvino_telemetry"] = None
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+# OpenCV reads these when it is loaded. A small file may unpack to an image of gigabytes, and a damaged image is
+# reported by this project, once, by name.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
 if not os.path.isdir(os.path.join(os.path.dirname(__file__), "models")):
     __path__.append(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))

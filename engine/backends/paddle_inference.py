@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from video_zoo.engine.backends.base import NO_BF16, Backend, Engine, Job
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.open_files import read_regular
 from video_zoo.utils.runtime import captured_output
 
 _GPU_POOL_MB = 256  # at the start; it grows
+# What export.py writes, with either Paddle, and arithmetic. Others could write files, open connections or run code.
+_OPERATORS = frozenset(
+    ("batch_norm", "cast", "concat", "conv2d", "dropout", "elementwise_add", "elementwise_div", "elementwise_mul")
+    + ("elementwise_sub", "feed", "fetch", "fill_any_like", "fill_constant", "matmul_v2", "pool2d", "reduce_mean")
+    + ("relu", "reshape2", "scale", "shape", "slice", "softmax", "transpose2")
+)
+_MOST_PROGRAM_BYTES = 1 << 28  # without the weights, which lie beside it
 
 
 class PaddleInference(Backend):
@@ -25,7 +34,9 @@ class PaddleInference(Backend):
 
         with captured_output() as said:
             try:
-                self._predictor = inference.create_predictor(self.configure(job))
+                config = self.configure(job)
+                _check_operators(job.program)
+                self._predictor = inference.create_predictor(config)
             except InputError:
                 raise
             except Exception as error:  # Paddle's own classes, and ValueError, RuntimeError
@@ -68,6 +79,24 @@ def paddle_precision(job: Job) -> Any:
     from paddle import inference
 
     return inference.PrecisionType.Half if job.precision == "fp16" else inference.PrecisionType.Float32
+
+
+def _check_operators(program: Path) -> None:
+    """Raises InputError if a program holds an operator that a network has no use for, as `save`, which writes a file.
+
+    What the program computes is loaded and run by Paddle, which trusts it; its checksum says only that it is the one
+    that its maker wrote. An unreadable program raises OSError or what Paddle raises.
+    """
+    from paddle.base import core
+
+    parsed = core.ProgramDesc(read_regular(program, _MOST_PROGRAM_BYTES))
+    blocks = [parsed.block(number) for number in range(parsed.num_blocks())]
+    foreign = {block.op(number).type() for block in blocks for number in range(block.op_size())} - _OPERATORS
+    if foreign:
+        names = ", ".join(map(repr, sorted(foreign)[:5]))
+        raise InputError(
+            f"{program} is refused: it holds operators that export.py does not write, and that may do anything: {names}"
+        )
 
 
 def _summary(error: Exception) -> str:
