@@ -61,7 +61,7 @@ def open_video(path: Path, decoder: str = "auto") -> PacketVideo:
 
     Raises VideoError: not there, no video, or a list of other files.
     """
-    check_file(path)
+    _check_file(path)
     path = path.absolute()  # FFmpeg takes what comes before a colon for a protocol, unless a slash comes first
     try:
         return PacketVideo(path, lenient=decoder == "opencv")
@@ -98,7 +98,7 @@ def _decode(video: PacketVideo, choose: Choose, keep: Callable[[np.ndarray], Kep
     raise VideoError(f"its number of frames changes from one decoding to the next ({count})")
 
 
-def check_file(path: Path) -> None:
+def _check_file(path: Path) -> None:
     """Raises VideoError: no file, or an empty one."""
     try:
         if path.is_dir():

@@ -47,10 +47,10 @@ def open_source(source: str, open_s: float, read_s: float) -> Source:
 
     Raises SourceError; so does iterating. That ends without an error only where the source says that it ends.
     """
-    return _open_camera(int(source)) if is_camera(source) else _open_address(source, open_s, read_s)
+    return _open_camera(int(source)) if _is_camera(source) else _open_address(source, open_s, read_s)
 
 
-def is_camera(source: str) -> bool:
+def _is_camera(source: str) -> bool:
     """Whether a source is the number of a camera."""
     return source.isascii() and source.isdigit()
 

@@ -54,12 +54,6 @@ class PacketVideo:
     def __exit__(self, *error: object) -> None:
         self.container.close()
 
-    @property
-    def duration_s(self) -> float:
-        """From the first picture's beginning to the last one's end, in seconds; 0 where there are no times."""
-        times_s, _ = self.times()
-        return times_s[-1] * len(times_s) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
-
     def times(self) -> tuple[list[float], int]:
         """As the packets have them: the times of the frames that are shown, ascending, in seconds from the first one;
         and how often the clock jumps."""

@@ -623,7 +623,8 @@ def test_going_back_leaves_what_the_checkpoint_says_and_an_archive_as_it_is(tmp_
     before = json.loads(path.read_text())
     branch = leave_later_ones(places, path.parent, State(1, 0, 6), facts)
     after = json.loads(path.read_text())
-    assert after == {**before, "training": branch.training, "saved_s": after["saved_s"], "sha256": {}}
+    added = {name: after[name] for name in ("saved_s", "format", "own_sha256")}
+    assert after == {**before, **added, "training": branch.training, "sha256": {}}
     with tarfile.open(tmp_path / "TSM_epoch0.tar.gz", "w:gz") as archive:
         archive.add(path.parent, "TSM_epoch0")
     data = (tmp_path / "TSM_epoch0.tar.gz").read_bytes()
@@ -631,11 +632,11 @@ def test_going_back_leaves_what_the_checkpoint_says_and_an_archive_as_it_is(tmp_
     assert (tmp_path / "TSM_epoch0.tar.gz").read_bytes() == data and json.loads(path.read_text()) == after
 
 
-@pytest.mark.parametrize("other", [{}, {"global_step": 5}, {"sha256": {"a": "1"}}])
+@pytest.mark.parametrize("other", [{}, {"global_step": 5}, {"sha256": {"a": "1" * 64}}])
 def test_a_state_is_copied_between_checkpoints_of_the_same_weights_alone(tmp_path, other):
     """Others may have the same name: a training that began anew in the folder writes them."""
-    best = fake(tmp_path, "TSM_best", epoch=1, best_top1=0.5, global_step=6, sha256={"a": "0"}, training="t1")
-    place = fake(tmp_path, "TSM_epoch0", **{"global_step": 6, "sha256": {"a": "0"}, "training": "t2", **other})
+    best = fake(tmp_path, "TSM_best", epoch=1, best_top1=0.5, global_step=6, sha256={"a": "0" * 64}, training="t1")
+    place = fake(tmp_path, "TSM_epoch0", **{"global_step": 6, "sha256": {"a": "0" * 64}, "training": "t2", **other})
     before = VariableStore(place).info()
     checkpoint.copy_state(best, place)
     assert VariableStore(place).info() == (before if other else VariableStore(best).info())

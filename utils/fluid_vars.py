@@ -114,6 +114,7 @@ def format_info(info: Mapping[str, Any], checksums: Mapping[str, str]) -> str:
     """The text of checkpoint.json, with a SHA-256 of what it says. `info` must be JSON; `checksums` has the SHA-256 of
     each file beside it."""
     said = json.loads(json.dumps({**info, _FORMAT: 2, _CHECKSUMS: dict(checksums)}))  # as it will be read
+    said.pop(_OWN_CHECKSUM, None)  # of an earlier text
     return json.dumps({**said, _OWN_CHECKSUM: _checksum_of(said)}, indent=1) + "\n"
 
 
