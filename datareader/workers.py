@@ -17,6 +17,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, Callable, NamedTuple
 
@@ -225,6 +226,7 @@ class _Crew:
         context = multiprocessing.get_context(method)
         if method == "forkserver":
             claim_process_folder()  # where the fork server listens
+            resource_tracker.ensure_running()  # which, if it is started later, no longer holds signals back
             context.set_forkserver_preload(["video_zoo.datareader.clip_reader"])
         memory = None
         if shape is not None:

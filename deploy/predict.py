@@ -147,7 +147,7 @@ def read_frames(path: str, sampling: dict) -> list:
     except IndexError:
         pass  # PyAV raises it behind the last frame, if another stream begins on the way
     if not frames:
-        raise SystemExit(f"error: {path} is no video, or cannot be read")
+        raise SystemExit(f"error: {printable(str(path))} is no video, or cannot be read")
     return [frames[i] for i in choose_frames(len(frames), sampling)]
 
 
