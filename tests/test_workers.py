@@ -821,7 +821,7 @@ def test_a_killed_fork_server_costs_nothing_and_no_process_of_before_writes_to_s
     thread.join()
     assert [result for result, _ in results] == [0, 1]
     assert all(np.array_equal(array, pattern(number, (8,))) for number, array in results)
-    assert not any(runs(int(path.read_text())) for path in tmp_path.iterdir())
+    assert wait_for(lambda: not any(runs(int(path.read_text())) for path in tmp_path.iterdir()))
     assert "a reader process was ended (the fork server, which starts them, was killed" in log.text
 
 
