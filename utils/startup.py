@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 from video_zoo.utils import stop
-from video_zoo.utils.texts import for_display
 
 
 def begin() -> None:
@@ -36,6 +35,8 @@ def describe_import_error(error: ImportError) -> str:
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    from video_zoo.utils.texts import for_display  # here, as it takes time before signals are handled
+
     if issubclass(kind, ImportError):
         print(f"error: {for_display(describe_import_error(error))}", file=sys.stderr)
     elif issubclass(kind, OSError):
