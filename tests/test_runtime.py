@@ -391,11 +391,13 @@ def fake_gpu(error: Exception):
     [
         "parallel_for failed: cudaErrorNoKernelImageForDevice: no kernel image is available on the device",
         "(External) CUDA error(209), no kernel image is available for execution on the device.",
+        "Unsupported GPU architecture",
     ],
 )
 def test_a_gpu_without_kernels_is_one_message(monkeypatch, said):
     monkeypatch.setattr(paddle_env, "paddle", fake_gpu(SystemError(said)))
-    with pytest.raises(InputError, match=r"no kernels for this GPU \(NVIDIA H100 80GB HBM3, compute capability 9.0\)"):
+    expected = r"no kernels for this GPU \(NVIDIA H100 80GB HBM3, compute capability 9.0\).*setup_env.sh --gpu"
+    with pytest.raises(InputError, match=expected):
         paddle_env._check_kernels()
 
 
@@ -403,3 +405,58 @@ def test_another_error_of_a_gpu_is_not_hidden(monkeypatch):
     monkeypatch.setattr(paddle_env, "paddle", fake_gpu(SystemError("out of memory")))
     with pytest.raises(SystemError, match="out of memory"):
         paddle_env._check_kernels()
+
+
+# A GPU that Paddle does not use, of which Paddle says nothing
+
+
+def start_without_gpu(monkeypatch, tmp_path, lists: str, use_gpu: bool | None = None, count=None) -> list[str]:
+    """What is warned of with a nvidia-smi that lists this; `count`: of a Paddle for GPUs."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\necho '{lists}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    cuda = SimpleNamespace(device_count=count)
+    paddle = SimpleNamespace(
+        __version__="9.9",
+        is_compiled_with_cuda=lambda: count is not None,
+        device=SimpleNamespace(cuda=cuda),
+        set_device=lambda name: None,
+    )
+    monkeypatch.setattr(paddle_env, "paddle", paddle)
+    said = []
+    monkeypatch.setattr(paddle_env.logger, "warning", said.append)
+    assert not paddle_env.start_paddle(use_gpu)
+    return said
+
+
+def old_driver() -> int:
+    raise OSError("(External) CUDA error(35), CUDA driver version is insufficient for CUDA runtime version.")
+
+
+GPU = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)"
+
+
+@pytest.mark.parametrize(
+    ("count", "why"),
+    [
+        (None, "is built for CPUs"),
+        (lambda: 0, "sees none: the driver may be too old for it"),
+        (old_driver, "sees none: the driver may be too old for it"),
+    ],
+)
+def test_a_gpu_that_paddle_does_not_use_is_said(monkeypatch, tmp_path, count, why):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (said,) = start_without_gpu(monkeypatch, tmp_path, GPU, count=count)
+    assert said.startswith(f"nvidia-smi lists a GPU, but this Paddle (9.9) {why}, so the CPU computes.")
+    assert "bash scripts/setup_env.sh --gpu" in said and "--use_gpu=False" in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("lists", "use_gpu", "visible"), [("No devices were found", None, None), (GPU, False, None), (GPU, None, "")]
+)
+def test_a_cpu_that_is_meant_is_not_warned_of(monkeypatch, tmp_path, lists, use_gpu, visible):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert start_without_gpu(monkeypatch, tmp_path, lists, use_gpu) == []

@@ -11,7 +11,9 @@ import importlib.abc
 import io
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -118,7 +120,7 @@ def start_paddle(use_gpu: bool | None) -> bool:
             launcher's environment makes no sense.
     """
     launch = Launch.of_environment()
-    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+    gpus = _count_gpus()
     if use_gpu and not gpus:
         raise InputError(_no_gpu())
     on_gpu = gpus > 0 if use_gpu is None else use_gpu
@@ -128,6 +130,8 @@ def start_paddle(use_gpu: bool | None) -> bool:
         logger.info(line)
     if on_gpu:
         _check_kernels()
+    elif use_gpu is None and _lists_gpu():
+        logger.warning(_unused_gpu())
     return on_gpu
 
 
@@ -174,18 +178,26 @@ def describe_flags(on_gpu: bool, added: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def _count_gpus() -> int:
+    """GPUs that this Paddle can use; 0 where asking fails, as with a driver that is too old, like Paddle itself."""
+    try:
+        return paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+    except Exception:  # Paddle's own classes
+        return 0
+
+
 def _check_kernels() -> None:
     """A GPU that is newer than the build has none of its kernels, which shows at the first of them."""
     try:
         (paddle.ones([1]) + 1).numpy()
     except Exception as error:  # Paddle's own classes, or SystemError
-        if not re.search("no kernel image|NoKernelImage", str(error)):
+        if not re.search("no kernel image|NoKernelImage|Unsupported GPU architecture", str(error)):
             raise
         capability = ".".join(map(str, paddle.device.cuda.get_device_capability()))
         raise InputError(
             f"Paddle {paddle.__version__} has no kernels for this GPU ({paddle.device.cuda.get_device_name()}, compute"
-            f" capability {capability}). The build on PyPI has those for 6.1 to 8.9; Paddle's own site has newer"
-            " builds (Paddle 3, CUDA 12), which this project takes as they are. --use_gpu=False computes on the CPU."
+            f" capability {capability}). `bash scripts/setup_env.sh --gpu` makes an environment with the build that has"
+            " them; --use_gpu=False computes on the CPU."
         ) from error
 
 
@@ -213,9 +225,28 @@ def _same(text: str, value: object) -> bool:
 def _no_gpu() -> str:
     if not paddle.is_compiled_with_cuda():
         return (
-            f"--use_gpu=True, but this Paddle ({paddle.__version__}) is built for CPUs. Install the CUDA build with"
-            " `bash scripts/setup_env.sh --gpu`, or leave --use_gpu out."
+            f"--use_gpu=True, but this Paddle ({paddle.__version__}) is built for CPUs. Install the build for this GPU"
+            " with `bash scripts/setup_env.sh --gpu`, or leave --use_gpu out."
         )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     hint = f" CUDA_VISIBLE_DEVICES is {visible!r}." if visible is not None else ""
     return f"--use_gpu=True, but no GPU is visible.{hint} See what nvidia-smi says, or leave --use_gpu out for the CPU."
+
+
+def _lists_gpu() -> bool:
+    """Whether nvidia-smi lists a GPU that nobody has hidden from CUDA."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1") or not shutil.which("nvidia-smi"):
+        return False
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return b"GPU " in subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=20).stdout
+    return False
+
+
+def _unused_gpu() -> str:
+    """Paddle goes on without a word where it cannot use a GPU."""
+    why = "sees none: the driver may be too old for it" if paddle.is_compiled_with_cuda() else "is built for CPUs"
+    return (
+        f"nvidia-smi lists a GPU, but this Paddle ({paddle.__version__}) {why}, so the CPU computes. `bash"
+        " scripts/setup_env.sh --gpu` checks the driver and installs the build for this GPU; --use_gpu=False says"
+        " that the CPU is meant."
+    )
