@@ -230,7 +230,10 @@ def _no_gpu() -> str:
         )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     hint = f" CUDA_VISIBLE_DEVICES is {visible!r}." if visible is not None else ""
-    return f"--use_gpu=True, but no GPU is visible.{hint} See what nvidia-smi says, or leave --use_gpu out for the CPU."
+    return (
+        f"--use_gpu=True, but no GPU is visible.{hint} See what nvidia-smi says (`bash scripts/setup_env.sh --gpu`"
+        " checks its driver), or leave --use_gpu out for the CPU."
+    )
 
 
 def _lists_gpu() -> bool:
