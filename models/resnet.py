@@ -11,6 +11,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from video_zoo.models.convolution import Conv2D
+
 # depth -> (blocks a stage, bottleneck?)
 STAGES = {
     18: ((2, 2, 2, 2), False),
@@ -28,10 +30,7 @@ class ConvBN(nn.Layer):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, data_format: str):
         super().__init__()
-        padding = kernel // 2
-        self.conv = nn.Conv2D(
-            in_channels, out_channels, kernel, stride, padding, bias_attr=False, data_format=data_format
-        )
+        self.conv = Conv2D(in_channels, out_channels, kernel, stride, kernel // 2, data_format=data_format)
         self.bn = nn.BatchNorm2D(out_channels, data_format=data_format)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,34 @@ class TemporalShift(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if self.past is not None:
             return self.follow(x)
-        if self.direction == "bi" and paddle.in_dynamic_mode() and x.place.is_gpu_place():
-            # One kernel; on a CPU it is one slow thread.
+        if not paddle.in_dynamic_mode():
+            return self.roll(x) if self.rolls else self.move(x)
+        if x.place.is_cpu_place() and x.dtype == paddle.float32:
+            learns = paddle.is_grad_enabled() and not x.stop_gradient
+            return _Copy.apply(x, self) if learns else self.copy(x)
+        if self.direction == "bi" and x.place.is_gpu_place():  # one kernel; on a CPU it is one slow thread
             return F.temporal_shift(x, self.seg_num, 1 / 8, data_format=self.data_format)
-        if paddle.in_dynamic_mode() and not x.stop_gradient:
-            return _Shift.apply(x, self)
-        return self.roll(x) if self.rolls and not paddle.in_dynamic_mode() else self.move(x)
+        return self.move(x)
+
+    def copy(self, x: paddle.Tensor, by: int = 1) -> paddle.Tensor:
+        """The shift of a float32 tensor on a CPU, as copies of memory: Paddle's slices, put together, take four times
+        as long (benchmark/RESULTS.md). With `by` -1 its gradient: what came from frame t-1 goes there."""
+        x = x.contiguous()
+        shifted = paddle.empty(x.shape)
+        old, new = (np.moveaxis(self._frames(tensor), self._axis, 2) for tensor in (x, shifted))  # (N, T, C, ...)
+        channels = old.shape[2]
+        folds = (0, channels // 8, channels // 4, channels)
+        for first, last, step in zip(folds, folds[1:], (by, -by if self.direction == "bi" else 0, 0)):
+            to, of = slice(max(step, 0), self.seg_num + min(step, 0)), slice(max(-step, 0), self.seg_num - max(step, 0))
+            new[:, to, first:last] = old[:, of, first:last]
+            if step:
+                new[:, 0 if step > 0 else -1, first:last] = 0
+        return shifted
+
+    def _frames(self, x: paddle.Tensor) -> np.ndarray:
+        """The tensor's own memory, (N, T, C, H, W) or channels last; it must live as long as the array."""
+        memory = ctypes.cast(x.data_ptr(), ctypes.POINTER(ctypes.c_float))
+        return np.ctypeslib.as_array(memory, (x.shape[0] // self.seg_num, self.seg_num, *x.shape[1:]))
 
     def move(self, x: paddle.Tensor) -> paddle.Tensor:
         """The shift, as slices put together."""
@@ -81,14 +104,6 @@ class TemporalShift(nn.Layer):
         clips = paddle.shape(x)[0] // self.seg_num
         return paddle.to_tensor(mask).expand([clips, self.seg_num, 1, 1, 1]).reshape([-1, 1, 1, 1])
 
-    def move_back(self, gradient: paddle.Tensor) -> paddle.Tensor:
-        """The shift's gradient: what came from frame t-1 goes there."""
-        past, future, still = self._folds(gradient)
-        past = _earlier(past)
-        if self.direction == "bi":
-            future = _later(future)
-        return paddle.concat([past, future, still], axis=self._axis).reshape(gradient.shape)
-
     def follow(self, x: paddle.Tensor) -> paddle.Tensor:
         """The "uni" shift of the next frame of N streams; keeps in `past` what the frame after it will need."""
         axis = self._axis - 1  # there is no axis of frames
@@ -113,18 +128,17 @@ class TemporalShift(nn.Layer):
         return f"seg_num={self.seg_num}, direction={self.direction}"
 
 
-class _Shift(PyLayer):
-    """The shift with a gradient of its own, equal to the bit: that of Paddle's slices takes 7 times as long on a CPU
-    (benchmark/RESULTS.md)."""
+class _Copy(PyLayer):
+    """TemporalShift.copy with its gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: paddle.Tensor, shift: TemporalShift) -> paddle.Tensor:
         ctx.shift = shift
-        return shift.move(x)
+        return shift.copy(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> paddle.Tensor:
-        return ctx.shift.move_back(gradient)
+        return ctx.shift.copy(gradient, -1)
 
 
 def _later(fold: paddle.Tensor) -> paddle.Tensor:
