@@ -57,7 +57,7 @@ def torch_methods(shape: Shape, on_gpu: bool) -> dict[str, Method]:
     methods: dict[str, Method] = {}
     for title, form in (("", False), (", channels-last", True)):
         network = torch_network(shape, "published", form).eval().to("cuda" if on_gpu else "cpu")
-        for compiled in (False, True):
+        for compiled in (False, True) if form else (False,):  # it compiles for long
             called = torch.compile(network, dynamic=False) if compiled else network
             for name, flags in precisions.items() if on_gpu else [("float32", (False, False))]:
                 title_of_all = f"PyTorch {'compiled' if compiled else 'eager'}, {name}{title}"
