@@ -116,7 +116,7 @@ def main() -> None:
         (name, *(column[name] for column in columns), f"{differences[name]:.1e}" if name in differences else "")
         for name in methods
     ]
-    header = f" | {' | '.join(f'{count} clips' for count in SIZES)} | differs from the CPU's by at most"
+    header = f" | {' | '.join(f'clips: {count}' for count in SIZES)} | differs from the CPU's by at most"
     print_table(f"{deployment.model}-{model.num_layers} on {device}: ms", header, rows)
 
 
