@@ -63,6 +63,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--int8", type=cli.boolean, default=False, metavar="BOOL", help="an int8 program for OpenVINO, too (False)"
     )
+    parser.add_argument(
+        "--fp16", type=cli.boolean, default=False, metavar="BOOL", help="a float16 program for GPUs, too (False)"
+    )
     parser.add_argument("--calibration", type=cli.optional_path, metavar="FILE", help="int8's list (config: TRAIN's)")
     parser.add_argument(
         "--calibration_clips", type=cli.positive_int, default=128, metavar="N", help="taken of it, at most (128)"
@@ -80,7 +83,7 @@ def main() -> None:
     names_of(settings.MODEL)  # a wrong file is said before anything is started
     target = Path(args.save_dir or f"exported/{settings.MODEL.name.upper()}").resolve()
     export.check_target(target)
-    kinds = export.choose_programs(args.programs or [], args.int8)
+    kinds = export.choose_programs(args.programs or [], [each for each in export.MADE_OF if getattr(args, each)])
     videos = choose_videos(args)
     start_paddle(args.use_gpu)
     name, transform = settings.MODEL.name.upper(), MODELS.get(settings.MODEL.name).eval_transform
@@ -91,6 +94,8 @@ def main() -> None:
         names = names_of(settings.MODEL, trained=info.get("classes"))
         with atomic_folder(target) as folder:
             programs = export.write_programs(kinds, network, shape, folder)
+            if args.fp16:
+                export.add_fp16(programs)
             if args.int8:
                 export.add_int8(programs, calibration_clips(args, settings))
             reader.videos = export.spread(reader.videos, args.clips)

@@ -1,7 +1,8 @@
 """Writes a Triton Inference Server model repository from a deployment folder, with nothing of this project.
 
     pip install pyyaml
-    python triton.py DEPLOYMENT_FOLDER REPOSITORY            (a third word, openvino, takes OpenVINO's program)
+    python triton.py DEPLOYMENT_FOLDER REPOSITORY            (a third word takes another program than onnx:
+                                                             onnx_fp16, for GPUs, or openvino)
     tritonserver --model-repository=REPOSITORY               (in Triton's container)
 
 A request holds uint8 clips, sampled and scaled as inference.yaml says (deploy/predict.py does it); the answer holds
@@ -16,7 +17,11 @@ from pathlib import Path
 
 import yaml
 
-BACKENDS = {"onnx": ("onnxruntime", (".onnx",)), "openvino": ("openvino", (".xml", ".bin"))}
+BACKENDS = {  # the word -> the kind of program, its precision, Triton's backend, the endings of its files
+    "onnx": ("onnx", "fp32", "onnxruntime", (".onnx",)),
+    "onnx_fp16": ("onnx", "fp16", "onnxruntime", (".onnx",)),
+    "openvino": ("openvino", "fp32", "openvino", (".xml", ".bin")),
+}
 CONFIG = """name: "{name}"
 backend: "{backend}"
 max_batch_size: {most}
@@ -79,7 +84,7 @@ def write(folder: Path, contents: dict) -> None:
             file.write(content)
 
 
-def main(folder: Path, repository: Path, kind: str) -> None:
+def main(folder: Path, repository: Path, word: str) -> None:
     try:
         description = read_description(folder / "inference.yaml")
     except (
@@ -92,14 +97,15 @@ def main(folder: Path, repository: Path, kind: str) -> None:
         RecursionError,
     ) as error:
         raise SystemExit(f"error: {folder / 'inference.yaml'} is damaged: {error}; export the folder again") from None
-    if kind not in BACKENDS or "fp32" not in description["programs"].get(kind, {}):
+    kind, precision, backend, suffixes = BACKENDS.get(word, (word, "fp32", "", ()))
+    if not backend or precision not in description["programs"].get(kind, {}):
         there = ", ".join(description["programs"])
         raise SystemExit(
-            f"error: {folder} has no {kind} program for Triton; it has {there}, and onnx or openvino will do"
+            f"error: {folder} has no {word} program for Triton; it has {there}, and onnx, onnx_fp16 (of export.py"
+            " --fp16=True) or openvino will do"
         )
-    backend, suffixes = BACKENDS[kind]
     name = description["model"].lower()
-    program = folder / description["programs"][kind]["fp32"]
+    program = folder / description["programs"][kind][precision]
     contents = {}
     for suffix in suffixes:
         file = program.with_suffix(suffix)

@@ -121,9 +121,9 @@ class Deployment:
             yaml.safe_dump(said, file, sort_keys=False, allow_unicode=True)
 
     def program(self, kind: str, precision: str) -> Path | None:
-        """The file of the program for a precision. bf16 and fp16 run the fp32 program, so they get its file."""
-        files = self.programs.get(kind, {})
-        file = files.get(precision) or (files.get("fp32") if precision in ("bf16", "fp16") else None)
+        """The file of the program for a precision: its own, or that of the fp32 program, where that is run in it."""
+        has_own = precision == "int8" or PROGRAMS[kind].made_for(precision)
+        file = self.programs.get(kind, {}).get(precision if has_own else "fp32")
         return self.folder / file if file else None
 
     def other_processor(self) -> str | None:
@@ -157,7 +157,8 @@ class Deployment:
         if engine.program is None:
             return f"it computes from a checkpoint, and {self.folder} is a deployment folder"
         if self.program(engine.program, precision) is None:
-            return f"{self.folder} has no {precision} program for it; export.py writes one"
+            flag = f" --{precision}=True" if PROGRAMS[engine.program].made_for(precision) else ""
+            return f"{self.folder} has no {precision} program for it; export.py{flag} writes one"
         return None
 
     def check_settings(self, exported: Config, settings: Config) -> None:

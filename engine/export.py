@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from paddle import nn
 
 Item = TypeVar("Item")
-QUANTIZED = next(kind for kind, program in PROGRAMS.items() if program.quantize)  # the kind that has int8
+# precision -> the kind that has a program of its own for it, made of the float32 one
+MADE_OF = {each: kind for kind, program in PROGRAMS.items() for each in program.files if program.made_for(each)}
 
 
 def check_target(target: Path) -> None:
@@ -35,20 +36,26 @@ def check_target(target: Path) -> None:
         )
 
 
-def choose_programs(asked: Sequence[str], int8: bool) -> list[str]:
+def choose_programs(asked: Sequence[str], lower: Sequence[str]) -> list[str]:
     """The kinds of programs to write: those asked for, or else all that can be written and compared here.
+
+    Args:
+        asked: kinds.
+        lower: precisions that are to have programs of their own, fp16 or int8.
 
     Raises InputError if a package for one that was asked for is missing.
     """
-    if int8 and asked and QUANTIZED not in asked:
-        raise InputError("--int8=True is made of OpenVINO's program: add openvino to --programs")
+    for precision in lower:
+        kind = MADE_OF[precision]
+        if asked and kind not in asked:
+            raise InputError(f"--{precision}=True is made of the {kind} program: add {kind} to --programs")
     kinds = []
     for kind in asked or PROGRAMS:
-        program, with_int8 = PROGRAMS[kind], int8 and kind == QUANTIZED
-        needed = list(dict.fromkeys(program.missing(with_int8) + ENGINES.get(program.engine).missing()))
+        program, of_kind = PROGRAMS[kind], [each for each in lower if MADE_OF[each] == kind]
+        needed = list(dict.fromkeys(program.missing("int8" in of_kind) + ENGINES.get(program.engine).missing()))
         if not needed:
             kinds.append(kind)
-        elif asked or with_int8:
+        elif asked or of_kind:
             raise InputError(f"a program for {kind} needs: pip install {' '.join(needed)}")
         else:
             logger.info("no program for %s: it needs pip install %s", kind, " ".join(needed))
@@ -67,17 +74,30 @@ def write_programs(
     return programs
 
 
+def add_fp16(programs: dict[str, dict[str, Path]]) -> None:
+    """Writes the float16 program beside the float32 one that it is made of. Raises InputError."""
+    files = programs[MADE_OF["fp16"]]
+    file = _file_beside(files, "fp16")
+    PROGRAMS[MADE_OF["fp16"]].halve(files["fp32"], file)
+    files["fp16"] = file
+
+
 def add_int8(programs: dict[str, dict[str, Path]], clips: Sequence[np.ndarray]) -> None:
     """Writes the int8 program beside the float32 one that it is made of.
 
     Args:
         clips: uint8 (1, T, 3, H, W) each, to calibrate with.
     """
-    files, program = programs[QUANTIZED], PROGRAMS[QUANTIZED]
-    file = files["fp32"].with_name(program.files["int8"])
-    logger.info("writing %s", file.name)
-    program.quantize(files["fp32"], clips, file)
+    files = programs[MADE_OF["int8"]]
+    file = _file_beside(files, "int8")
+    PROGRAMS[MADE_OF["int8"]].quantize(files["fp32"], clips, file)
     files["int8"] = file
+
+
+def _file_beside(files: Mapping[str, Path], precision: str) -> Path:
+    file = files["fp32"].with_name(PROGRAMS[MADE_OF[precision]].files[precision])
+    logger.info("writing %s", file.name)
+    return file
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

@@ -40,14 +40,13 @@ def open_backend(
         GPU.
     """
     deployment = source if isinstance(source, Deployment) else None
-    on_gpu, started = use_gpu is True, False
-    without_paddle = deployment is not None and engine != "auto" and not ENGINES.get(engine).needs_paddle()
-    if not without_paddle and (use_gpu or use_gpu is None and has_nvidia_driver()):
-        on_gpu, started = _start_paddle(use_gpu), True
+    on_gpu, started = False, False
 
     def obstacle_to(each: Engine) -> str | None:
         return deployment.obstacle(each, precision) if deployment else _network_obstacle(each, precision)
 
+    if use_gpu or use_gpu is None and has_nvidia_driver():
+        on_gpu, started = _find_gpu(engine, precision, use_gpu, None if deployment is None else obstacle_to)
     choice = choose_engine(engine, precision, on_gpu, obstacle_to)
     if not started and (deployment is None or choice.engine.needs_paddle()):
         _start_paddle(use_gpu)
@@ -68,6 +67,30 @@ def open_backend(
     return backend, info
 
 
+def _find_gpu(
+    engine: str, precision: str, use_gpu: bool | None, obstacle_to: Callable[[Engine], str | None] | None
+) -> tuple[bool, bool]:
+    """Whether a GPU computes, and whether Paddle was started to find out. An engine that needs no Paddle comes first:
+    Paddle may have no kernels for the GPU.
+
+    Args:
+        obstacle_to: as of `choose_engine`, for a deployment folder; None: a network is computed, which is Paddle's.
+
+    Raises InputError.
+    """
+    asked = [ENGINES.get(name) for name in (ENGINES.names() if engine == "auto" else [engine])]
+    others = [each for each in asked if obstacle_to and not each.needs_paddle()]
+    obstacles = [each.obstacle(precision, True) or obstacle_to(each) for each in others]
+    if None in obstacles:
+        return True, False
+    if others == asked:
+        return use_gpu is True or precision not in asked[0].cpu, False
+    for each, obstacle in zip(others, obstacles):
+        if each.gpu:
+            logger.info("without Paddle nothing computes on a GPU here: %s: %s", each.name, obstacle)
+    return _start_paddle(use_gpu), True
+
+
 def _start_paddle(use_gpu: bool | None) -> bool:
     from video_zoo.utils.paddle_env import start_paddle  # imports Paddle, which many a deployment folder does without
 
@@ -76,7 +99,9 @@ def _start_paddle(use_gpu: bool | None) -> bool:
 
 def _network_obstacle(engine: Engine, precision: str) -> str | None:
     """Why an engine that is installed cannot compute from a checkpoint; None if it can."""
-    if precision == "int8":
-        return "int8 needs a deployment folder: export.py --int8=True makes one"
-    missing = PROGRAMS[engine.program].missing() if engine.program else []
+    if engine.program is None:
+        return None
+    if PROGRAMS[engine.program].made_for(precision):
+        return f"{precision} needs a deployment folder: export.py --{precision}=True makes one"
+    missing = PROGRAMS[engine.program].missing()
     return f"its program cannot be made of a checkpoint without pip install {' '.join(missing)}" if missing else None

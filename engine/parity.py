@@ -141,10 +141,8 @@ def _check(engine: str, precision: str, parity: Parity) -> None:
     if precision == "bf16":  # no program of its own, but a way to run fp32's
         logger.warning("%s Do not run it with --precision=bf16.", too_far)
         return
-    raise InputError(
-        f"{too_far} Nothing was written. Other clips, or more, in --calibration may help; where few are compared, so do"
-        " more --clips."
-    )
+    remedy = "leave --fp16 out" if precision == "fp16" else "other clips, or more, in --calibration may help"
+    raise InputError(f"{too_far} Nothing was written; {remedy}. Where few are compared, more --clips may help, too.")
 
 
 def _figures(parity: Parity) -> dict[str, Any]:

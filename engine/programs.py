@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Callable
 import numpy as np
 
 from video_zoo.engine.backends.base import INPUT, OUTPUT, Backend, Engine, Job, missing_packages
+from video_zoo.engine.onnx_float16 import write_float16
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import heartbeat
 
@@ -46,6 +47,7 @@ class Program:
         packages: what `write` needs beside Paddle: module -> pip name; may depend on the Paddle that is installed.
         quantize: (float32 program, uint8 clips (1, *shape), path) writes the int8 one, where there is one.
         quantize_packages: what `quantize` needs.
+        halve: (float32 program, path) writes the float16 one, where there is one.
         also_compared: lower precisions in which its engine runs the float32 program, and which are compared, too.
     """
 
@@ -55,7 +57,12 @@ class Program:
     packages: Callable[[], dict[str, str]] = dict
     quantize: Callable[[Path, Sequence[np.ndarray], Path], None] | None = None
     quantize_packages: Callable[[], dict[str, str]] = dict
+    halve: Callable[[Path, Path], None] | None = None
     also_compared: tuple[str, ...] = ()
+
+    def made_for(self, precision: str) -> bool:
+        """Whether a precision has a program that export.py makes of the float32 one when asked."""
+        return precision != "fp32" and precision in self.files
 
     def missing(self, int8: bool = False) -> list[str]:
         """The pip names of what is not installed and writing the program, or the int8 one, too, needs."""
@@ -187,7 +194,13 @@ def _quantize_openvino(source: Path, clips: Sequence[np.ndarray], path: Path) ->
 
 PROGRAMS: dict[str, Program] = {
     "paddle": Program(engine="paddle-inference", files={"fp32": "model.pdmodel"}, write=_write_paddle),
-    "onnx": Program(engine="onnxruntime", files={"fp32": "model.onnx"}, write=_write_onnx, packages=_onnx_packages),
+    "onnx": Program(
+        engine="onnxruntime",
+        files={"fp32": "model.onnx", "fp16": "model_fp16.onnx"},
+        write=_write_onnx,
+        packages=_onnx_packages,
+        halve=write_float16,
+    ),
     "openvino": Program(
         engine="openvino",
         files={"fp32": "openvino_fp32.xml", "int8": "openvino_int8.xml"},

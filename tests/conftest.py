@@ -137,7 +137,7 @@ def exported(place, run_cli) -> tuple[Path, str]:
     """The deployment folder place/exported, and what export.py said."""
     target = place / "exported"
     common = (f"--config={place}/tiny.yaml", f"--weights={place}/weights", f"--save_dir={target}")
-    result = run_cli("export.py", *common, "--input", f"{place}/videos")
+    result = run_cli("export.py", *common, "--fp16=True", "--input", f"{place}/videos")
     assert result.returncode == 0, result.stdout + result.stderr
     return target, result.stdout
 

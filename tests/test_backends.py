@@ -13,8 +13,11 @@ import paddle
 import pytest
 from onnx import TensorProto, helper
 
+from video_zoo.engine import inference
 from video_zoo.engine.backends import ENGINES, choose_engine
 from video_zoo.engine.backends.base import Job
+from video_zoo.engine.deployment import Deployment
+from video_zoo.engine.inference import open_backend
 from video_zoo.utils.errors import InputError
 
 
@@ -69,6 +72,7 @@ def test_auto_with_nothing_left_lists_the_reasons(installed):
         ("tensorrt", "fp16", False, "it does not compute on a CPU here; --use_gpu=True"),
         ("openvino", "fp16", False, "it has no fp16 on a CPU, only fp32, bf16, int8"),
         ("paddle", "bf16", False, "it has no bf16 on a CPU, only fp32"),
+        ("openvino", "tf32", False, "it has no tf32 on a CPU, only fp32, bf16, int8"),
     ],
 )
 def test_what_cannot_be_used_is_said(installed, name, precision, on_gpu, message):
@@ -105,6 +109,80 @@ def test_an_int8_program_computes_its_rest_as_where_it_was_checked(monkeypatch, 
     monkeypatch.setitem(sys.modules, "openvino", mock.Mock(Core=lambda: core, __version__="1"))
     ENGINES.get("openvino").load(Job(Path("int8.xml"), "int8", rest_bf16=checked))
     assert core.compile_model.call_args.args[2]["INFERENCE_PRECISION_HINT"] == hint
+
+
+def fake_onnxruntime(monkeypatch, *providers: str) -> mock.Mock:
+    """An ONNX Runtime that has these providers, and runs nothing."""
+    module = mock.Mock(__version__="1", __spec__="found")
+    module.get_available_providers.return_value = [*providers, "CPUExecutionProvider"]
+    module.InferenceSession = mock.Mock(
+        side_effect=lambda *_, providers: mock.Mock(get_providers=lambda: [name for name, _ in providers])
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return module
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("tf32", "1"), ("fp16", "0")])
+def test_tf32_is_taken_only_where_it_is_asked_for(monkeypatch, precision, tf32):
+    module = fake_onnxruntime(monkeypatch, "CUDAExecutionProvider")
+    backend = ENGINES.get("onnxruntime").load(Job(Path("model.onnx"), precision, on_gpu=True))
+    assert module.InferenceSession.call_args.kwargs["providers"] == [("CUDAExecutionProvider", {"use_tf32": tf32})]
+    assert backend.description == f"ONNX Runtime 1, {precision}, on the GPU"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Deployment:
+    """A deployment folder whose programs nothing can run."""
+    files = {"onnx": {"fp32": "model.onnx", "fp16": "model_fp16.onnx"}, "paddle": {"fp32": "model.pdmodel"}}
+    for name in ("model.onnx", "model_fp16.onnx", "model.pdmodel"):
+        (tmp_path / name).write_text("a program")
+    Deployment(tmp_path, "TSM", ["a", "b"], (2, 3, 32, 32), files).write()
+    return Deployment.read(tmp_path)
+
+
+@pytest.fixture
+def start_paddle(monkeypatch) -> mock.Mock:
+    """Is called in place of Paddle's start, on a machine with an NVIDIA driver whose GPU Paddle cannot use."""
+    monkeypatch.setattr(inference, "has_nvidia_driver", lambda: True)
+    starts = mock.Mock(side_effect=InputError("Paddle has no kernels for this GPU"))
+    monkeypatch.setattr(inference, "_start_paddle", starts)
+    return starts
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("precision", "file"), [("fp32", "model.onnx"), ("tf32", "model.onnx"), ("fp16", "model_fp16.onnx")]
+)
+def test_a_gpu_computes_without_paddle(monkeypatch, folder, start_paddle, engine, precision, file):
+    module = fake_onnxruntime(monkeypatch, "CUDAExecutionProvider")
+    backend, _ = open_backend(folder, engine, precision, None, 1, folder.shape)
+    assert backend.description == f"ONNX Runtime 1, {precision}, on the GPU" and not start_paddle.called
+    assert module.InferenceSession.call_args.args[0] == str(folder.folder / file)
+
+
+def test_without_cuda_in_onnx_runtime_paddle_has_the_gpu(monkeypatch, folder, start_paddle, log):
+    fake_onnxruntime(monkeypatch)
+    with pytest.raises(InputError, match="Paddle has no kernels"):
+        open_backend(folder, "auto", "fp16", None, 1, folder.shape)
+    assert "onnxruntime: this ONNX Runtime has no CUDA: pip install" in log.text
+    with pytest.raises(InputError, match="^--engine=onnxruntime: this ONNX Runtime has no CUDA: pip install"):
+        open_backend(folder, "onnxruntime", "fp16", None, 1, folder.shape)
+    backend, _ = open_backend(folder, "onnxruntime", "fp32", None, 1, folder.shape)  # as there is a CPU
+    assert "on the CPU" in backend.description
+
+
+def test_hidden_gpus_are_not_used(monkeypatch, folder, start_paddle):
+    fake_onnxruntime(monkeypatch, "CUDAExecutionProvider")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert ENGINES.get("onnxruntime").obstacle("fp32", True) == "CUDA_VISIBLE_DEVICES hides the GPUs"
+
+
+def test_a_folder_without_float16_says_what_makes_it(monkeypatch, folder, start_paddle):
+    fake_onnxruntime(monkeypatch, "CUDAExecutionProvider")
+    del folder.programs["onnx"]["fp16"]
+    with pytest.raises(InputError, match=r"has no fp16 program for it; export\.py --fp16=True writes one"):
+        open_backend(folder, "onnxruntime", "fp16", None, 1, folder.shape)
 
 
 def test_a_program_that_writes_a_file_is_not_loaded(tmp_path):

@@ -50,6 +50,8 @@ def test_the_file_tells_a_caller_all(written):
         ("openvino", "int8", "openvino_int8.xml"),
         ("onnx", "fp32", "model.onnx"),
         ("onnx", "int8", None),
+        ("onnx", "tf32", "model.onnx"),
+        ("onnx", "fp16", None),
         ("paddle", "fp32", None),
     ],
 )

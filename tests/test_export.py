@@ -10,14 +10,14 @@ import onnx
 import openvino
 import pytest
 from deployed import SHAPE, clips, expected, program_files, settled_network, shape_clips, trained_network
-from tiny import CLASSES
+from tiny import CLASSES, Batch
 
 from video_zoo.engine import programs as module
 from video_zoo.engine.backends import ENGINES
 from video_zoo.engine.backends.base import INPUT, OUTPUT, Job
 from video_zoo.engine.backends.open_vino import OpenVINO
 from video_zoo.engine.backends.paddle_network import PaddleNetwork
-from video_zoo.engine.parity import AGREEMENT, Parity
+from video_zoo.engine.parity import AGREEMENT, Parity, check_programs
 from video_zoo.engine.programs import PROGRAMS, load_network, write_program
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
@@ -103,6 +103,57 @@ def test_bfloat16_is_near(programs, engine):
     found = ENGINES.get(engine).load(Job(files[kind], "bf16", threads=2))(clips(4))
     difference = np.abs(found - expected(network, clips(4))).max()
     assert 1e-6 < difference < 0.05  # it is bfloat16, and near
+
+
+def test_float16_is_near(programs, tmp_path):
+    network, files = programs
+    PROGRAMS["onnx"].halve(files["onnx"], tmp_path / "model_fp16.onnx")
+    given = clips(8)
+    reference = expected(network, given)
+    found = ENGINES.get("onnxruntime").load(Job(tmp_path / "model_fp16.onnx", "fp16", threads=2))(given)
+    assert found.dtype == np.float32 and np.array_equal(found.argmax(1), reference.argmax(1))
+    assert 1e-6 < np.abs(found - reference).max() < 0.01  # it is float16, and near
+    one = ENGINES.get("onnxruntime").load(Job(tmp_path / "model_fp16.onnx", "fp16", threads=2))(given[2:3])
+    assert np.abs(one - found[2:3]).max() < 0.01
+
+
+def test_a_float16_program_has_float32_at_its_ends(programs, tmp_path):
+    PROGRAMS["onnx"].halve(programs[1]["onnx"], tmp_path / "model_fp16.onnx")
+    model = onnx.load(str(tmp_path / "model_fp16.onnx"))
+    graph, kinds = model.graph, onnx.TensorProto
+    assert [each.type.tensor_type.elem_type for each in (*graph.input, *graph.output)] == [kinds.UINT8, kinds.FLOAT]
+    assert [graph.input[0].name, graph.output[0].name] == [INPUT, OUTPUT]
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", 17)]
+    types = {each.name: each.data_type for each in graph.initializer}
+    of = {kind: [node.input[1] for node in graph.node if node.op_type == kind] for kind in ("Conv", "Sub", "Gemm")}
+    assert len(of["Conv"]) == 20 and {types[name] for name in of["Conv"]} == {kinds.FLOAT16}
+    assert {types[name] for name in of["Sub"] + of["Gemm"]} == {kinds.FLOAT} and len(of["Gemm"]) == 1
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
+
+
+@pytest.mark.contract
+def test_values_that_overflow_in_float16_are_refused(tmp_path):
+    """In float32 the network computes what it computed before: the next layer undoes the factor."""
+    network, factor = settled_network(), 2e4
+    variables = network.variables()
+    for name, change in (("bn2a_branch2a_scale", factor), ("bn2a_branch2a_offset", factor)):
+        variables[name].set_value(variables[name] * change)
+    variables["res2a_branch2b_weights"].set_value(variables["res2a_branch2b_weights"] / factor)
+    files = {each: tmp_path / PROGRAMS["onnx"].files[each] for each in ("fp32", "fp16")}
+    PROGRAMS["onnx"].halve(write_program("onnx", network, SHAPE, files["fp32"]), files["fp16"])
+    with pytest.raises(InputError, match="onnxruntime in fp16 is too far from the network: .* at most inf.*--fp16 out"):
+        check_programs(network, [Batch(clips(4), None, [], 4)], 4, {"onnx": files}, Job(threads=2, clip_shape=SHAPE))
+
+
+def test_weights_beyond_float16_are_refused(tmp_path):
+    weight = onnx.numpy_helper.from_array(np.full((1, 1, 1, 1), 7e4, np.float32), "w")
+    ports = [onnx.helper.make_tensor_value_info(name, 1, [1, 1, 2, 2]) for name in ("x", "y")]
+    nodes = [onnx.helper.make_node("Conv", ["x", "w"], ["z"]), onnx.helper.make_node("Softmax", ["z"], ["y"])]
+    graph = onnx.helper.make_graph(nodes, "large", ports[:1], ports[1:], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    with pytest.raises(InputError, match=r"no float16 program: .* \(w\) are up to 7.0e\+04, and float16 ends at 65504"):
+        PROGRAMS["onnx"].halve(tmp_path / "model.onnx", tmp_path / "model_fp16.onnx")
 
 
 @pytest.mark.contract

@@ -29,7 +29,7 @@ def tops(rows) -> dict[str, np.ndarray]:
 
 def test_export_says_how_near_each_program_is(exported):
     target, said = exported
-    for name in ("paddle-inference fp32", "onnxruntime fp32", "openvino fp32"):
+    for name in ("paddle-inference fp32", "onnxruntime fp32", "onnxruntime fp16", "openvino fp32"):
         assert f"{name}: top-1 100.0% the same of 3 clips" in said
     assert f"{target} is ready" in said
     facts = yaml.safe_load((target / "inference.yaml").read_text(encoding="utf-8"))
@@ -224,6 +224,7 @@ def test_one_bad_video_leaves_the_others(infer, place, tmp_path):
         (["--input", "{place}/videos", "--engine=tensorrt"], "--engine=tensorrt: it does not compute on a CPU"),
         (["--input", "{place}/videos", "--precision=int8"], "export.py --int8=True makes one"),
         (["--input", "{place}/videos", "--precision=fp16"], "no engine computes fp16 on this CPU"),
+        (["--input", "{place}/videos", "--precision=tf32"], "onnxruntime: it has no tf32 on a CPU, only fp32"),
         (["--input", "{place}/videos", "--set", "MODEL.class_names={place}/two.txt"], "two.txt names 2 classes"),
         (["--input", "0", "--window_s=1", "--save_video=v"], "--save_video is for video files"),
         (["--input", "{place}/videos", "--html={place}/videos"], "is a folder: give the page's file"),
@@ -281,6 +282,7 @@ def test_export_refuses_int8_that_is_too_far(run_cli, place, tmp_path, unreporte
         (["--input", "rtsp://127.0.0.1/1"], "rtsp://127.0.0.1/1 is a stream"),
         (["--calibration=x.list"], "--calibration is of --int8=True"),
         (["--programs", "paddle", "--int8=True"], "add openvino to --programs"),
+        (["--programs", "paddle", "--fp16=True"], "add onnx to --programs"),
     ],
 )
 def test_export_refuses_what_makes_no_sense(run_cli, place, tmp_path, flags, message):

@@ -130,20 +130,30 @@ def test_a_link_in_place_of_a_folder_is_refused(write, tmp_path, name):
 
 def written_programs(folder: Path) -> dict[str, dict[str, str]]:
     """Writes inference.yaml and the files of two programs; kind -> precision -> file."""
-    programs = {"openvino": {"fp32": "openvino_fp32.xml"}, "onnx": {"fp32": "model.onnx"}}
-    for name in ("openvino_fp32.xml", "openvino_fp32.bin", "model.onnx"):
-        (folder / name).write_bytes(b"a program")
+    programs = {
+        "openvino": {"fp32": "openvino_fp32.xml"},
+        "onnx": {"fp32": "model.onnx", "fp16": "model_fp16.onnx"},
+    }
+    for name in ("openvino_fp32.xml", "openvino_fp32.bin", "model.onnx", "model_fp16.onnx"):
+        (folder / name).write_bytes(b"a program" + name.encode())
     Deployment(folder, "TSM", ["a", "b"], (8, 3, 224, 224), programs).write()
     return programs
 
 
-@pytest.mark.parametrize(("kind", "files"), [("onnx", ["model.onnx"]), ("openvino", ["model.bin", "model.xml"])])
-def test_a_triton_repository_fits_its_program(run_cli, tmp_path, kind, files):
+@pytest.mark.parametrize(
+    ("word", "kind", "precision", "files"),
+    [
+        ("onnx", "onnx", "fp32", ["model.onnx"]),
+        ("onnx_fp16", "onnx", "fp16", ["model.onnx"]),
+        ("openvino", "openvino", "fp32", ["model.bin", "model.xml"]),
+    ],
+)
+def test_a_triton_repository_fits_its_program(run_cli, tmp_path, word, kind, precision, files):
     programs = written_programs(tmp_path)
     script = shutil.copy(ROOT / "deploy/triton.py", tmp_path)  # nothing of the project is beside it
-    result = run_cli(str(script), str(tmp_path), str(tmp_path / "models"), kind)
+    result = run_cli(str(script), str(tmp_path), str(tmp_path / "models"), word)
     assert result.returncode == 0, result.stderr
-    folder, program = tmp_path / "models/tsm", tmp_path / programs[kind]["fp32"]
+    folder, program = tmp_path / "models/tsm", tmp_path / programs[kind][precision]
     assert sorted(path.name for path in (folder / "1").iterdir()) == files
     assert (folder / "1" / f"model{program.suffix}").read_bytes() == program.read_bytes()
     assert (folder / "labels.txt").read_text() == "a\nb\n"
@@ -168,5 +178,5 @@ def test_a_changed_bit_of_a_program_is_found(run_cli, tmp_path, file):
 def test_a_kind_that_is_not_there_is_said(run_cli, tmp_path, kind):
     written_programs(tmp_path)
     result = run_cli("deploy/triton.py", str(tmp_path), str(tmp_path / "models"), kind)
-    assert result.returncode == 1 and "onnx or openvino will do" in result.stderr
+    assert result.returncode == 1 and "it has openvino, onnx, and onnx, onnx_fp16 (of" in result.stderr
     assert not (tmp_path / "models").exists()

@@ -41,7 +41,7 @@ def add_engine_flags(parser: cli.Parser) -> None:
         "--precision",
         default="fp32",
         choices=[precision for precision in PRECISIONS if precision in known],
-        help="of the arithmetic; int8 needs a deployment folder of export.py (fp32)",
+        help="of the arithmetic; int8, and fp16 in ONNX Runtime, need a deployment folder of export.py (fp32)",
     )
 
 

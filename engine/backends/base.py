@@ -10,7 +10,7 @@ from typing import Callable
 
 import numpy as np
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 NO_BF16 = "--precision=bf16: this CPU has no bfloat16 arithmetic; other precisions are there"
 INPUT, OUTPUT = "clips", "probabilities"  # of a program: uint8 (n, T, 3, H, W) and float32 (n, classes)
 
@@ -72,6 +72,7 @@ class Engine:
         load: makes a backend of a job. Raises InputError.
         packages: modules it needs, and the pip names of them; Paddle itself is not among them.
         cpu, gpu: the precisions it has on each; none: it does not compute there.
+        no_gpu: why it cannot compute on the GPUs of this machine, as far as it can tell without Paddle; None if it can.
         cpu_priority, gpu_priority: its place in the order in which "auto" tries engines; None: "auto" never takes it.
     """
 
@@ -81,6 +82,7 @@ class Engine:
     packages: Mapping[str, str] | None = None
     cpu: tuple[str, ...] = ()
     gpu: tuple[str, ...] = ()
+    no_gpu: Callable[[], str | None] = lambda: None
     cpu_priority: int | None = None
     gpu_priority: int | None = None
 
@@ -102,7 +104,7 @@ class Engine:
             return f"it does not compute on {device} here; --use_gpu={not on_gpu} or another engine"
         if precision not in precisions:
             return f"it has no {precision} on {device}, only {', '.join(precisions)}"
-        return None
+        return self.no_gpu() if on_gpu else None
 
 
 def missing_packages(packages: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from types import ModuleType
 
 import numpy as np
 
@@ -10,30 +12,45 @@ from video_zoo.engine.backends.base import Backend, Engine, Job
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import captured_output
 
-_ERRORS_ONLY = 3
+_CUDA = "CUDAExecutionProvider"
+ERRORS_ONLY = 3
 _INSTALL = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
+
+
+def import_onnxruntime() -> ModuleType:
+    """The module, which reports nothing."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # of builds that do not ask the environment (video_zoo/__init__.py)
+    return onnxruntime
+
+
+def _no_cuda() -> str | None:
+    if _CUDA not in import_onnxruntime().get_available_providers():
+        return f"this ONNX Runtime has no CUDA: {_INSTALL}"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides the GPUs"
+    return None
 
 
 class OnnxRuntime(Backend):
     """Runs a batch at once."""
 
     def __init__(self, job: Job):
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()  # of builds that do not ask the environment (video_zoo/__init__.py)
-        provider = "CUDAExecutionProvider" if job.on_gpu else "CPUExecutionProvider"
-        if provider not in onnxruntime.get_available_providers():
-            raise InputError(f"--engine=onnxruntime: this ONNX Runtime has no CUDA: {_INSTALL}")
+        onnxruntime = import_onnxruntime()
         if job.on_gpu and hasattr(onnxruntime, "preload_dlls"):
             with captured_output():  # it says what it does not find
                 onnxruntime.preload_dlls()  # CUDA's libraries, where pip has put them
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = ERRORS_ONLY
+        if job.precision == "fp16" and not job.on_gpu:  # so that each step is rounded (engine/onnx_float16.py)
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        provider = _CUDA if job.on_gpu else "CPUExecutionProvider"
+        # With TF32 probabilities would differ from the network's by more than 1e-4.
+        settings = {"use_tf32": "1" if job.precision == "tf32" else "0"} if job.on_gpu else {}
         try:
-            # TF32 would differ from the network by more than 1e-4.
-            settings = [(provider, {"use_tf32": "0"} if job.on_gpu else {})]
-            self._session = onnxruntime.InferenceSession(str(job.program), options, providers=settings)
+            self._session = onnxruntime.InferenceSession(str(job.program), options, providers=[(provider, settings)])
         except Exception as error:  # its own classes have no common one
             raise InputError(f"ONNX Runtime cannot load {job.program}: {error}") from error
         if self._session.get_providers()[0] != provider:
@@ -41,7 +58,7 @@ class OnnxRuntime(Backend):
                 f"--engine=onnxruntime: it cannot load CUDA's libraries: {_INSTALL}; --use_gpu=False takes the CPU"
             )
         self._outputs = job.outputs
-        self.description = f"ONNX Runtime {onnxruntime.__version__}, fp32, on the {job.device}"
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, {job.precision}, on the {job.device}"
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(self._outputs, self._session.run(None, dict(feeds))))
@@ -53,6 +70,8 @@ ENGINE = Engine(
     load=OnnxRuntime,
     packages={"onnxruntime": "onnxruntime"},
     cpu=("fp32",),
-    gpu=("fp32",),
-    cpu_priority=20,  # its speed on GPUs has not been measured
+    gpu=("fp32", "tf32", "fp16"),
+    no_gpu=_no_cuda,
+    cpu_priority=20,
+    gpu_priority=5,  # nothing else has been measured on a GPU (benchmark/RESULTS.md)
 )
