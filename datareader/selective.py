@@ -23,6 +23,8 @@ from video_zoo.datareader.packets import PacketTable, Run, doubt, plan
 from video_zoo.datareader.timeline import LONGEST_STEP_S, timeline_of
 from video_zoo.datareader.video_file import open_container, packets_of, video_stream
 
+_DESCRIBED_AT_ONCE = 32  # packets: reading and describing them one by one in turn is slower
+
 
 class PacketVideo:
     """An open video file.
@@ -186,8 +188,8 @@ class PacketVideo:
         return table
 
     def _read_table(self, whole: bool) -> PacketTable:
-        """The table of the packets; unless it is to be `whole`, only up to what is unclear."""
-        table, describe = PacketTable(), None
+        """The table of the packets; of a file that is unclear perhaps not all of them, unless it is to be `whole`."""
+        table, describe, waiting = PacketTable(), None, []
         try:
             describe = describer(self.codec, self.context.extradata or b"")
             table.unclear = None if describe else f"nothing is known here of {self.codec}"
@@ -205,10 +207,13 @@ class PacketVideo:
                 if table.unclear and not whole:
                     break
                 table.add(packet)
-                if not table.unclear:
-                    table.describe(packet, describe)
+                waiting.append(packet)
+                if len(waiting) == _DESCRIBED_AT_ONCE:
+                    table.describe(waiting, describe)
+                    waiting.clear()
         except av.FFmpegError as error:
             table.damage = f"its packets cannot be read on ({error.strerror})"
+        table.describe(waiting, describe)
         table.damage = cut_off(self.path) or table.damage
         table.ends_early = table.damage is not None
         if table.joined:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,8 @@ def packets_of(container: Any, stream: Any) -> Iterator[av.Packet]:
 
     Raises av.FFmpegError.
     """
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, IndexError):
-            return
-        yield packet
+    with suppress(IndexError):
+        yield from container.demux(stream)
 
 
 def video_stream(container: Any) -> Any:
