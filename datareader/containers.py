@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def is_mp4(path: Path) -> bool:
+    """Whether a file begins as MP4 files do, and MOV files that are not very old; False if it cannot be read."""
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(8)[4:] == b"ftyp"
+    return False
 
 
 def cut_off(path: Path) -> str | None:

@@ -64,7 +64,7 @@ def open_video(path: Path, decoder: str = "auto") -> PacketVideo:
     _check_file(path)
     path = path.absolute()  # FFmpeg takes what comes before a colon for a protocol, unless a slash comes first
     try:
-        return PacketVideo(path, lenient=decoder == "opencv")
+        return PacketVideo(path, lenient=decoder == "opencv", probe=False)
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(reason_of(error)) from error
 

@@ -17,6 +17,7 @@ KEPT_BYTES = 64 << 20
 _MOST_REORDERED = 16  # pictures, by any standard
 _MARKED_BEFORE = 3  # places from a packet that is marked as corrupt to the first one behind the joint, at most
 _AROUND = 8  # steps before and after a joint that tell what is usual there
+_TELLS_SIDE_DATA = hasattr(av.Packet, "has_sidedata")  # PyAV 15 cannot tell
 _REORDERED = ("h264", "hevc", "mpeg4")  # their decoders hold pictures back to bring them into order
 
 
@@ -79,14 +80,17 @@ class PacketTable:
             if self.bytes > KEPT_BYTES:
                 self.packets = None
 
-    def describe(self, packet: av.Packet, describe: Describe) -> None:
-        """Adds the picture of the packet added last, or what is unclear about it."""
-        try:
-            self.pictures.append(describe(bytes(packet)))
-        except Unclear as error:
-            self.unclear, self.malformed = str(error), isinstance(error, Malformed)
-        if hasattr(packet, "has_sidedata") and packet.has_sidedata("new_extradata"):  # PyAV 15 cannot tell
-            self.unclear = "the codec's configuration changes on the way"
+    def describe(self, packets: Iterable[av.Packet], describe: Describe) -> None:
+        """Adds the pictures of the packets added last, up to one about which something is unclear."""
+        for packet in packets:
+            if self.unclear:
+                return
+            try:
+                self.pictures.append(describe(bytes(packet)))
+            except Unclear as error:
+                self.unclear, self.malformed = str(error), isinstance(error, Malformed)
+            if _TELLS_SIDE_DATA and any(packet.iter_sidedata()) and packet.has_sidedata("new_extradata"):
+                self.unclear = "the codec's configuration changes on the way"
 
     def check_joints(self, jump: float) -> None:
         """The file was joined from others: leaves out what follows a joint at which pictures may be missing.

@@ -18,10 +18,12 @@ from typing import Any
 import av
 
 from video_zoo.datareader.codecs import Unclear, describer
-from video_zoo.datareader.containers import cut_off, transport_packets_lost
+from video_zoo.datareader.containers import cut_off, is_mp4, transport_packets_lost
 from video_zoo.datareader.packets import PacketTable, Run, doubt, plan
 from video_zoo.datareader.timeline import LONGEST_STEP_S, timeline_of
 from video_zoo.datareader.video_file import open_container, packets_of, video_stream
+
+_DESCRIBED_AT_ONCE = 32  # packets: reading and describing them one by one in turn is slower
 
 
 class PacketVideo:
@@ -30,20 +32,29 @@ class PacketVideo:
     Args:
         path: an absolute path, so that FFmpeg takes no colon in it for a protocol.
         lenient: everything is decoded, and what cannot be decoded is passed over, as OpenCV does; no damage is noted.
+        probe: whether `stream` is to have what FFmpeg finds out of it by decoding. Without, an MP4 file whose packets
+            leave no doubt is opened without that: it takes as long as decoding a keyframe.
 
     Raises av.FFmpegError or ValueError: no video, a damaged header, or a list of other files.
     """
 
-    def __init__(self, path: Path, lenient: bool = False):
+    def __init__(self, path: Path, lenient: bool = False, probe: bool = True):
         self.path, self._lenient = path, lenient
-        self.container = open_container(path)
+        probe = probe or lenient or not is_mp4(path)
+        self._open(probe)
+        if not probe and self.table.unclear:  # perhaps only because the decoder has not seen a picture
+            self.container.close()
+            self._open(probe=True)
+
+    def _open(self, probe: bool) -> None:
+        self.container = open_container(self.path, probe)
         try:
             self.stream = video_stream(self.container)
             self.context = self.stream.codec_context
             self.codec = self.context.codec.canonical_name
             self.context.thread_count = 1  # the reader's processes are the parallelism
             self.context.options = {"err_detect": "explode"}  # what is not decoded is an error, and no stale memory
-            self.table = self._count_packets() if lenient else self._read_table()
+            self.table = self._count_packets() if self._lenient else self._read_table(whole=probe)
         except BaseException:
             self.container.close()
             raise
@@ -176,8 +187,9 @@ class PacketVideo:
                     table.add(packet)
         return table
 
-    def _read_table(self) -> PacketTable:
-        table, describe = PacketTable(), None
+    def _read_table(self, whole: bool) -> PacketTable:
+        """The table of the packets; of a file that is unclear perhaps not all of them, unless it is to be `whole`."""
+        table, describe, waiting = PacketTable(), None, []
         try:
             describe = describer(self.codec, self.context.extradata or b"")
             table.unclear = None if describe else f"nothing is known here of {self.codec}"
@@ -192,11 +204,16 @@ class PacketVideo:
                         table.damage = "a packet is cut off"
                         break
                     table.joints.append(len(table))
+                if table.unclear and not whole:
+                    break
                 table.add(packet)
-                if not table.unclear:
-                    table.describe(packet, describe)
+                waiting.append(packet)
+                if len(waiting) == _DESCRIBED_AT_ONCE:
+                    table.describe(waiting, describe)
+                    waiting.clear()
         except av.FFmpegError as error:
             table.damage = f"its packets cannot be read on ({error.strerror})"
+        table.describe(waiting, describe)
         table.damage = cut_off(self.path) or table.damage
         table.ends_early = table.damage is not None
         if table.joined:

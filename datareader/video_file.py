@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,20 @@ _PROTOCOLS = {
 _PYAV = int(av.__version__.split(".")[0])
 
 
-def open_container(path: Path) -> Any:
+def open_container(path: Path, probe: bool = True) -> Any:
     """An open FFmpeg container that reads this file and nothing else.
 
     Args:
         path: an absolute path, so that FFmpeg takes no colon in it for a protocol.
+        probe: whether FFmpeg decodes pictures to find out what the container does not say of its streams, as the pixel
+            format. Without, it reads one packet.
 
     Raises av.FFmpegError, OSError or ValueError: no such file, no video, a damaged header, or a list of other files.
     """
     # PyAV 15 crashes on an FLV file with the option; there, what a list names is opened, and then not read.
     options = {"protocol_whitelist": "file"} if _PYAV > 15 else {}
+    if not probe:
+        options.update(skip_frame="all", probesize="32")  # bytes, the fewest that FFmpeg takes
     container = av.open(str(path), options=options, metadata_errors="replace")  # a title may be in any encoding
     if _LISTS & set(container.format.name.split(",")):
         container.close()
@@ -62,13 +67,8 @@ def packets_of(container: Any, stream: Any) -> Iterator[av.Packet]:
 
     Raises av.FFmpegError.
     """
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, IndexError):
-            return
-        yield packet
+    with suppress(IndexError):
+        yield from container.demux(stream)
 
 
 def video_stream(container: Any) -> Any:

@@ -19,7 +19,7 @@ from media import decode_all, levels, make_audio, make_video, moving, remux
 
 from video_zoo.datareader import packets
 from video_zoo.datareader.codecs import Picture, Unclear
-from video_zoo.datareader.decode import VideoError, decode_video
+from video_zoo.datareader.decode import VideoError, decode_video, open_video
 from video_zoo.datareader.packets import PacketTable, plan
 from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.selective import PacketVideo
@@ -185,6 +185,16 @@ def test_how_little_is_decoded(make):
     assert packets_decoded(path, [starts[1]]) == 1  # a later group of pictures, and nothing before it
     assert packets_decoded(path, [starts[1] - 1]) < starts[1]  # some B-frames are left out
     assert packets_decoded(path, range(FRAMES)) == FRAMES
+
+
+@pytest.mark.parametrize("name, probed", [("x264.mp4", False), ("x264.mkv", True), ("interlaced.mp4", True)])
+def test_an_mp4_file_that_leaves_no_doubt_is_opened_without_decoding(make, name, probed):
+    """FFmpeg knows the pixel format of H.264 from a picture that it has decoded."""
+    path, _ = make(name)
+    with open_video(path) as video, PacketVideo(path) as whole:
+        assert (video.context.pix_fmt is not None) == probed
+        assert whole.context.pix_fmt == "yuv420p"
+        assert (video.table.unclear, video.table.pts) == (whole.table.unclear, whole.table.pts)
 
 
 # --- containers' quirks

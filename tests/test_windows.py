@@ -344,7 +344,7 @@ def test_an_unclear_file_is_decoded_twice_whatever_its_length(folder, monkeypatc
 def test_a_table_is_read_once_for_a_videos_tasks(folder, monkeypatch):
     tables = []
     whole = PacketVideo._read_table
-    monkeypatch.setattr(PacketVideo, "_read_table", lambda self: tables.append(1) or whole(self))
+    monkeypatch.setattr(PacketVideo, "_read_table", lambda self, **how: tables.append(1) or whole(self, **how))
     assert len(flat(read([folder / "plain.mp4", folder / "pictures.avi"], 0.2, 0.1))) > 60
     assert len(tables) == 2
 
