@@ -13,6 +13,7 @@ from video_zoo.engine.ranks import Ranks
 from video_zoo.engine.stepper import clip_losses
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import Progress, logger, timed
+from video_zoo.utils.paddle_env import cores
 
 if TYPE_CHECKING:
     from video_zoo.datareader.batches import Batch
@@ -45,6 +46,7 @@ def evaluate(
     metrics.reset()
     for number, (batch, reader_s) in enumerate(timed(batches)):
         start = time.monotonic()
+        cores().share()
         logits = average_views(network(paddle.to_tensor(batch.clips)), batch.views)
         labels = paddle.to_tensor(batch.labels[:: batch.views])
         losses = clip_losses(logits, labels)

@@ -13,6 +13,7 @@ from paddle.nn import functional as F
 from video_zoo.engine.ranks import Ranks
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
+from video_zoo.utils.paddle_env import cores
 
 _DTYPES = {"off": None, "fp16": "float16", "bf16": "bfloat16"}
 
@@ -78,6 +79,7 @@ class Stepper:
             labels: int64 (n,); a clip with label -1 has no part in the loss.
             global_batch_size: the clips of all ranks' batches together; the sum of their losses is divided by it.
         """
+        cores().share()
         padding = (labels < 0).all()
         if padding:
             self.network.eval()  # what stands in for clips that could not be read leaves no trace in the statistics

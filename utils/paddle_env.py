@@ -7,6 +7,7 @@ Paddle reads OMP_NUM_THREADS and FLAGS_* once, when it is loaded, so they are se
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.abc
 import io
 import os
@@ -19,9 +20,10 @@ import threading
 import warnings
 import zlib  # noqa: F401  must be loaded before Paddle 2.6, whose library exports an inflate of its own
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from video_zoo.utils import stop
+from video_zoo.utils import cpu_env, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
 from video_zoo.utils.runtime import Launch, has_nvidia_driver, usable_cores
@@ -99,12 +101,14 @@ def _own_signals() -> Iterator[None]:
 
 
 _set_threads()
+_MKL_IS_TOLD = cpu_env.set_mkl_type()
 _ADDED = _add_allocator()
 with _own_signals(), _quiet_import():
     try:
         import paddle
     except ImportError as error:
         raise SystemExit(f"error: {describe_import_error(error)}") from error
+from video_zoo.utils import onednn  # noqa: E402  imports Paddle
 
 
 def start_paddle(use_gpu: bool | None) -> bool:
@@ -130,9 +134,29 @@ def start_paddle(use_gpu: bool | None) -> bool:
         logger.info(line)
     if on_gpu:
         _check_kernels()
-    elif use_gpu is None and _lists_gpu():
+        return True
+    logger.info("on this CPU: %s", "; ".join(_prepare_cpu()))
+    if use_gpu is None and _lists_gpu():
         logger.warning(_unused_gpu())
     return on_gpu
+
+
+def _prepare_cpu() -> list[str]:
+    """Sets what can be set when Paddle is there; says all that was set, and why."""
+    said = ["convolutions by oneDNN"] if onednn.is_there() else []
+    if _MKL_IS_TOLD:
+        said.append("MKL_DEBUG_CPU_TYPE=5, as its MKL does not know AMD's AVX2")
+    if cpu_env.keep_memory():
+        said.append("freed memory is kept for the next tensors")
+    if cores():
+        said.append("waiting threads sleep while other programs want the cores")
+    return said or ["Paddle as it is"]
+
+
+@functools.cache
+def cores() -> cpu_env.Cores:
+    """Of this process; `share` is called between steps."""
+    return cpu_env.Cores(Path(paddle.__file__).parent / "libs" / "libiomp5.so")
 
 
 def gpu_memory() -> str:

@@ -69,17 +69,29 @@ _INSTRUCTIONS = (
     *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
     *("asimddp", "i8mm", "bf16", "sve"),
 )
+_FLAGS = ("flags", "Features")  # the fields of /proc/cpuinfo that list them, on x86 and ARM
+
+
+def _processor_fields() -> dict[str, str]:
+    """What Linux tells of the first processor; {} where the system does not tell."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return dict(reversed([tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line]))
+    return {}
 
 
 def describe_processor() -> dict[str, Any]:
     """{"processor": its name, "instructions": {name: whether it has them}}; none where the system does not tell."""
-    name, known = platform.processor() or platform.machine(), {}
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        fields = dict(reversed([tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line]))
-        words = f"{fields.get('flags', '')} {fields.get('Features', '')}".split()
-        name, known = fields.get("model name", name), {each: each in words for each in _INSTRUCTIONS}
-    return {"processor": name, "instructions": known}
+    fields = _processor_fields()
+    name, words = platform.processor() or platform.machine(), " ".join(fields.get(x, "") for x in _FLAGS).split()
+    known = {each: each in words for each in _INSTRUCTIONS} if fields else {}
+    return {"processor": fields.get("model name", name), "instructions": known}
+
+
+def needs_mkl_type() -> bool:
+    """Whether MKL takes this processor for one without AVX2, which it has: MKL knows Intel's names alone."""
+    fields = _processor_fields()
+    return fields.get("vendor_id") in ("AuthenticAMD", "HygonGenuine") and "avx2" in fields.get("flags", "").split()
 
 
 def memory_bytes() -> int | None:
