@@ -77,14 +77,17 @@ def test_seven_training_steps():
     weights = {name: tensor.numpy() for name, tensor in network.variables().items()}
     bias = np.abs(weights["fc_0.b_0"] - NETWORK["train_tsm50_fc_bias"]).max()
     print(f"losses: {relative:.2e} relative; fc bias: {bias:.2e}")
-    assert relative < 1e-3
+    # Rounding decides the rest: the same steps in float64 are 1.9e-3 off, and with every weight changed by half of its
+    # last digit at first, Paddle's own convolutions 1e-3 to 2e-3. Before rounding has added up, the losses are v1.5's.
+    assert np.abs(np.array(losses[:2]) / NETWORK["train_tsm50_losses"][:2] - 1).max() < 1e-4
+    assert relative < 4e-3
     assert bias < 1e-5
     keys = [key for key in NETWORK.files if key.startswith("train_tsm50_stats/")]
     assert len(keys) == 7
     for key in keys:
         array, expected = weights[key.split("/", 1)[1]], NETWORK[key]
         statistics = np.array([array.mean(), array.std(), np.abs(array).sum()])
-        assert np.abs(statistics - expected).max() < 1e-4 * np.abs(expected).max(), key
+        assert np.abs(statistics - expected).max() < 4e-4 * np.abs(expected).max(), key  # in float64 1.5e-4
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "opencv"])
