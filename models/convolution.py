@@ -30,9 +30,10 @@ class Conv2D(nn.Conv2D):
         self._geometry = ((stride,) * 2, (padding,) * 2)
         self._channels_last = data_format == "NHWC"
 
+    @paddle.jit.not_to_static  # translated, it would stay so in dynamic mode, and be slow
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if not _has_onednn(x):
-            return nn.Conv2D.forward(self, x)  # Paddle 2.6 cannot translate super() for a static program
+            return super().forward(x)
         shape = (x.shape[0], x.shape[-1], *x.shape[1:-1]) if self._channels_last else x.shape
         convolution = _convolution(tuple(shape), tuple(self.weight.shape), *self._geometry, 1, self._channels_last)
         if paddle.is_grad_enabled() and not (x.stop_gradient and self.weight.stop_gradient):

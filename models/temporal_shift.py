@@ -40,6 +40,7 @@ class TemporalShift(nn.Layer):
         self.rolls = False
         self.past: paddle.Tensor | None = None
 
+    @paddle.jit.not_to_static  # translated, it would stay so in dynamic mode, and be slow
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if self.past is not None:
             return self.follow(x)
