@@ -54,8 +54,9 @@ class Cores:
     """
 
     def __init__(self, openmp: Path):
-        self._library, self._spins, self._looked = None, True, (time.monotonic(), 0.0)
-        if compute_threads() > 1 and _BLOCKTIME not in os.environ and openmp.is_file() and _waited_s() is not None:
+        waited = _waited_s()
+        self._library, self._spins, self._looked = None, True, (time.monotonic(), waited or 0.0)
+        if compute_threads() > 1 and _BLOCKTIME not in os.environ and openmp.is_file() and waited is not None:
             self._library = ctypes.CDLL(str(openmp))
 
     def __bool__(self) -> bool:

@@ -1,0 +1,109 @@
+"""Convolutions by oneDNN: the same as Paddle's own, forward and backward."""
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paddle import nn
+from paddle.nn import functional as F
+
+from video_zoo.models import convolution
+from video_zoo.models.convolution import Conv2D
+from video_zoo.utils import onednn
+
+pytestmark = pytest.mark.contract
+
+
+def _with_gradients(layer, x, *, own):
+    """(result, gradient of the weight, gradient of x) of one pass, by oneDNN or by Paddle's own convolution."""
+    layer.clear_gradients()
+    x = x.detach()
+    x.stop_gradient = False
+    y = layer(x) if own else nn.Conv2D.forward(layer, x)
+    (y * paddle.linspace(-1, 1, y.size).reshape(y.shape)).sum().backward()
+    return [tensor.numpy().copy() for tensor in (y, layer.weight.grad, x.grad)]
+
+
+def _assert_near(found, expected):
+    for ours, theirs in zip(found, expected):
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() <= 1e-5 * max(1.0, np.abs(theirs).max())
+
+
+def test_paddle_has_onednn():
+    assert onednn.is_there()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    data=st.tuples(*[st.integers(1, 20)] * 2, st.integers(7, 18), st.integers(7, 18), st.integers(1, 3)),
+    kernel=st.sampled_from([1, 3, 7]),
+    stride=st.integers(1, 3),
+    data_format=st.sampled_from(["NCHW", "NHWC"]),
+    seed=st.integers(0, 9),
+)
+def test_equals_paddles_own(data, kernel, stride, data_format, seed):
+    inputs, outputs, height, width, clips = data
+    paddle.seed(seed)
+    layer = Conv2D(inputs, outputs, kernel, stride, kernel // 2, data_format=data_format)
+    x = paddle.randn([clips, inputs, height, width] if data_format == "NCHW" else [clips, height, width, inputs])
+    _assert_near(_with_gradients(layer, x, own=True), _with_gradients(layer, x, own=False))
+
+
+def test_a_view_of_other_memory_is_taken_in_its_own_order():
+    layer = Conv2D(4, 8, 3, 1, 1, data_format="NCHW")
+    x = paddle.randn([2, 9, 9, 4]).transpose([0, 3, 1, 2])
+    _assert_near(_with_gradients(layer, x, own=True), _with_gradients(layer, x.clone(), own=False))
+
+
+def test_what_does_not_learn_gets_no_gradient():
+    layer, x = Conv2D(3, 8, 3, data_format="NCHW"), paddle.randn([2, 3, 9, 9])
+    layer(x).sum().backward()
+    assert x.grad is None and np.abs(layer.weight.grad.numpy()).max() > 0
+    layer.clear_gradients()
+    layer.weight.stop_gradient, x.stop_gradient = True, False
+    layer(x).sum().backward()
+    assert layer.weight.grad is None and np.abs(x.grad.numpy()).max() > 0
+    with paddle.no_grad():
+        assert np.array_equal(layer(x).numpy(), layer(x.detach()).numpy()) and layer(x).stop_gradient
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_three_dimensions_and_groups(groups):
+    x, weight = paddle.randn([2, 6, 5, 9, 8]), paddle.randn([12, 6 // groups, 3, 3, 3])
+    x.stop_gradient = weight.stop_gradient = False
+    expected = F.conv3d(x, weight, stride=[1, 2, 2], padding=1, groups=groups)
+    gradient = paddle.randn(expected.shape)
+    expected.backward(gradient)
+    ours = onednn.Convolution(x.shape, weight.shape, (1, 2, 2), (1, 1, 1), groups)
+    found = ours.forward(x, weight), ours.backward_data(gradient, weight), ours.backward_weights(x, gradient)
+    _assert_near([each.numpy() for each in found], [each.numpy() for each in (expected, x.grad, weight.grad)])
+
+
+@pytest.mark.parametrize("reason", ["no library", "another version", "float64"])
+def test_otherwise_paddle_computes(monkeypatch, request, reason):
+    layer, x = Conv2D(3, 8, 3, data_format="NCHW"), paddle.randn([2, 3, 9, 9])
+    if reason == "float64":
+        layer, x = layer.to(dtype="float64"), x.astype("float64")
+    else:
+        monkeypatch.setattr(onednn, *{"no library": ("_LIBRARIES", ())}.get(reason, ("_VERSION", 4)))
+        onednn._library.cache_clear()
+        request.addfinalizer(onednn._library.cache_clear)
+        assert not onednn.is_there()
+    monkeypatch.setattr(convolution, "_convolution", None)  # would fail if it were called
+    assert np.array_equal(layer(x).numpy(), nn.Conv2D.forward(layer, x).numpy())
+
+
+@pytest.mark.parametrize(("status", "error"), [(1, MemoryError), (2, RuntimeError)])
+def test_what_fails_in_onednn_is_an_error(status, error):
+    library = onednn._library()
+    with pytest.raises(error, match=f"primitive_create failed with status {status}"):
+        onednn._Library.call(_Failing(status), "primitive_create")
+    assert library is onednn._library()
+
+
+class _Failing:
+    def __init__(self, status):
+        self.functions = self
+        self.dnnl_primitive_create = lambda *_: status
