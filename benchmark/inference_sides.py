@@ -118,6 +118,7 @@ class Theirs:
 
         model = ov.convert_model(layers, example_input=clips[:1])  # as ours, it computes clip after clip
         model.reshape([1, *clips.shape[1:]])
+        model.input(0).set_names({"clips"})
         ov.save_model(model, path, compress_to_fp16=False)
 
     def _int8(self, layers: Any, clips: Any, path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
-from video_zoo.engine.backends.base import INPUT, OUTPUT, Backend, Engine, Job, missing_packages
+from video_zoo.engine.backends.base import BATCH_AXIS, INPUT, OUTPUT, Backend, Engine, Job, missing_packages
 from video_zoo.engine.onnx_float16 import write_float16
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import heartbeat
@@ -150,7 +150,7 @@ def _tidy_onnx(path: Path) -> None:
                 node.output[place] = OUTPUT
     graph.output[0].name = OUTPUT
     for value in (graph.input[0], graph.output[0]):
-        value.type.tensor_type.shape.dim[0].dim_param = "clips"
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
     used = {name for node in graph.node for name in node.input}
     kept = [constant for constant in graph.initializer if constant.name in used]
     del graph.initializer[:]

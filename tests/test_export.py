@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import onnx
+import onnxruntime
 import openvino
 import pytest
 from deployed import SHAPE, clips, expected, program_files, settled_network, shape_clips, trained_network
@@ -52,11 +53,29 @@ def test_an_engine_computes_what_the_network_computes(programs, kind):
 
 
 def test_clips_of_a_batch_do_not_see_each_other(programs):
-    """OpenVINO's program as it is, with several clips at once: the shift stops at a clip's ends."""
+    """Programs as they are, with several clips at once: the shift stops at a clip's ends."""
     network, files = programs
     program = openvino.Core().compile_model(files["openvino"], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    session = onnxruntime.InferenceSession(str(files["onnx"]), providers=["CPUExecutionProvider"])
     given = clips(4)
-    assert np.abs(program(given)[0] - expected(network, given)).max() < 1e-5
+    for found in (program(given)[0], session.run(None, {INPUT: given})[0]):
+        assert np.abs(found - expected(network, given)).max() < 1e-5
+
+
+def test_onnx_runtime_computes_sums_with_the_shortcut_in_convolutions(programs, tmp_path, monkeypatch):
+    """On a CPU, where it knows the number of clips: no sum and no product of a mask's computation is left."""
+    _, files = programs
+    make = onnxruntime.SessionOptions
+
+    def keep_graph() -> onnxruntime.SessionOptions:
+        options = make()
+        options.optimized_model_filepath = str(tmp_path / "graph.onnx")
+        return options
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", keep_graph)
+    ENGINES.get("onnxruntime").load(Job(files["onnx"], threads=1, clip_shape=SHAPE))
+    operators = {node.op_type for node in onnx.load(str(tmp_path / "graph.onnx")).graph.node}
+    assert "Conv" in operators and not operators & {"Add", "Expand", "Floor", "Shape"}
 
 
 def test_programs_name_their_input_and_output(programs):

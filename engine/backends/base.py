@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 NO_BF16 = "--precision=bf16: this CPU has no bfloat16 arithmetic; other precisions are there"
 INPUT, OUTPUT = "clips", "probabilities"  # of a program: uint8 (n, T, 3, H, W) and float32 (n, classes)
+BATCH_AXIS = "clips"  # the first axis of an ONNX program's input and output
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,19 @@ class Engine:
         if precision not in precisions:
             return f"it has no {precision} on {device}, only {', '.join(precisions)}"
         return self.no_gpu() if on_gpu else None
+
+
+def run_each(
+    compute: Callable[[dict[str, np.ndarray]], Any], feeds: Mapping[str, np.ndarray], outputs: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """As Backend.run, clip after clip.
+
+    Args:
+        compute: feeds of one clip -> what the program returns, in the order of `outputs`.
+    """
+    clips = (dict(zip(feeds, values)) for values in zip(*feeds.values()))
+    found = [compute({name: value[None] for name, value in clip.items()}) for clip in clips]
+    return {name: np.concatenate([each[place] for each in found]) for place, name in enumerate(outputs)}
 
 
 def missing_packages(packages: Mapping[str, str]) -> list[str]:

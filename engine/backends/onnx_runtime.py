@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
-from video_zoo.engine.backends.base import Backend, Engine, Job
+from video_zoo.engine.backends.base import BATCH_AXIS, Backend, Engine, Job, run_each
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import captured_output
 
@@ -34,7 +34,8 @@ def _no_cuda() -> str | None:
 
 
 class OnnxRuntime(Backend):
-    """Runs a batch at once."""
+    """Runs a batch at once. On a CPU, for batches of one clip, the session is made for just one: with a fixed number of
+    clips, sums with the shortcut and their ReLU become parts of convolutions, and the shift's masks constants."""
 
     def __init__(self, job: Job):
         onnxruntime = import_onnxruntime()
@@ -44,6 +45,9 @@ class OnnxRuntime(Backend):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
         options.log_severity_level = ERRORS_ONLY
+        self._one_clip = job.batch_size == 1 and not job.on_gpu
+        if self._one_clip:
+            options.add_free_dimension_override_by_name(BATCH_AXIS, 1)
         if job.precision == "fp16" and not job.on_gpu:  # so that each step is rounded (engine/onnx_float16.py)
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         provider = _CUDA if job.on_gpu else "CPUExecutionProvider"
@@ -61,7 +65,12 @@ class OnnxRuntime(Backend):
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {job.precision}, on the {job.device}"
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self._outputs, self._session.run(None, dict(feeds))))
+        if self._one_clip:
+            return run_each(self._compute, feeds, self._outputs)
+        return dict(zip(self._outputs, self._compute(feeds)))
+
+    def _compute(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return self._session.run(None, dict(feeds))
 
 
 ENGINE = Engine(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from video_zoo.engine.backends.base import NO_BF16, Backend, Engine, Job
+from video_zoo.engine.backends.base import NO_BF16, Backend, Engine, Job, run_each
 from video_zoo.utils.errors import InputError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -40,9 +40,7 @@ class OpenVINO(Backend):
         self.description = f"OpenVINO {version}, {job.precision}, on the {job.device}"
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        clips = (dict(zip(feeds, values)) for values in zip(*feeds.values()))
-        found = [self._compiled({name: value[None] for name, value in clip.items()}) for clip in clips]
-        return {name: np.concatenate([each[place] for each in found]) for place, name in enumerate(self._outputs)}
+        return run_each(self._compiled, feeds, self._outputs)
 
 
 def _sizes(port) -> list[int]:
