@@ -60,11 +60,11 @@ def test_a_view_of_other_memory_is_taken_in_its_own_order():
 def test_what_does_not_learn_gets_no_gradient():
     layer, x = Conv2D(3, 8, 3, data_format="NCHW"), paddle.randn([2, 3, 9, 9])
     layer(x).sum().backward()
-    assert x.grad is None and np.abs(layer.weight.grad.numpy()).max() > 0
+    assert x.grad is None and layer.weight.grad.numpy().any()
     layer.clear_gradients()
     layer.weight.stop_gradient, x.stop_gradient = True, False
     layer(x).sum().backward()
-    assert layer.weight.grad is None and np.abs(x.grad.numpy()).max() > 0
+    assert not layer.weight.grad.numpy().any() and x.grad.numpy().any()
     with paddle.no_grad():
         assert np.array_equal(layer(x).numpy(), layer(x.detach()).numpy()) and layer(x).stop_gradient
 
