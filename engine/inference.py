@@ -9,6 +9,7 @@ from video_zoo.engine.backends import ENGINES, choose_engine
 from video_zoo.engine.backends.base import Backend, Engine, Job
 from video_zoo.engine.deployment import Deployment
 from video_zoo.engine.programs import PROGRAMS, load_network
+from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import scratch_folder
 from video_zoo.utils.log import logger
 from video_zoo.utils.runtime import compute_threads, has_nvidia_driver
@@ -58,7 +59,13 @@ def open_backend(
         if other:
             logger.info(other)
         job = replace(job, program=program, rest_bf16=deployment.checked_bf16())
-        backend, info = choice.engine.load(job), {}
+        try:
+            backend, info = choice.engine.load(job), {}
+        except InputError as error:
+            if use_gpu is not None or started or not on_gpu:
+                raise
+            logger.warning("%s. Nobody has insisted on the GPU, so it is left out", error)
+            return open_backend(source, engine, precision, False, batch_size, clip_shape)
     else:
         network, info = source()
         with scratch_folder() as folder:
@@ -84,7 +91,7 @@ def _find_gpu(
     if None in obstacles:
         return True, False
     if others == asked:
-        return use_gpu is True or precision not in asked[0].cpu, False
+        return use_gpu is True or precision in asked[0].gpu and precision not in asked[0].cpu, False
     for each, obstacle in zip(others, obstacles):
         if each.gpu:
             logger.info("without Paddle nothing computes on a GPU here: %s: %s", each.name, obstacle)

@@ -63,7 +63,10 @@ class _Float16:
     def convert(self) -> None:
         graph, nodes = self._graph, list(self._graph.node)
         convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
-        end = next(place for place, node in enumerate(nodes) if place > convolutions[-1] and node.op_type in _ENDS)
+        ends = [place for place, node in enumerate(nodes) if convolutions[-1:] < [place] and node.op_type in _ENDS]
+        if not convolutions or not ends:
+            raise InputError("the network has no float16 program: it has no convolutions, or no mean behind them")
+        end = ends[0]
         for place, node in enumerate(nodes):
             inside = convolutions[0] <= place < end and node.op_type not in _OF_SIZES
             for slot, name in enumerate(node.input):

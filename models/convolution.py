@@ -15,8 +15,11 @@ _convolution = functools.lru_cache(maxsize=1024)(onednn.Convolution)
 
 
 class Conv2D(nn.Conv2D):
-    """nn.Conv2D without bias; its weights and, but for the order of sums, its results. On a GPU, and in static
-    programs, Paddle's own.
+    """nn.Conv2D without bias; its weights and, but for the order of sums, its results. On a GPU, in static programs,
+    and where oneDNN is not there, Paddle's own.
+
+    With oneDNN there is no second derivative, and, as of every PyLayer, no second backward pass of a result and no
+    paddle.grad that leaves out an input that learns; FLAGS_use_mkldnn=0 in the environment turns it off.
 
     Args:
         padding: zeros on each side.
@@ -32,17 +35,25 @@ class Conv2D(nn.Conv2D):
 
     @paddle.jit.not_to_static  # translated, it would stay so in dynamic mode, and be slow
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if not _has_onednn(x):
+        if not _has_onednn(x, self.weight):
             return super().forward(x)
         shape = (x.shape[0], x.shape[-1], *x.shape[1:-1]) if self._channels_last else x.shape
-        convolution = _convolution(tuple(shape), tuple(self.weight.shape), *self._geometry, 1, self._channels_last)
+        try:
+            convolution = _convolution(tuple(shape), tuple(self.weight.shape), *self._geometry, 1, self._channels_last)
+        except RuntimeError:  # a shape that does not fit: Paddle says what is wrong
+            return super().forward(x)
         if paddle.is_grad_enabled() and not (x.stop_gradient and self.weight.stop_gradient):
             return _Convolve.apply(x, self.weight, convolution)
         return convolution.forward(x.contiguous(), self.weight)
 
 
-def _has_onednn(x: paddle.Tensor) -> bool:
-    return paddle.in_dynamic_mode() and x.place.is_cpu_place() and x.dtype == paddle.float32 and onednn.is_there()
+def _has_onednn(*tensors: paddle.Tensor) -> bool:
+    return (
+        paddle.in_dynamic_mode()
+        and all(tensor.dtype == paddle.float32 and tensor.place.is_cpu_place() for tensor in tensors)
+        and paddle.get_device() == "cpu"
+        and onednn.is_there()
+    )
 
 
 class _Convolve(PyLayer):

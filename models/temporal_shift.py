@@ -46,7 +46,8 @@ class TemporalShift(nn.Layer):
             return self.follow(x)
         if not paddle.in_dynamic_mode():
             return self.roll(x) if self.rolls else self.move(x)
-        if x.place.is_cpu_place() and x.dtype == paddle.float32:
+        whole = x.size > 0 and x.shape[0] % self.seg_num == 0  # otherwise Paddle says what is wrong
+        if whole and x.place.is_cpu_place() and x.dtype == paddle.float32:
             learns = paddle.is_grad_enabled() and not x.stop_gradient
             return _Copy.apply(x, self) if learns else self.copy(x)
         if self.direction == "bi" and x.place.is_gpu_place():  # one kernel; on a CPU it is one slow thread
@@ -54,10 +55,10 @@ class TemporalShift(nn.Layer):
         return self.move(x)
 
     def copy(self, x: paddle.Tensor, by: int = 1) -> paddle.Tensor:
-        """The shift of a float32 tensor on a CPU, as copies of memory: Paddle's slices, put together, take four times
+        """The shift of a float32 tensor on a CPU, as copies of memory: Paddle's slices, put together, take three times
         as long (benchmark/RESULTS.md). With `by` -1 its gradient: what came from frame t-1 goes there."""
         x = x.contiguous()
-        shifted = paddle.empty(x.shape)
+        shifted = paddle.empty_like(x)
         old, new = (np.moveaxis(self._frames(tensor), self._axis, 2) for tensor in (x, shifted))  # (N, T, C, ...)
         channels = old.shape[2]
         folds = (0, channels // 8, channels // 4, channels)

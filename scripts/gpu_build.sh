@@ -32,7 +32,7 @@ runs() { printf '%s\n' "$(needed_driver "$1")" "$driver" | sort -V -C; }  # KIND
 kinds=(gpu gpu3-cu129 gpu3-cu126)  # the first that has kernels is taken
 [ "$asked" != paddle3 ] || kinds=(gpu3-cu129 gpu3-cu126)
 # A line for each GPU, as "8.9, 535.183.01". Drivers before 510 do not know compute_cap.
-query() { nvidia-smi --query-gpu="$1" --format=csv,noheader 2>/dev/null; }
+query() { nvidia-smi --query-gpu="$1" --format=csv,noheader 2>/dev/null | tr -d '\r'; }
 gpus=$(query compute_cap,driver_version || query driver_version | sed 's/^/unknown, /' || true)
 gpus=$(grep -E '^[^,]+, *[0-9]+\.[0-9.]+$' <<<"$gpus" || true)
 if [ -z "$gpus" ]; then

@@ -17,6 +17,7 @@
 # for the GPU if nvidia-smi finds one that a build has kernels for, else for the CPU. One of another kind is made anew,
 # as two Paddles cannot share one; where that fails, the one that was there stays.
 set -euo pipefail
+unset CDPATH  # with it cd prints
 case ${PADDLE_INDEX:-} in
   "" | *://*) ;;
   *)
@@ -26,6 +27,7 @@ case ${PADDLE_INDEX:-} in
 esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${ZOO_VENV:-.venv}
+venv=${venv%/}
 [ "$venv" != none ] || exit 0
 kind=${ZOO_SETUP_LOCKED:-} flag="" dev=""
 for each in "$@"; do
@@ -59,19 +61,19 @@ if [ -x "$venv/bin/python" ] && [ ! -e "$venv/ready" ]; then
   exit 1
 fi
 replaced=$venv.replaced  # is put back if its successor cannot be made
-if [ -e "$venv/ready" ] && ! grep -qx "kind $kind" "$venv/ready"; then
-  echo "$venv was made for $(sed -n 's/^kind //p' "$venv/ready"): making it anew."
-  rm -rf "$replaced"
-  mv "$venv" "$replaced"
-fi
 wanted=$(mktemp -d) new=""
-[ ! -e "$replaced/ready" ] || new=new
 leave() {  # no half-made environment
   rm -rf "$wanted"
   [ -z "$new" ] || rm -rf "$venv"
   if [ -e "$venv" ]; then rm -rf "$replaced"; elif [ -e "$replaced" ]; then mv "$replaced" "$venv"; fi
 }
 trap leave EXIT
+if [ -e "$venv/ready" ] && ! grep -qx "kind $kind" "$venv/ready"; then
+  echo "$venv was made for $(sed -n 's/^kind //p' "$venv/ready"): making it anew."
+  rm -rf "$replaced"
+  mv "$venv" "$replaced"
+fi
+[ ! -e "$replaced/ready" ] || new=new
 if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then  # not there, or its making was interrupted
   python=""
   for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10 python3.9 python}; do
@@ -95,7 +97,7 @@ if [ "$(uname)" = Linux ] && ! { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; }
   sed 's/^opencv-python>/opencv-python-headless>/' requirements/common.txt > "$wanted/common.txt"
 fi
 echo "Installing packages for $kind into $venv: some hundred MB to download (GPU: 2 GB or more), once ..."
-echo "kind $kind" > "$venv/ready"
+{ echo "kind $kind"; echo "$dev"; } > "$venv/ready"
 file=${kind%-cu*}.txt index="" folder="" export=export.txt
 case $kind in
   gpu | paddle26) export=export26.txt ;;

@@ -1,5 +1,8 @@
 """Convolutions by oneDNN: the same as Paddle's own, forward and backward."""
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
@@ -81,29 +84,67 @@ def test_three_dimensions_and_groups(groups):
     _assert_near([each.numpy() for each in found], [each.numpy() for each in (expected, x.grad, weight.grad)])
 
 
-@pytest.mark.parametrize("reason", ["no library", "another version", "float64"])
-def test_otherwise_paddle_computes(monkeypatch, request, reason):
+def test_two_threads_do_not_disturb_each_other():
+    layer, x = Conv2D(32, 32, 3, 1, 1, data_format="NHWC"), paddle.randn([4, 20, 20, 32])
+    with paddle.no_grad():
+        expected = layer(x).numpy()
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(lambda _: Conv2D.forward(layer, x).numpy(), range(60)))
+    assert all(np.array_equal(each, expected) for each in found)
+
+
+@pytest.mark.parametrize("why", ["float64", "float16 weights", "float64 by default"])
+def test_other_types(why):
     layer, x = Conv2D(3, 8, 3, data_format="NCHW"), paddle.randn([2, 3, 9, 9])
-    if reason == "float64":
-        layer, x = layer.to(dtype="float64"), x.astype("float64")
+    expected = nn.Conv2D.forward(layer, x).numpy()
+    if why == "float16 weights":
+        layer.to(dtype="float16")
+        with pytest.raises(Exception, match="(?i)type"):
+            layer(x)
+        return
+    if why == "float64":
+        layer.to(dtype="float64")
+        assert np.abs(layer(x.astype("float64")).numpy() - expected).max() < 1e-4
+        return
+    paddle.set_default_dtype("float64")
+    try:
+        assert np.abs(layer(x).numpy() - expected).max() < 1e-4
+    finally:
+        paddle.set_default_dtype("float32")
+
+
+@pytest.mark.parametrize("shape", [[2, 4, 9, 9], [3, 9, 9]])
+def test_shapes_that_do_not_fit_are_paddles_errors(shape):
+    layer, x = Conv2D(3, 8, 3, data_format="NCHW"), paddle.randn(shape)
+    with pytest.raises(ValueError) as expected:
+        nn.Conv2D.forward(layer, x)
+    with pytest.raises(ValueError) as found:
+        layer(x)
+    assert str(found.value).splitlines()[-1] == str(expected.value).splitlines()[-1]
+
+
+@pytest.mark.parametrize("reason", ["none there", "another version", "turned off", "cannot be loaded"])
+def test_without_onednn_paddle_computes(monkeypatch, reason):
+    def fail(path):
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    if reason == "none there":
+        monkeypatch.setattr(onednn, "_LIBRARIES", ())
+    elif reason == "another version":
+        monkeypatch.setattr(onednn, "_VERSION", 4)
+    elif reason == "turned off":
+        monkeypatch.setenv("FLAGS_use_mkldnn", "0")
     else:
-        monkeypatch.setattr(onednn, *{"no library": ("_LIBRARIES", ())}.get(reason, ("_VERSION", 4)))
-        onednn._library.cache_clear()
-        request.addfinalizer(onednn._library.cache_clear)
-        assert not onednn.is_there()
+        monkeypatch.setattr(onednn.ctypes, "CDLL", fail)
+    monkeypatch.setattr(onednn, "_library", onednn._open_library)
+    assert not onednn.is_there()
+    layer, x = Conv2D(3, 8, 3, data_format="NCHW"), paddle.randn([2, 3, 9, 9])
     monkeypatch.setattr(convolution, "_convolution", None)  # would fail if it were called
     assert np.array_equal(layer(x).numpy(), nn.Conv2D.forward(layer, x).numpy())
 
 
 @pytest.mark.parametrize(("status", "error"), [(1, MemoryError), (2, RuntimeError)])
 def test_what_fails_in_onednn_is_an_error(status, error):
-    library = onednn._library()
+    failing = SimpleNamespace(functions=SimpleNamespace(dnnl_primitive_create=lambda *_: status))
     with pytest.raises(error, match=f"primitive_create failed with status {status}"):
-        onednn._Library.call(_Failing(status), "primitive_create")
-    assert library is onednn._library()
-
-
-class _Failing:
-    def __init__(self, status):
-        self.functions = self
-        self.dnnl_primitive_create = lambda *_: status
+        onednn._Library.call(failing, "primitive_create")

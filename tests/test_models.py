@@ -332,3 +332,8 @@ def test_the_zoo_is_listed():
             assert f"  {choice:<9} {weights.name}: {weights.trained_on}" in text
     assert "shift = bi (bi uni), dropout = unset\n" in text and ", top-1 70.0%, num_layers 50, base_width 64\n" in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_frames_that_are_no_whole_clips_are_an_error():
+    with pytest.raises(ValueError, match="(?i)reshape"):
+        TemporalShift(8)(paddle.ones([10, 16, 4, 4]))

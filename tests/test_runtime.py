@@ -424,6 +424,7 @@ def start_without_gpu(monkeypatch, tmp_path, lists: str, use_gpu: bool | None = 
         set_device=lambda name: None,
     )
     monkeypatch.setattr(paddle_env, "paddle", paddle)
+    monkeypatch.setattr(paddle_env, "_prepare_cpu", list)
     said = []
     monkeypatch.setattr(paddle_env.logger, "warning", said.append)
     assert not paddle_env.start_paddle(use_gpu)

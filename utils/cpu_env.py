@@ -12,7 +12,8 @@ from pathlib import Path
 
 from video_zoo.utils.runtime import compute_threads, needs_mkl_type
 
-_MKL_TYPE, _BLOCKTIME = "MKL_DEBUG_CPU_TYPE", "KMP_BLOCKTIME"
+_MKL_TYPE = "MKL_DEBUG_CPU_TYPE"
+_OWN_WAITING = ("KMP_BLOCKTIME", "KMP_LIBRARY", "OMP_WAIT_POLICY")
 _AVX2 = "5"  # of MKL's kinds of processors
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
 _SPIN_MS, _SLEEP_MS = 200, 0  # how long OpenMP's threads spin before they sleep; 200 is its default
@@ -21,7 +22,8 @@ _LOOK_S = 1.0
 
 
 def set_mkl_type() -> bool:
-    """Tells MKL that an AMD or Hygon processor has AVX2, before Paddle loads it; returns whether it was told."""
+    """Tells MKL that an AMD or Hygon processor has AVX2, before Paddle loads it, on Linux; returns
+    whether it was told."""
     if os.environ.get(_MKL_TYPE) or not needs_mkl_type():
         return False
     os.environ[_MKL_TYPE] = _AVX2
@@ -48,6 +50,7 @@ class Cores:
     """Lets OpenMP's threads sleep at once where they wait for one another, as long as other programs want the cores.
 
     On an idle machine spinning is quicker. On a busy one, a thread that spins keeps the one it waits for off its core.
+    Linux tells how long a thread waited for a core; elsewhere, and where a person has chosen, nothing is done.
 
     Args:
         openmp: Paddle's library of it.
@@ -56,7 +59,8 @@ class Cores:
     def __init__(self, openmp: Path):
         waited = _waited_s()
         self._library, self._spins, self._looked = None, True, (time.monotonic(), waited or 0.0)
-        if compute_threads() > 1 and _BLOCKTIME not in os.environ and openmp.is_file() and waited is not None:
+        own = compute_threads() == 1 or any(name in os.environ for name in _OWN_WAITING)
+        if not own and openmp.is_file() and waited is not None:
             self._library = ctypes.CDLL(str(openmp))
 
     def __bool__(self) -> bool:

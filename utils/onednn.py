@@ -1,7 +1,7 @@
 """Convolutions of Paddle's tensors on an x86 CPU, forward and backward, by oneDNN.
 
 Paddle's package has the library, but uses it in inference programs alone: in dynamic mode its convolutions are matrix
-products, image by image, of copies of the pixels, which takes two to five times as long (benchmark/RESULTS.md). The
+products, image by image, of copies of the pixels, which takes some three times as long (benchmark/RESULTS.md). The
 calls are those of oneDNN's C interface, version 3 (https://uxlfoundation.github.io/oneDNN/, "Convolution").
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import os
+import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ import paddle
 
 _LIBRARIES = ("libdnnl.so.3", "libdnnl.3.dylib", "mkldnn.dll")  # on Linux, macOS and Windows
 _VERSION = 3
+_SWITCH = "FLAGS_use_mkldnn"  # Paddle's own, which it ignores in dynamic mode
 # Values of oneDNN's dnnl_types.h.
 _CPU, _IN_ORDER, _FLOAT32, _ANY, _TRAINING, _DIRECT, _OUT_OF_MEMORY = 1, 1, 3, 1, 64, 1, 1
 _Pointer = ctypes.c_void_p
@@ -45,6 +48,7 @@ class _Library:
     """oneDNN's functions, and the engine and the stream that they take."""
 
     def __init__(self, path: Path):
+        self.one_at_a_time = threading.Lock()  # threads would share a primitive's scratchpad
         self.functions = ctypes.CDLL(str(path))
         self.functions.dnnl_version.restype = ctypes.POINTER(ctypes.c_int)
         self.functions.dnnl_primitive_desc_query_md.restype = _Pointer
@@ -76,20 +80,31 @@ class _Library:
         weakref.finalize(owner, getattr(self.functions, f"dnnl_{kind}_destroy"), made).atexit = False
 
 
-@functools.cache
-def _library() -> _Library | None:
-    """Paddle's oneDNN; None where it has none, or another version."""
+def _open_library() -> _Library | None:
+    """Paddle's oneDNN; None where it has none, or another version, or a person has turned it off."""
+    if os.environ.get(_SWITCH, "").lower() in ("0", "false", "no"):
+        return None
     folder = Path(paddle.__file__).parent / "libs"
     for path in (folder / name for name in _LIBRARIES):
         if path.is_file():
-            library = _Library(path)
+            try:
+                library = _Library(path)
+            except (OSError, AttributeError):  # what it is linked with is missing
+                return None
             return library if library.version == _VERSION else None
     return None
 
 
+_library = functools.cache(_open_library)
+
+
 def is_there() -> bool:
-    """Whether this Paddle has a oneDNN that is known here."""
+    """Whether this Paddle has a oneDNN that is known here, and FLAGS_use_mkldnn=0 does not turn it off."""
     return _library() is not None
+
+
+def _room(values: int | Sequence[int]) -> paddle.Tensor:
+    return paddle.empty([values] if isinstance(values, int) else values, dtype="float32")
 
 
 class _Layout:
@@ -129,8 +144,9 @@ class _Primitive:
             for argument, (role, layout, tensor) in zip(arguments, tensors):
                 memory = library.make("memory_create", layout, library.engine, _Pointer(tensor.data_ptr()))
                 argument.argument, argument.memory = role.argument, memory
-            library.call("primitive_execute", self._primitive, library.stream, len(tensors), arguments)
-            library.call("stream_wait", library.stream)
+            with library.one_at_a_time:
+                library.call("primitive_execute", self._primitive, library.stream, len(tensors), arguments)
+                library.call("stream_wait", library.stream)
         finally:
             for argument in filter(lambda each: each.memory, arguments):
                 library.functions.dnnl_memory_destroy(_Pointer(argument.memory))
@@ -148,13 +164,13 @@ class _Move:
     def __call__(self, tensor: paddle.Tensor, target: paddle.Tensor | None = None) -> paddle.Tensor:
         if self._primitive is None:
             return tensor
-        moved = paddle.empty([_library().size(self.new)]) if target is None else target
+        moved = _room(_library().size(self.new)) if target is None else target
         self._primitive.run((_SOURCE, self.old, tensor), (_RESULT, self.new, moved))
         return moved
 
     def room(self, target: paddle.Tensor) -> paddle.Tensor:
         """Where to write in the old layout what is then moved to the target."""
-        return target if self._primitive is None else paddle.empty([_library().size(self.old)])
+        return target if self._primitive is None else _room(_library().size(self.old))
 
 
 class _Step:
@@ -174,14 +190,15 @@ class _Step:
 
     def __call__(self, *tensors: paddle.Tensor) -> paddle.Tensor:
         inputs = [(role, move.new, move(tensor)) for (role, move), tensor in zip(self._inputs, tensors)]
-        target = paddle.empty(self._shape)
+        target = _room(self._shape)
         found = self._result.room(target)
         self._primitive.run(*inputs, (self._role, self._result.old, found))
         return self._result(found, target)
 
 
 class Convolution:
-    """A convolution of float32 tensors without bias, made once for its shapes. Raises MemoryError.
+    """A convolution of float32 tensors on the CPU without bias, made once for its shapes. Raises MemoryError, or
+    RuntimeError where oneDNN does not take them.
 
     Args:
         source: (N, C, H, W), or (N, C, T, H, W) in three dimensions.

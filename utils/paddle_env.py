@@ -155,8 +155,9 @@ def _prepare_cpu() -> list[str]:
 
 @functools.cache
 def cores() -> cpu_env.Cores:
-    """Of this process; `share` is called between steps."""
-    return cpu_env.Cores(Path(paddle.__file__).parent / "libs" / "libiomp5.so")
+    """Of this process; `share` is called between steps. On a GPU it does nothing."""
+    on_cpu = paddle.get_device() == "cpu"
+    return cpu_env.Cores(Path(paddle.__file__).parent / "libs" / "libiomp5.so" if on_cpu else Path())
 
 
 def gpu_memory() -> str:
