@@ -1,7 +1,7 @@
 """Convolutions of Paddle's tensors on an x86 CPU, forward and backward, by oneDNN.
 
 Paddle's package has the library, but uses it in inference programs alone: in dynamic mode its convolutions are matrix
-products, image by image, of copies of the pixels, which takes some three times as long (benchmark/RESULTS.md). The
+products, image by image, of copies of the pixels, which takes 1.5 to 4 times as long (benchmark/RESULTS.md). The
 calls are those of oneDNN's C interface, version 3 (https://uxlfoundation.github.io/oneDNN/, "Convolution").
 """
 
