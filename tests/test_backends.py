@@ -172,6 +172,20 @@ def test_without_cuda_in_onnx_runtime_paddle_has_the_gpu(monkeypatch, folder, st
     assert "on the CPU" in backend.description
 
 
+def test_a_gpu_that_nobody_insisted_on_is_left_out_where_cuda_cannot_be_loaded(monkeypatch, folder, start_paddle, log):
+    module = fake_onnxruntime(monkeypatch, "CUDAExecutionProvider")
+    module.InferenceSession.side_effect = lambda *_, providers: mock.Mock(
+        get_providers=lambda: ["CPUExecutionProvider"]
+    )
+    backend, _ = open_backend(folder, "onnxruntime", "fp32", None, 1, folder.shape)
+    assert "on the CPU" in backend.description
+    assert "it cannot load CUDA's libraries" in log.text and "Nobody has insisted on the GPU" in log.text
+    with pytest.raises(InputError, match="it cannot load CUDA's libraries"):
+        open_backend(folder, "onnxruntime", "fp32", True, 1, folder.shape)
+    with pytest.raises(InputError, match="it has no tf32 on a CPU"):
+        open_backend(folder, "onnxruntime", "tf32", None, 1, folder.shape)
+
+
 def test_hidden_gpus_are_not_used(monkeypatch, folder, start_paddle):
     fake_onnxruntime(monkeypatch, "CUDAExecutionProvider")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -22,8 +22,7 @@ _LOOK_S = 1.0
 
 
 def set_mkl_type() -> bool:
-    """Tells MKL that an AMD or Hygon processor has AVX2, before Paddle loads it, on Linux; returns
-    whether it was told."""
+    """Tells MKL that an AMD or Hygon processor has AVX2, before Paddle loads it, on Linux; returns whether it did."""
     if os.environ.get(_MKL_TYPE) or not needs_mkl_type():
         return False
     os.environ[_MKL_TYPE] = _AVX2
@@ -36,14 +35,14 @@ def keep_memory() -> bool:
     Otherwise each large tensor is new memory, whose pages the system clears one by one when they are first written:
     that is most of the time of an addition.
     """
-    own = any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.environ.get(
-        "GLIBC_TUNABLES", ""
-    )
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc" in tunables or any(name.startswith("MALLOC_") for name in os.environ):
+        return False
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # no glibc
         return False
-    return not own and bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 
 class Cores:
