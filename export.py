@@ -90,8 +90,8 @@ def main() -> None:
     shape = settings.clip_shape("infer")
     several = replace(settings, INFER=replace(settings.INFER, batch_size=_BATCH))
     with open_reader("infer", several, transform, videos=videos) as reader:
-        network, info = load_trained(settings, "infer", args.weights)
-        names = names_of(settings.MODEL, trained=info.get("classes"))
+        network, store = load_trained(settings, "infer", args.weights)
+        names = names_of(settings.MODEL, trained=store.info().get("classes"))
         with atomic_folder(target) as folder:
             programs = export.write_programs(kinds, network, shape, folder)
             if args.fp16:

@@ -16,7 +16,7 @@ import contextlib
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
@@ -88,10 +88,16 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_input(args, settings))
         annotator = open_annotator(args, settings, reader) if args.save_video else None
-        job = (args.engine, args.precision, args.use_gpu, settings.INFER.batch_size, settings.clip_shape("infer"))
-        backend, info = open_backend(deployment or partial(load_network, args, settings), *job)
-        if deployment is None:
-            names = names_of(settings.MODEL, trained=info.get("classes"))
+        job = (
+            args.engine or "auto",
+            args.precision,
+            args.use_gpu,
+            settings.INFER.batch_size,
+            settings.clip_shape("infer"),
+        )
+        backend, store = open_backend(deployment or partial(load_trained, settings, "infer", args.weights), *job)
+        if store is not None:
+            names = names_of(settings.MODEL, trained=store.info().get("classes"))
         files = stack.enter_context(open_files(args, settings, folder, names, backend.description, deployment))
         if args.resume:
             reader.videos = [reader.videos[place] for place in files.remaining([each.path for each in reader.videos])]
@@ -126,11 +132,6 @@ def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Co
     if deployment is not None:
         deployment.check_settings(config.load(args.config, Config, models=cli.model_sections(MODELS)), settings)
     return settings
-
-
-def load_network(args: argparse.Namespace, settings: Config) -> tuple[Any, dict[str, Any]]:
-    """The network with its weights, and what the checkpoint says."""
-    return load_trained(settings, "infer", args.weights)
 
 
 def open_input(args: argparse.Namespace, settings: Config) -> VideoReader | StreamReader:
@@ -182,7 +183,7 @@ def open_files(
     speed = {"filelist", "batch_size", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos"}
     made_with = {
         "weights": str(args.weights or "released"),
-        "state": deployment.fingerprint() if deployment else fingerprint(args.weights),
+        "state": deployment.sha256() if deployment else fingerprint(args.weights),
         "names": names,
         "precision": args.precision,
         "topk": args.infer_topk,

@@ -1,4 +1,7 @@
-"""Measures a model's accuracy on a list of videos: `python test.py --model_name=TSM --config=configs/tsm.txt`."""
+"""Measures a model's accuracy on a list of videos: `python test.py --model_name=TSM --config=configs/tsm.txt`.
+
+Nothing here imports Paddle before it computes; a deployment folder (export.py) may need none.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +9,186 @@ from video_zoo.utils import startup
 
 if __name__ == "__main__":
     startup.begin()
-from video_zoo.utils.paddle_env import start_paddle  # isort: split
 
 import argparse
+import contextlib
+import logging
+from dataclasses import asdict
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import video_zoo
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
-from video_zoo.engine.evaluate import evaluate
+from video_zoo.datareader.labels import names_of
+from video_zoo.datareader.reader import VideoReader
+from video_zoo.engine.backends import add_engine_flags
+from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
+from video_zoo.engine.evaluate import VideoLogits, cross_entropy, evaluate
+from video_zoo.engine.evaluation import NATURAL, ORDERS, Evaluation
+from video_zoo.engine.evaluation_files import PAGE, check_place, write_evaluation
+from video_zoo.engine.evaluation_rows import EvaluationRows
+from video_zoo.engine.inference import open_backend
 from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, load_trained
-from video_zoo.utils import cli
+from video_zoo.utils import cli, config
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import make_folder
 from video_zoo.utils.log import Progress, logger, set_up_logging
+from video_zoo.utils.runtime import Launch
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from video_zoo.datareader.batches import Batch
+    from video_zoo.engine.backends.base import Backend
+    from video_zoo.engine.ranks import Ranks
+    from video_zoo.utils.fluid_vars import VariableStore
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(
-        description="Measures top-1 and top-5 accuracy on a list of videos. In brackets: what a flag left out means.",
-        epilog="example:\n  python test.py --model_name=TSM --config=configs/tsm.txt --weights=checkpoints/TSM_best",
+        description="Measures accuracy on a list of videos. In brackets: what a flag left out means.",
+        epilog="examples:\n"
+        "  python test.py --model_name=TSM --config=configs/tsm.txt --weights=checkpoints/TSM_best\n"
+        "  python test.py --weights=exported/TSM --engine=openvino --precision=int8",
     )
+    add = parser.add_argument
     cli.add_common_flags(parser, MODELS)
     cli.add_weights_flag(parser)
-    parser.add_argument("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config)")
-    parser.add_argument(
-        "--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)"
-    )
+    add_engine_flags(parser, default="paddle for a checkpoint, or else auto")
+    add("--filelist", type=cli.optional_path, metavar="FILE", help="the list of videos, with labels (config)")
+    add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config)")
+    add("--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)")
+    add("--save_dir", type=cli.path, default="./", metavar="DIR", help="for the folder eval: report.html ... (./)")
+    add("--order", nargs="+", default=[], choices=ORDERS[1:], help="also with the frames of each clip in this order")
+    add("--resume", choices=["auto"], metavar="auto", help="goes on where a run was stopped, if one was")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
     set_up_logging()
-    settings = cli.load_config(args, Config, {"TEST": {"batch_size": args.batch_size}}, MODELS)
-    start_paddle(args.use_gpu)
-    with open_reader("test", settings, MODELS.get(settings.MODEL.name).eval_transform) as reader:
-        network, _ = load_trained(settings, "test", args.weights)
-        progress, metrics = Progress(len(reader)), make_metrics(settings.MODEL.num_classes)
-        scores = evaluate(network, reader, metrics, progress, log_interval=args.log_interval, line="[EVAL] Batch {}")
-        reader.report_failures()
-        logger.info("[EVAL] eval finished.  %s over %d of %d videos, %s", scores, scores.samples, len(reader), progress)
+    launch = Launch.of_environment()
+    if launch.rank:
+        logger.setLevel(logging.WARNING)  # the first rank speaks for all
+    deployment = Deployment.read(Path(args.weights)) if is_deployment(args.weights) else None
+    engine = args.engine or ("auto" if deployment else "paddle")
+    if launch.size > 1 and engine != "paddle":
+        raise InputError(f"--engine={engine} computes in one process: start test.py without the launcher")
+    settings = load_settings(args, deployment)
+    names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
+    orders, folder = [NATURAL, *dict.fromkeys(args.order)], make_folder(args.save_dir) / "eval"
+    check_place(folder)
+    shape = settings.clip_shape("test")
+    if len(orders) > 1 and shape[0] == 1:
+        raise InputError("--order: a clip of one frame has no other order")
+    with contextlib.ExitStack() as stack:
+        transform = MODELS.get(settings.MODEL.name).eval_transform
+        reader = stack.enter_context(open_reader("test", settings, transform, launch=launch))
+        source = deployment or partial(load_trained, settings, "test", args.weights)
+        backend, store = open_backend(source, engine, args.precision, args.use_gpu, settings.TEST.batch_size, shape)
+        ranks = join_others(launch)
+        if store is not None:
+            names = names_of(settings.MODEL, trained=store.info().get("classes"))
+        facts = describe(settings, reader, backend, args.precision, store or deployment)
+        made_with = {**facts, "orders": orders, "processes": launch.size}
+        partial_rows = folder.with_name("eval.partial"), reader, launch.rank, orders, len(names), made_with
+        rows = stack.enter_context(EvaluationRows(*partial_rows))
+        progress = compute_rows(settings, reader, backend, rows, orders, ranks, args)
+        if launch.rank == 0:
+            facts["seconds"], facts["videos_per_second"] = round(progress.elapsed_s, 3), round(progress.rate, 3)
+            facts["made_at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            write(folder, rows.evaluation(launch.size, names, facts), reader, progress)
+            rows.remove(launch.size)
+        if ranks:
+            ranks.all_gather(None)  # the launcher ends all when the first one ends
+
+
+def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Config:
+    """The config with the flags over it; a deployment folder has its own."""
+    if deployment is not None:
+        if args.config:
+            logger.info("--config is not looked at: %s holds the config of its programs", deployment.folder)
+        args.config = str(deployment.folder / CONFIG)
+    flags = {"batch_size": args.batch_size, "filelist": args.filelist}
+    settings = cli.load_config(args, Config, {"TEST": flags}, MODELS)
+    if deployment is not None:
+        exported = config.load(args.config, Config, models=cli.model_sections(MODELS))
+        deployment.check_settings(exported, settings, "test")
+    return settings
+
+
+def join_others(launch: Launch) -> Ranks | None:
+    """The other processes that a launcher has started, if there are any."""
+    if launch.size == 1:
+        return None
+    from video_zoo.engine.ranks import Ranks  # imports Paddle
+
+    return Ranks(launch)
+
+
+def describe(
+    settings: Config, reader: VideoReader, backend: Backend, precision: str, weights: VariableStore | Deployment
+) -> dict[str, Any]:
+    """What eval.json says of how the numbers came about; an evaluation that goes on must have it in common."""
+    engine = {"name": backend.engine, "description": backend.description, "device": backend.device}
+    return {
+        "model": settings.MODEL.name.upper(),
+        "weights": {"name": str(weights.path), "sha256": weights.sha256()},
+        "list": {"path": str(settings.TEST.filelist), "sha256": reader.fingerprint(), "videos": len(reader)},
+        "engine": {**engine, "precision": precision},
+        "config": {"MODEL": asdict(settings.MODEL), "TEST": asdict(settings.TEST)},
+        "zoo": video_zoo.__version__,
+    }
+
+
+def compute_rows(
+    settings: Config,
+    reader: VideoReader,
+    backend: Backend,
+    rows: EvaluationRows,
+    orders: list[str],
+    ranks: Ranks | None,
+    args: argparse.Namespace,
+) -> Progress:
+    """Computes the logits of all videos, with their frames in each order, into the rows."""
+    first = rows.done() if args.resume else 0
+    first = min(ranks.all_gather(first)) if ranks else first
+    rows.begin(first)
+    reader.first_batch = first
+    if first:
+        logger.info("going on with batch %d of %d", first, reader.batches)
+    logits_of = VideoLogits(backend.logits, clips_at_once=settings.TEST.batch_size)
+
+    def compute(batch: Batch) -> np.ndarray:
+        logits = {order: logits_of(batch, order) for order in orders}
+        rows.add(batch, logits)
+        return logits[NATURAL]
+
+    metrics, progress = make_metrics(settings.MODEL.num_classes), Progress(len(reader) - first * reader.batch_size)
+    if first < reader.batches:
+        interval = {"log_interval": args.log_interval, "line": "[EVAL] Batch {}"}
+        evaluate(compute, reader, metrics, progress, **interval, ranks=ranks)
+    rows.end()
+    if ranks:
+        damaged = ranks.all_gather(reader.damaged)  # which also waits until all rows are written
+        reader.damaged = [video for each in damaged for video in each]
+    return progress
+
+
+def write(folder: Path, evaluation: Evaluation, reader: VideoReader, progress: Progress) -> None:
+    """Writes the folder of the evaluation, and says what it is."""
+    reader.report_failures()
+    reader.check_failures()
+    metrics = make_metrics(len(evaluation.names))
+    logits, labels = evaluation.logits[NATURAL], evaluation.labels
+    scores = metrics.update(metrics.measure(cross_entropy(logits, labels), logits, labels))
+    logger.info("[EVAL] eval finished.  %s over %d of %d videos, %s", scores, scores.samples, len(reader), progress)
+    summary = write_evaluation(folder, evaluation, reader.first_view)
+    logger.info("%s; %s", summary.headline, folder / PAGE)
 
 
 if __name__ == "__main__":

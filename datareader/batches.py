@@ -20,6 +20,7 @@ class Batch(NamedTuple):
         global_batch_size: videos of the batch in all ranks together, also those that could not be read.
         spans: the stretch of its video that each clip is of; empty: whole videos.
         views: clips of each video; they come one after the other.
+        number: of the batch in its pass, from 0; one of which nothing could be read is left out.
     """
 
     clips: np.ndarray
@@ -28,6 +29,7 @@ class Batch(NamedTuple):
     global_batch_size: int
     spans: tuple[Span, ...] = ()
     views: int = 1
+    number: int = 0
 
 
 class Failure(NamedTuple):
@@ -61,9 +63,9 @@ class BatchBuilder:
         self._clips[len(self._samples)] = clip
         self._samples.append(sample)
 
-    def take(self, global_batch_size: int) -> Batch:
+    def take(self, global_batch_size: int, number: int) -> Batch:
         """The batch, which is the caller's from now on."""
         ids, labels, spans, views = zip(*self._samples)
         spans = tuple(span for span in spans if span is not None)
         clips, labels = self._clips[: len(ids)], np.asarray(labels, np.int64)
-        return Batch(clips, labels, list(ids), global_batch_size, spans, max(views) + 1)
+        return Batch(clips, labels, list(ids), global_batch_size, spans, max(views) + 1, number)

@@ -95,6 +95,7 @@ class VideoReader:
         what = f"{mode.upper()}.batch_size = {section.batch_size}"
         check_memory(what, held * launch.local_size, self._shape, "A smaller batch_size")
         shape = (self._count, *self._shape)  # of a task's clips
+        self._read = read
         self._pool = WorkerPool(read, workers, ahead=ahead, shape=shape, timeout_s=section.decode_timeout_s)
 
     def __len__(self) -> int:
@@ -142,7 +143,7 @@ class VideoReader:
         else:
             videos, sizes = iter(self.videos), repeat((self.batch_size, None))
         with contextlib.closing(self._clips(videos, epoch)) as clips:
-            for mine, whole in sizes:
+            for number, (mine, whole) in enumerate(sizes, first):
                 places, batch = 0, BatchBuilder(self._clips_a_batch, self._shape)
                 for sample, clip in islice(clips, mine):
                     places += 1
@@ -151,10 +152,23 @@ class VideoReader:
                 if not len(batch) and self.mode == "train":
                     batch.add(Sample("", -1), np.uint8(0))
                 if len(batch):
-                    yield batch.take(len(batch) if whole is None else whole)
+                    yield batch.take(len(batch) if whole is None else whole, number)
                 if places < mine:
                     return
             next(clips, None)  # the pool, too, is through with the pass
+
+    def first_view(self, video_id: str) -> np.ndarray | None:
+        """The clip of a whole video's first view, uint8 (T, 3, H, W), read anew by this process; None if it cannot be,
+        or no line has that path: pickles have ids of their own."""
+        video = next((video for video in self.videos if video.path == video_id), None)
+        if video is None:
+            return None
+        clips = np.empty((self._count, *self._shape), np.uint8)
+        try:
+            self._read(video, 0, 0, clips)
+        except VideoError:
+            return None
+        return clips[0]
 
     def check_failures(self) -> None:
         """Raises TooManyBadVideos if more videos of the last pass failed than max_bad_videos allows, or all did."""

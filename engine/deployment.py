@@ -148,9 +148,14 @@ class Deployment:
         ours = {FILE, CONFIG, LABELS, *self.checksums}
         return sorted(file.name for file in self.folder.iterdir() if file.name not in ours)
 
-    def fingerprint(self) -> str:
-        """A hash of the checksums of all programs, which changes when one of them changes."""
-        return hashlib.sha256("".join(sorted(self.checksums.values())).encode()).hexdigest()[:16]
+    @property
+    def path(self) -> Path:
+        """Where it lies, as weights do."""
+        return self.folder
+
+    def sha256(self) -> str:
+        """Of the checksums of all programs: it changes when one of them changes."""
+        return hashlib.sha256("".join(sorted(self.checksums.values())).encode()).hexdigest()
 
     def obstacle(self, engine: Engine, precision: str) -> str | None:
         """Why an engine has nothing to load here; None if it has."""
@@ -161,12 +166,13 @@ class Deployment:
             return f"{self.folder} has no {precision} program for it; export.py{flag} writes one"
         return None
 
-    def check_settings(self, exported: Config, settings: Config) -> None:
+    def check_settings(self, exported: Config, settings: Config, mode: str = "infer") -> None:
         """Raises InputError if the programs do not compute what the settings say.
 
         Args:
             exported: what the folder's config.yaml says.
             settings: the same with what this run's flags change.
+            mode: whose clips the programs are given.
         """
         if exported.MODEL.class_names:  # a file of this machine would be read, and its lines shown as names
             raise InputError(
@@ -175,8 +181,10 @@ class Deployment:
             )
         keys = [key for key, value in asdict(exported.MODEL).items() if value != getattr(settings.MODEL, key)]
         changed = [f"MODEL.{key}" for key in keys if key not in ("class_names", "format")]
-        if settings.clip_shape("infer") != self.shape:
-            changed.append("a clip's size")
+        if settings.clip_shape(mode) != self.shape:
+            changed.append(
+                f"a clip's size (the programs take {list(self.shape)}, not {list(settings.clip_shape(mode))})"
+            )
         if changed:
             raise InputError(
                 f"{self.folder} was exported with other settings than the flags give, and cannot change:"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from video_zoo.engine.backends import ENGINES, choose_engine
 from video_zoo.engine.backends.base import Backend, Engine, Job
@@ -16,8 +16,9 @@ from video_zoo.utils.runtime import compute_threads, has_nvidia_driver
 
 if TYPE_CHECKING:
     from video_zoo.models.network import VideoNetwork
+    from video_zoo.utils.fluid_vars import VariableStore
 
-LoadNetwork = Callable[[], "tuple[VideoNetwork, dict[str, Any]]"]
+LoadNetwork = Callable[[], "tuple[VideoNetwork, VariableStore]"]
 
 
 def open_backend(
@@ -27,11 +28,11 @@ def open_backend(
     use_gpu: bool | None,
     batch_size: int,
     clip_shape: tuple[int, ...],
-) -> tuple[Backend, dict[str, Any]]:
-    """What computes, and what the network's checkpoint says. Paddle is imported only where it computes.
+) -> tuple[Backend, VariableStore | None]:
+    """What computes, and where its weights are from. Paddle is imported only where it computes.
 
     Args:
-        source: a deployment folder, or what loads a network and the facts of its checkpoint.
+        source: a deployment folder, or what loads a network and gives it with its weights.
         engine: a name, or "auto".
         use_gpu: True insists on a GPU, False on the CPU; None takes a GPU if there is one.
         batch_size: the most clips at once.
@@ -60,18 +61,19 @@ def open_backend(
             logger.info(other)
         job = replace(job, program=program, rest_bf16=deployment.checked_bf16())
         try:
-            backend, info = choice.engine.load(job), {}
+            backend, store = choice.engine.load(job), None
         except InputError as error:
             if use_gpu is not None or started or not on_gpu:
                 raise
             logger.warning("%s. Nobody has insisted on the GPU, so it is left out", error)
             return open_backend(source, engine, precision, False, batch_size, clip_shape)
     else:
-        network, info = source()
+        network, store = source()
         with scratch_folder() as folder:
             backend = load_network(choice.engine, network, folder, job)
+    backend.engine, backend.device = choice.engine.name, "GPU" if on_gpu else "CPU"
     logger.info("engine %s (%s): %s", choice.engine.name, choice.reason, backend.description)
-    return backend, info
+    return backend, store
 
 
 def _find_gpu(

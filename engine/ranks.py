@@ -36,7 +36,7 @@ class Ranks:
                 os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"  # also where the launcher saw GPUs
             with self._peers():
                 distributed.init_parallel_env()
-            logger.info("%d processes train together, each with its part of every batch", self.size)
+            logger.info("%d processes work together, each with its part of every batch", self.size)
 
     @property
     def first(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -17,10 +16,10 @@ from typing import IO, Any
 import numpy as np
 
 from video_zoo.engine.page import Page
+from video_zoo.engine.partial_rows import check_settings_line, settings_line
 from video_zoo.engine.results import Prediction, from_json, to_json, write_pickle
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, fit_name
-from video_zoo.utils.json_files import check_fields, is_mapping, parse_json
 from video_zoo.utils.locks import lock_file
 from video_zoo.utils.open_files import open_own
 from video_zoo.utils.texts import cell
@@ -67,7 +66,7 @@ class ResultFiles:
         self.rows = 0
         self._base = Path(folder) / stem
         self._names = names
-        self._header = {"settings": json.loads(json.dumps(settings))}
+        self._settings = settings
         self._resume = resume
         self._page = page
         self._columns = 0  # classes in a row of the CSV; 0: no row has come yet
@@ -203,7 +202,7 @@ class ResultFiles:
         self._jsonl = open_own(self._partial("jsonl"), "a+b")
         if not (self._resume and self._find_end()):
             self._jsonl.truncate(0)
-            self._jsonl.write(json.dumps(self._header).encode() + b"\n")
+            self._jsonl.write(settings_line(self._settings))
             self._jsonl.flush()
         # What is no text in a file's name cannot be in a text file.
         text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
@@ -222,7 +221,7 @@ class ResultFiles:
         header = file.readline(_LINE_BYTES)
         if not header.endswith(b"\n"):
             return False
-        self._check_settings(header)
+        check_settings_line(header, path, self._settings, "leave out --resume, which begins anew")
         last, end, begin = None, file.tell(), (0, 0)  # of the last video: its rows before, and its first byte
         for number, line in enumerate(iter(lambda: file.readline(_LINE_BYTES), b""), 2):
             if not line.endswith(b"\n"):
@@ -246,21 +245,6 @@ class ResultFiles:
             self._windows = True
         file.truncate(end)
         return True
-
-    def _check_settings(self, line: bytes) -> None:
-        path = self._partial("jsonl")
-        try:
-            before = _flat(check_fields(parse_json(line), {"settings": is_mapping}, needed=["settings"])["settings"])
-        except ValueError:
-            raise InputError(f"{path}:1: no settings, so nothing can go on with it; leave out --resume") from None
-        now = _flat(self._header["settings"])
-        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-        if keys:
-            changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
-            raise InputError(
-                f"{path} was made with other settings: {'; '.join(changed)}. Give the old ones, or leave out --resume,"
-                " which begins anew"
-            )
 
     def _stored(self) -> Iterator[Prediction]:
         """The rows that are in the partial file."""
@@ -294,14 +278,6 @@ def _checked(prediction: Prediction) -> Prediction:
         return prediction
     start, end = prediction.span
     return dataclasses.replace(prediction, span=(round(start, 3), round(end, 3)))
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings within settings as SECTION.key."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
-    return found
 
 
 def _goes_on(last: Prediction | None, row: Prediction) -> bool:

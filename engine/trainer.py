@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 import paddle
 
+from video_zoo.engine.backends.paddle_network import PaddleNetwork
 from video_zoo.engine.batch_norm import broadcast_statistics
 from video_zoo.engine.board import Board
 from video_zoo.engine.checkpoint import Checkpoints, Facts, NotFinite, State, copy_state, save, save_state
-from video_zoo.engine.evaluate import evaluate
+from video_zoo.engine.evaluate import VideoLogits, evaluate
 from video_zoo.engine.ranks import Ranks
 from video_zoo.engine.reader_watch import ReaderWatch
 from video_zoo.engine.stepper import Stepper
@@ -227,7 +228,7 @@ class Trainer:
         broadcast_statistics(self.stepper.network, self.ranks)
         progress, line = Progress(len(self.valid_reader)), "[TEST] test_iter {}"
         scores = evaluate(
-            *(self.stepper.network, self.valid_reader, self.metrics, progress),
+            *(VideoLogits(PaddleNetwork(self.stepper.network).logits), self.valid_reader, self.metrics, progress),
             log_interval=self.plan.log_interval,
             line=line,
             ranks=self.ranks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from video_zoo.configs.schema import Config, ModelSection
 from video_zoo.models.pretrained import Weights, load_weights
@@ -14,6 +14,7 @@ from video_zoo.utils.registry import Registry
 
 if TYPE_CHECKING:
     from video_zoo.models.network import VideoNetwork
+    from video_zoo.utils.fluid_vars import VariableStore
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def build_network(settings: Config, mode: str) -> VideoNetwork:
     return network.from_config(settings.MODEL, settings.seg_num(mode), channels_last)
 
 
-def load_trained(settings: Config, mode: str, weights: str | os.PathLike | None) -> tuple[VideoNetwork, dict[str, Any]]:
-    """The network of settings.MODEL with weights (None: the released ones), and what their checkpoint.json says.
+def load_trained(settings: Config, mode: str, weights: str | os.PathLike | None) -> tuple[VideoNetwork, VariableStore]:
+    """The network of settings.MODEL with weights (None: the released ones), and where they are from.
 
     Raises InputError: as load_weights and Weights.fetch.
     """
@@ -86,4 +87,4 @@ def load_trained(settings: Config, mode: str, weights: str | os.PathLike | None)
     if not weights:
         released = MODELS.get(settings.MODEL.name).released("kinetics", "--weights")
         weights = released.fetch(settings.MODEL, "--weights", set(network.variables()))
-    return network, load_weights(network, weights, config=settings.MODEL, complete=True).info()
+    return network, load_weights(network, weights, config=settings.MODEL, complete=True)

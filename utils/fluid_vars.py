@@ -206,6 +206,14 @@ class VariableStore:
                 f"{self.path / INFO_FILE} is damaged: {error}; without it, the folder is taken for v1.5's weights"
             ) from None
 
+    def sha256(self) -> str:
+        """Of the names and bytes of all variables: the same for a folder and for an archive of it."""
+        digest = hashlib.sha256()
+        for name in sorted(self.names()):
+            data = self.raw(name)
+            digest.update(f"{name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
+        return digest.hexdigest()
+
 
 def fingerprint(path: str | os.PathLike | None) -> str:
     """A hash of the names, sizes and times of a folder's or an archive's files; "" for None."""

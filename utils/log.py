@@ -156,10 +156,18 @@ class Progress:
         """What each part took a step, as {"reader_ms": ...}."""
         return {f"{part}_ms": 1000 * spent / max(self.steps, 1) for part, spent in self.seconds.items()}
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that count, more than 0."""
+        return max(sum(self.seconds.values()) or time.monotonic() - self._start, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        """Units a second."""
+        return self.done / self.elapsed_s
+
     def __str__(self) -> str:
-        spent = sum(self.seconds.values())
-        elapsed = max(spent or time.monotonic() - self._start, 1e-9)
-        rate = self.done / elapsed
+        spent, elapsed, rate = sum(self.seconds.values()), self.elapsed_s, self.rate
         text = f"{rate:.1f} {self.unit}/s"
         if self.total and self.done >= self.total:
             text += f", {format_seconds(elapsed)} in all"

@@ -27,14 +27,17 @@ class Choice:
     reason: str
 
 
-def add_engine_flags(parser: cli.Parser) -> None:
-    """--engine and --precision."""
+def add_engine_flags(parser: cli.Parser, default: str = "auto") -> None:
+    """--engine, which is None where it is left out, and --precision.
+
+    Args:
+        default: what a command takes then, for its help.
+    """
     *names, last = (engine.name for engine in _all_engines())
     parser.add_argument(
         "--engine",
-        default="auto",
         metavar="NAME",
-        help=f"auto, {', '.join(names)} or {last} (auto: the fastest that is installed)",
+        help=f"auto, the fastest that is installed; {', '.join(names)} or {last} ({default})",
     )
     known = {precision for engine in _all_engines() for precision in engine.cpu + engine.gpu}
     parser.add_argument(

@@ -47,9 +47,17 @@ class Job:
 
 
 class Backend:
-    """A program that is ready to run. Attributes: description: engine, version, precision and device, for the log."""
+    """A program that is ready to run.
+
+    Attributes:
+        description: engine, version, precision and device, for the log.
+        engine: its name.
+        device: "CPU" or "GPU".
+    """
 
     description: str
+    engine: str = ""
+    device: str = "CPU"
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The program's inputs by name -> its outputs by name; the first axis of each is the number of clips.
@@ -61,6 +69,11 @@ class Backend:
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """uint8 clips (n, T, 3, H, W) -> float32 probabilities (n, classes)."""
         return self.run({INPUT: clips})[OUTPUT]
+
+    def logits(self, clips: np.ndarray) -> np.ndarray:
+        """uint8 clips (n, T, 3, H, W) -> float32 logits (n, classes). Where a program has probabilities alone, they are
+        its logits less a number a clip, which changes neither their softmax nor that of their mean over several."""
+        return np.log(np.maximum(self(clips), np.finfo(np.float32).tiny))
 
 
 @dataclass(frozen=True)

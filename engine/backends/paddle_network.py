@@ -11,6 +11,7 @@ from video_zoo.engine.backends.base import INPUT, OUTPUT, Backend, Engine, Job
 from video_zoo.utils.errors import InputError
 
 if TYPE_CHECKING:
+    import paddle
     from paddle import nn
 
 
@@ -33,9 +34,20 @@ class PaddleNetwork(Backend):
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         import paddle
 
+        return {OUTPUT: paddle.nn.functional.softmax(self._compute(feeds[INPUT])).numpy()}
+
+    def logits(self, clips: np.ndarray) -> np.ndarray:
+        """The network's own."""
+        return self._compute(clips).numpy()
+
+    def _compute(self, clips: np.ndarray) -> paddle.Tensor:
+        import paddle
+
+        from video_zoo.utils.paddle_env import cores
+
+        cores().share()
         with paddle.no_grad():
-            logits = self._network(paddle.to_tensor(feeds[INPUT]))
-            return {OUTPUT: paddle.nn.functional.softmax(logits).numpy()}
+            return self._network(paddle.to_tensor(clips))
 
 
 def _load(job: Job) -> Backend:
