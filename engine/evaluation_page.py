@@ -1,0 +1,400 @@
+"""report.html: what an evaluation found, and where the network is wrong."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from video_zoo.engine.evaluation import NATURAL, Evaluation
+from video_zoo.engine.html_document import (
+    document,
+    facts_list,
+    finite,
+    listing,
+    markup,
+    percent,
+    plain,
+    section,
+    shorten,
+    table,
+)
+from video_zoo.engine.page import BARS, draw_bar, film_strip
+from video_zoo.metrics.statistics import coverage_curve, wilson_interval
+from video_zoo.utils.files import atomic_file
+
+if TYPE_CHECKING:
+    from video_zoo.engine.evaluation_files import Score, Summary
+
+STRIPS = 24  # most confident mistakes that are shown with their frames
+FRAMES = 8  # of a film strip, at most
+LEVELS = 10_000  # steps of confidence from 0 to 1
+TARGETS = (0.9, 0.95, 0.99)  # of the accuracy on the videos that are decided
+FAILURES = 1000  # that the page lists
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 440, 300, 44, 36, 12  # of a plot and of its margins, px
+_PLOT = (_WIDTH - _LEFT - _EDGE, _HEIGHT - _BOTTOM - _EDGE)  # of the area with the curve
+
+_SCORES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy", "loss": "loss"}
+
+
+def write_page(
+    path: Path, evaluation: Evaluation, summary: Summary, clip_of: Callable[[str], np.ndarray | None]
+) -> None:
+    """Writes the page of an evaluation: one file, which needs nothing from elsewhere.
+
+    Args:
+        summary: of the evaluation.
+        clip_of: the frames that the network saw of a video, uint8 RGB (T, 3, H, W); None if they cannot be had. It is
+            asked for the most confident mistakes.
+
+    Raises InputError: the file cannot be written.
+    """
+    facts = evaluation.facts
+    title = f"{facts.get('model', 'Evaluation')} on {Path(str(facts.get('list', {}).get('path', 'a list'))).name}"
+    right = summary.predicted == evaluation.labels
+    body = [
+        f'<p class="headline">{markup(headline(evaluation, summary))}</p>\n',
+        f"<p>{_protocol_text(facts)}</p>\n" if facts.get("protocol") else "",
+        _draw_scores(summary),
+        _draw_facts(evaluation),
+        _draw_classes(summary),
+        _draw_matrix(),
+        _draw_mistakes(evaluation, summary, clip_of),
+        '<div class="two">' + _draw_calibration(summary) + _draw_coverage(summary, right) + "</div>\n",
+    ]
+    with atomic_file(path) as file:
+        file.write(document(title, body, _data(evaluation, summary), "evaluation.js"))
+
+
+def _data(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
+    """What the script draws from: arrays by class and by video."""
+    counts, right = summary.confusion.sum(axis=1).tolist(), summary.confusion.diagonal().tolist()
+    ends = [wilson_interval(*each) for each in zip(right, counts)]
+    return {
+        **shorten(evaluation.ids),
+        "names": [plain(name) for name in evaluation.names],
+        "videos": counts,
+        "right": right,
+        "low": [round(low, 4) for low, _ in ends],
+        "high": [round(high, 4) for _, high in ends],
+        "labels": evaluation.labels.tolist(),
+        "predicted": summary.predicted.tolist(),
+        "confidence": _levels(summary.confidence).tolist(),
+        "ranks": summary.ranks.tolist(),
+        "levels": LEVELS,
+        "plot": [_LEFT, _PLOT[0], _EDGE, _EDGE + _PLOT[1]],
+        "failures": [[plain(name), plain(why)[:500]] for name, why in evaluation.failures[:FAILURES]],
+    }
+
+
+# ---- numbers, and how they were made
+
+
+def _draw_scores(summary: Summary) -> str:
+    orders = list(summary.scores)
+    natural = summary.scores[NATURAL]
+    head = ["", *(f"{order} order" if len(orders) > 1 else "95% interval below" for order in orders)]
+    rows = []
+    for key, name in _SCORES.items():
+        cells = [_draw_score(summary.scores[order][key]) for order in orders]
+        for place, order in enumerate(orders):
+            if order != NATURAL:
+                cells[place] += _draw_loss(summary.scores[order][key].value - natural[key].value, key)
+        rows.append([name, *cells])
+    note = "" if len(orders) == 1 else _ORDERS
+    return section("Scores", table(head, rows), note)
+
+
+_ORDERS = """<p class="soft">The same clips with their frames in another order. A network that looks at the course of time
+loses by it; one that takes the mean over frames, as TSN does, cannot.</p>"""
+
+
+def _draw_score(score: Score) -> str:
+    """A value with its interval."""
+    return f"<b>{finite(score.value)}</b><small>{finite(score.low)} to {finite(score.high)}</small>"
+
+
+def _draw_loss(difference: float, key: str) -> str:
+    """What another order changes: the difference to the natural one."""
+    if not math.isfinite(difference):
+        return ""
+    worse = (difference > 0) if key == "loss" else (difference < 0)
+    color = "less" if worse else "more"
+    return f'<small class="{color if round(difference, 4) else "same"}">{difference:+.4f}</small>'.replace("-", "\u2212")
+
+
+def _protocol_text(facts: Mapping[str, Any]) -> str:
+    """The protocol in one line of HTML."""
+    protocol = facts["protocol"]
+    parts = [
+        f"<b>{markup(str(protocol.get('name', 'own')))}</b>",
+        _say(protocol, "views", "{} views a video"),
+        _say(protocol, "clips", "{} clips"),
+        _say(protocol, "frames", "{} frames a clip"),
+        _say(protocol, "stride", "stride {}"),
+        _say(protocol, "sampling", "sampling {}"),
+        _say(protocol, "resize", "resize {}") + _say(protocol, "short_size", " to {} px"),
+        _say(protocol, "crops", "crops {}") + _say(protocol, "target_size", " of {} px"),
+        _say(protocol, "average", "mean of {}"),
+    ]
+    return "Protocol " + ", ".join(filter(None, parts))
+
+
+def _say(facts: Mapping[str, Any], key: str, form: str) -> str:
+    value = facts.get(key)
+    if value is None:
+        return ""
+    text = form.format(markup(str(value)))
+    return text.replace("views", "view").replace("clips", "clip") if value == 1 else text
+
+
+def _draw_facts(evaluation: Evaluation) -> str:
+    facts = evaluation.facts
+    weights, videos, engine = (facts.get(key) or {} for key in ("weights", "list", "engine"))
+    seconds, speed = facts.get("seconds"), facts.get("videos_per_second")
+    rows = [
+        ("Weights", _with_hash(weights.get("name"), weights.get("sha256"))),
+        ("List", _with_hash(videos.get("path"), videos.get("sha256"))),
+        ("Engine", ", ".join(markup(str(engine[key])) for key in ("name", "description") if engine.get(key))),
+        ("Device", markup(str(engine.get("device") or ""))),
+        ("Precision", markup(str(engine.get("precision") or ""))),
+        ("Paddle", markup(str(facts.get("paddle") or ""))),
+        ("Made", markup(str(facts.get("made_at") or ""))),
+        ("Time", "" if seconds is None else f"{seconds:,.1f} s" + ("" if speed is None else f", {speed:,.1f} videos/s")),
+        ("This program", markup(str(facts.get("zoo") or ""))),
+    ]
+    return section("How it was made", facts_list(rows), _draw_failures(evaluation))
+
+
+def _with_hash(name: Any, digest: Any) -> str:
+    text = f'<bdi dir="auto">{markup(str(name))}</bdi>' if name else ""
+    return text + (f"<br><small>SHA-256 {markup(str(digest))}</small>" if digest else "")
+
+
+def _draw_failures(evaluation: Evaluation) -> str:
+    count = len(evaluation.failures)
+    if not count:
+        return "<p>No video failed.</p>"
+    plural = "" if count == 1 else "s"
+    more = f"<p>The first {FAILURES:,}; eval.json has all.</p>" if count > FAILURES else ""
+    opened = " open" if count <= 5 else ""
+    summary = f"<summary>{count:,} video{plural} could not be read</summary>"
+    return f'<details id="failures"{opened}>{summary}{more}{listing("Filter the failed videos")}</details>'
+
+
+# ---- classes and pairs of them
+
+
+def _draw_classes(summary: Summary) -> str:
+    orders = {"worst": "worst first", "best": "best first", "name": "by name", "most": "most videos first"}
+    options = "".join(f'<option value="{key}">{text}</option>' for key, text in orders.items())
+    choice = f'<select aria-label="Order">{options}<option value="index">by number</option></select>'
+    count = len(summary.confusion)
+    note = f"{summary.classes_seen:,} of {count:,} classes have videos in the list." if summary.classes_seen < count else ""
+    text = f'<p class="soft">The lines are 95% intervals. A class opens its videos. {note}</p>'
+    return section("Accuracy of the classes", text, listing("Filter the classes", choice), name="classes")
+
+
+def _draw_matrix() -> str:
+    zoom = {"in": "+", "out": "\u2212", "all": "all"}
+    words = {"in": "Zoom in", "out": "Zoom out", "all": "Show the whole matrix"}
+    buttons = "".join(f'<button type="button" id="zoom_{key}" aria-label="{words[key]}">{zoom[key]}</button>' for key in zoom)
+    label = "Confusion matrix. Arrow keys choose a cell, Enter lists its videos, plus and minus zoom."
+    key = (
+        '<p class="soft"><i class="key" style="background:var(--right)"></i>right<i class="key" '
+        'style="background:var(--wrong)"></i>taken for another class; the stronger, the larger the share of the '
+        "class. A cell lists its videos. Zoom: buttons, or + and \u2212; drag or the arrow keys move.</p>"
+    )
+    matrix = (
+        f'<div><div class="tools">{buttons}</div><div class="matrix"><canvas tabindex="0" role="img" '
+        f'aria-label="{label}" aria-describedby="said"></canvas><i hidden></i></div>'
+        f'<p class="said" id="said" aria-live="polite"></p>{key}</div>'
+    )
+    pairs = f'<div id="pairs"><h3>Most confused</h3>{listing("Filter the pairs")}</div>'
+    lists = (
+        '<div class="tools"><button type="button" id="wrong">List all mistakes</button>'
+        '<button type="button" id="all">List all videos</button></div>'
+    )
+    return section("What is taken for what", lists, f'<div class="pair">{matrix}{pairs}</div>')
+
+
+# ---- mistakes
+
+
+def _draw_mistakes(
+    evaluation: Evaluation, summary: Summary, clip_of: Callable[[str], np.ndarray | None]
+) -> str:
+    wrong = np.flatnonzero(summary.predicted != evaluation.labels)
+    chosen = wrong[np.argsort(-summary.confidence[wrong], kind="stable")][:STRIPS]
+    if not len(chosen):
+        return section("Most confident mistakes", "<p>There are none.</p>")
+    rows = [_draw_mistake(evaluation, summary, place, clip_of(evaluation.ids[place])) for place in chosen.tolist()]
+    text = '<p class="soft">The frames that the network saw, and its most probable classes; the truth is marked.</p>'
+    return section("Most confident mistakes", text, '<div class="mistakes">' + "\n".join(rows) + "</div>")
+
+
+def _draw_mistake(evaluation: Evaluation, summary: Summary, place: int, clip: np.ndarray | None) -> str:
+    label, probabilities = int(evaluation.labels[place]), summary.probabilities[place]
+    best = np.argsort(-probabilities, kind="stable")[: BARS - 1].tolist()
+    best = best if label in best else [*best, label]
+    bars = []
+    for index in best:
+        name = markup(evaluation.names[index])
+        if index == label:
+            name = f"<b>{name}</b> <small>truth, rank {summary.ranks[place]}</small>"
+        color = "var(--right)" if index == label else "var(--wrong)" if index == summary.predicted[place] else ""
+        bars.append(draw_bar(name, float(probabilities[index]), color))
+    heading = f'<h3><bdi dir="auto">{markup(evaluation.ids[place])}</bdi></h3>'
+    return f'<article>{heading}{_draw_strip(clip)}<div class="bars">{"".join(bars)}</div></article>'
+
+
+def _draw_strip(clip: np.ndarray | None) -> str:
+    if clip is None or not len(clip):
+        return '<p class="soft">Its frames cannot be read any more.</p>'
+    frames = clip[:: math.ceil(len(clip) / FRAMES)]
+    data = base64.b64encode(film_strip(frames)).decode()
+    image = f'<img decoding="async" alt="{len(frames)} frames" src="data:image/jpeg;base64,{data}">'
+    return f'<div class="strip" tabindex="0" role="group" aria-label="Frames">{image}</div>'
+
+
+# ---- confidence
+
+
+def _draw_calibration(summary: Summary) -> str:
+    filled = [each for each in summary.bins if each.count]
+    most = max((each.count for each in filled), default=1)
+    parts = [_frame("confidence", "accuracy"), f'<path class="ideal" d="M{_point(0, 0)}L{_point(1, 1)}"/>']
+    for each in filled:
+        (left, top), (right, bottom) = _place(each.low, each.accuracy), _place(each.high, 0)
+        words = f"confidence {each.low:.2f} to {each.high:.2f}: {each.count:,} videos, {percent(each.accuracy)} right"
+        box = f'x="{left + 1:.1f}" y="{top:.1f}" width="{right - left - 2:.1f}" height="{max(bottom - top, 0):.1f}"'
+        parts.append(f'<rect class="bar" {box}><title>{words}</title></rect>')
+        share = 0.12 * each.count / most  # of the plot's height
+        y = _place(0, share)[1]
+        parts.append(f'<path class="count" d="M{left + 4:.1f} {bottom}V{y:.1f}H{right - 4:.1f}V{bottom}Z"/>')
+        x, y = _place(each.confidence, each.accuracy)
+        parts.append(f'<circle class="mean" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+    rows = [
+        [f"{each.low:.3f} to {each.high:.3f}", f"{each.count:,}", percent(each.confidence), percent(each.accuracy)]
+        for each in filled
+    ]
+    head = ["confidence", "videos", "mean confidence", "accuracy"]
+    return section(
+        "Calibration",
+        f"<p>Calibration error <b>{finite(summary.calibration_error)}</b>. {_confidence_text(summary)}</p>",
+        _svg("Accuracy by confidence", parts),
+        '<p class="soft">Bars: accuracy. Points: at the mean confidence; on the dashed line, confidence tells the '
+        "truth. Small bars at the bottom: how many videos.</p>",
+        f"<details><summary>The {len(summary.bins)} bins as a table</summary>{table(head, rows)}</details>",
+    )
+
+
+def _confidence_text(summary: Summary) -> str:
+    if not len(summary.confidence):
+        return "No video was read."
+    sure, right = float(summary.confidence.mean()), summary.scores[NATURAL]["top1"].value
+    way = "more" if sure > right else "less"
+    return (
+        f"In the mean the network is {percent(sure)} sure and {percent(right)} right, so it is {way} confident than "
+        f"it should be by {abs(100 * (sure - right)):.1f} points."
+    )
+
+
+def _draw_coverage(summary: Summary, right: np.ndarray) -> str:
+    coverage, accuracy = coverage_curve(summary.confidence, right)
+    places = np.unique(np.linspace(0, len(coverage) - 1, 400).astype(int)) if len(coverage) else []
+    line = " ".join(_point(coverage[place], accuracy[place]) for place in places)
+    parts = [
+        _frame("share of the videos that are decided", "accuracy"),
+        f'<polyline class="curve" points="{line}"/><path class="cut" id="cut"/>',
+    ]
+    rows = [[f"{target:.0%}", *_decide(summary.confidence, right, accuracy, target)] for target in TARGETS]
+    head = ["right, at least", "confidence from", "decided", "right"]
+    start = _level_for(summary.confidence, accuracy, 0.95)
+    slider = (
+        f'<input type="range" id="threshold" min="0" max="{LEVELS}" value="{LEVELS if start is None else start}" '
+        'aria-label="Threshold of confidence"><p id="decided" aria-live="polite"></p>'
+    )
+    return section(
+        "How many videos need no second look",
+        table(head, rows),
+        '<p class="soft">The largest share of the videos on which the most confident answers are so often right, with '
+        "a 95% interval. The threshold is chosen on these videos: on others, expect a little less.</p>",
+        _svg("Accuracy on the most confident videos", parts),
+        slider,
+    )
+
+
+def _levels(confidence: np.ndarray) -> np.ndarray:
+    """Confidences as whole steps, rounded down: a threshold of LEVEL / LEVELS keeps those of at least LEVEL."""
+    return np.floor(np.asarray(confidence, np.float64) * LEVELS).astype(np.int64)
+
+
+def _level_for(confidence: np.ndarray, accuracy: np.ndarray, target: float) -> int | None:
+    """The lowest threshold, in steps, above which at least `target` are right; None: there is none.
+
+    Args:
+        accuracy: of `coverage_curve`.
+    """
+    levels = np.sort(_levels(confidence))[::-1]
+    last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True)) if len(levels) else levels  # of each level
+    reached = last[accuracy[last] >= target]
+    return int(levels[reached[-1]]) if len(reached) else None
+
+
+def _decide(confidence: np.ndarray, right: np.ndarray, accuracy: np.ndarray, target: float) -> list[str]:
+    """Cells: the threshold for a target, and what is decided by it."""
+    level = _level_for(confidence, accuracy, target)
+    if level is None:
+        return ["none", "\u2013", "\u2013"]
+    kept = _levels(confidence) >= level
+    count, good = int(kept.sum()), int(right[kept].sum())
+    low, high = wilson_interval(good, count)
+    button = f'<button type="button" data-level="{level}">{level / LEVELS:.4f}</button>'
+    return [
+        button,
+        f"<b>{percent(count / len(kept))}</b><small>{count:,} videos</small>",
+        f"<b>{percent(good / count)}</b><small>{percent(low)} to {percent(high)}</small>",
+    ]
+
+
+# ---- plots of shares by shares
+
+
+def _place(x: float, y: float) -> tuple[float, float]:
+    """Where a point is drawn, px."""
+    return _LEFT + _PLOT[0] * x, _EDGE + _PLOT[1] * (1 - y)
+
+
+def _point(x: float, y: float) -> str:
+    return "{:.1f},{:.1f}".format(*_place(x, y))
+
+
+def _frame(x_name: str, y_name: str) -> str:
+    """The axes of a plot."""
+    parts = []
+    for level in (0, 0.25, 0.5, 0.75, 1):
+        (x, y), anchor = _place(level, level), "end" if level == 1 else "middle"
+        parts.append(f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _EDGE}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{level:.0%}</text>')
+        parts.append(f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="{anchor}">{level:.0%}</text>')
+    middle = _LEFT + _PLOT[0] / 2
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">{x_name}</text>')
+    parts.append(f'<text x="{_LEFT + 8}" y="{_EDGE + 14}">{y_name}</text>')
+    return "".join(parts)
+
+
+def _svg(label: str, parts: list[str]) -> str:
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">' + "\n".join(parts) + "</svg>"
+
+
+def headline(evaluation: Evaluation, summary: Summary) -> str:
+    read = len(evaluation.ids)
+    return (
+        f"top-1 {summary.scores[NATURAL]['top1'].value:.4f} on {read:,} of {summary.num_videos:,} videos "
+        f"({len(evaluation.failures):,} failed), {summary.classes_seen} of {len(evaluation.names)} classes"
+    )
