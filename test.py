@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import video_zoo
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.labels import names_of
@@ -141,7 +140,6 @@ def describe(
         "list": {"path": str(settings.TEST.filelist), "sha256": reader.fingerprint(), "videos": len(reader)},
         "engine": {**engine, "precision": precision},
         "config": {"MODEL": asdict(settings.MODEL), "TEST": asdict(settings.TEST)},
-        "zoo": video_zoo.__version__,
     }
 
 

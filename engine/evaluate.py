@@ -89,10 +89,7 @@ class VideoLogits:
         bad = ~np.isfinite(logits).all(axis=1)
         if bad.any():
             video = batch.ids[:: batch.views][int(bad.argmax())]
-            raise InputError(
-                f"the logits of {video} are not finite: the loss is nan in batch {batch.number}. The weights are not"
-                " sound, or no match"
-            )
+            raise InputError(f"the logits of {video} are not finite: the weights are not sound, or no match")
         return logits
 
 

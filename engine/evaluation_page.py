@@ -124,7 +124,9 @@ def _draw_loss(difference: float, key: str) -> str:
         return ""
     worse = (difference > 0) if key == "loss" else (difference < 0)
     color = "less" if worse else "more"
-    return f'<small class="{color if round(difference, 4) else "same"}">{difference:+.4f}</small>'.replace("-", "\u2212")
+    return f'<small class="{color if round(difference, 4) else "same"}">{difference:+.4f}</small>'.replace(
+        "-", "\u2212"
+    )
 
 
 def _protocol_text(facts: Mapping[str, Any]) -> str:
@@ -164,7 +166,10 @@ def _draw_facts(evaluation: Evaluation) -> str:
         ("Precision", markup(str(engine.get("precision") or ""))),
         ("Paddle", markup(str(facts.get("paddle") or ""))),
         ("Made", markup(str(facts.get("made_at") or ""))),
-        ("Time", "" if seconds is None else f"{seconds:,.1f} s" + ("" if speed is None else f", {speed:,.1f} videos/s")),
+        (
+            "Time",
+            "" if seconds is None else f"{seconds:,.1f} s" + ("" if speed is None else f", {speed:,.1f} videos/s"),
+        ),
         ("This program", markup(str(facts.get("zoo") or ""))),
     ]
     return section("How it was made", facts_list(rows), _draw_failures(evaluation))
@@ -194,7 +199,11 @@ def _draw_classes(summary: Summary) -> str:
     options = "".join(f'<option value="{key}">{text}</option>' for key, text in orders.items())
     choice = f'<select aria-label="Order">{options}<option value="index">by number</option></select>'
     count = len(summary.confusion)
-    note = f"{summary.classes_seen:,} of {count:,} classes have videos in the list." if summary.classes_seen < count else ""
+    note = (
+        f"{summary.classes_seen:,} of {count:,} classes have videos in the list."
+        if summary.classes_seen < count
+        else ""
+    )
     text = f'<p class="soft">The lines are 95% intervals. A class opens its videos. {note}</p>'
     return section("Accuracy of the classes", text, listing("Filter the classes", choice), name="classes")
 
@@ -202,7 +211,9 @@ def _draw_classes(summary: Summary) -> str:
 def _draw_matrix() -> str:
     zoom = {"in": "+", "out": "\u2212", "all": "all"}
     words = {"in": "Zoom in", "out": "Zoom out", "all": "Show the whole matrix"}
-    buttons = "".join(f'<button type="button" id="zoom_{key}" aria-label="{words[key]}">{zoom[key]}</button>' for key in zoom)
+    buttons = "".join(
+        f'<button type="button" id="zoom_{key}" aria-label="{words[key]}">{zoom[key]}</button>' for key in zoom
+    )
     label = "Confusion matrix. Arrow keys choose a cell, Enter lists its videos, plus and minus zoom."
     key = (
         '<p class="soft"><i class="key" style="background:var(--right)"></i>right<i class="key" '
@@ -225,9 +236,7 @@ def _draw_matrix() -> str:
 # ---- mistakes
 
 
-def _draw_mistakes(
-    evaluation: Evaluation, summary: Summary, clip_of: Callable[[str], np.ndarray | None]
-) -> str:
+def _draw_mistakes(evaluation: Evaluation, summary: Summary, clip_of: Callable[[str], np.ndarray | None]) -> str:
     wrong = np.flatnonzero(summary.predicted != evaluation.labels)
     chosen = wrong[np.argsort(-summary.confidence[wrong], kind="stable")][:STRIPS]
     if not len(chosen):

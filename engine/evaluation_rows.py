@@ -157,6 +157,8 @@ class EvaluationRows:
         with contextlib.suppress(OSError):
             for rank in range(ranks):
                 self._path(rank).unlink(missing_ok=True)
+            self._lock.close()
+            self._folder.rmdir()  # unless another rank still has its lock there
 
     def _path(self, rank: int) -> Path:
         return self._folder / f"{rank}.jsonl"
@@ -184,9 +186,7 @@ class EvaluationRows:
                 try:
                     yield self._from_line(line)
                 except ValueError:
-                    raise InputError(
-                        f"{path}:{number}: damaged, it is no line of an evaluation; {_OTHERWISE}"
-                    ) from None
+                    raise InputError(f"{path}:{number}: damaged, it is no row of an evaluation; {_OTHERWISE}") from None
 
     def _from_line(self, line: bytes) -> Rows:
         said = check_fields(parse_json(line, _LINE_BYTES), _FIELDS, needed=_FIELDS)

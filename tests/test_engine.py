@@ -31,7 +31,7 @@ from tiny import (
 
 from video_zoo.engine.backends.paddle_network import PaddleNetwork
 from video_zoo.engine.checkpoint import NotFinite, State
-from video_zoo.engine.evaluate import evaluate
+from video_zoo.engine.evaluate import VideoLogits, average_views, cross_entropy, evaluate, log_softmax, reorder
 from video_zoo.engine.predict import predict
 from video_zoo.engine.results import Prediction
 from video_zoo.engine.stepper import clip_losses
@@ -240,9 +240,7 @@ def test_training_lines_are_v15s():
 def test_without_a_log_interval_there_are_no_lines():
     with logged() as lines:
         Training(make_network()).run(make_batches(1), log_interval=0)
-        evaluate(
-            ByLabel(), [batch_of_logits([[1, 0, 0, 0]], [0])], make_metrics(4), Progress(1), log_interval=0, line=""
-        )
+        score(ByLabel(), [batch_of_logits([[1, 0, 0, 0]], [0])])
         predictions_of(ByLabel(), [batch_of_logits([[1, 0, 0, 0]], [0])])
     assert lines == []
 
@@ -262,7 +260,9 @@ def test_the_loss_of_a_clip():
 def score(network, batches, log_interval: int = 0, line: str = "[TEST] test_iter {}"):
     progress = Progress(sum(len(batch.ids) for batch in batches))
     keys = {"log_interval": log_interval, "line": line}
-    return evaluate(network, batches, make_metrics(CLASSES), progress, **keys), progress
+    numbered = [batch._replace(number=number) for number, batch in enumerate(batches)]
+    logits = VideoLogits(PaddleNetwork(network).logits)
+    return evaluate(logits, numbered, make_metrics(CLASSES), progress, **keys), progress
 
 
 def test_evaluation_is_exact_over_batches_of_different_sizes():
@@ -283,6 +283,61 @@ def test_the_views_of_a_video_count_as_their_mean():
     found, progress = score(ByLabel(), [views._replace(views=2)])
     assert found == score(ByLabel(), [means])[0] and found["top1"] == 1.0
     assert found.samples == progress.done == 2
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+@pytest.mark.parametrize("views", [1, 2, 3, 30])
+def test_the_mean_over_views_is_that_of_a_plain_loop_to_the_bit(average, views):
+    rng = np.random.default_rng(views)
+    clips = rng.normal(0, 4, (5 * views, 7)).astype(np.float32)
+    found = average_views(clips, views, average)
+    for video in range(5):
+        total = [0.0] * 7
+        for clip in clips[video * views : (video + 1) * views]:
+            values = clip if average == "logits" or views == 1 else np.exp(log_softmax(clip))
+            total = [sum_ + float(value) for sum_, value in zip(total, values)]
+        mean = np.array([each / views for each in total])
+        expected = mean if average == "logits" or views == 1 else np.log(mean)
+        assert found[video].tolist() == expected.astype(np.float32).tolist()
+    assert found.dtype == np.float32
+
+
+def test_the_means_of_logits_and_of_probabilities_may_choose_other_classes():
+    """The example of public toolkits' protocols."""
+    rows = [[-5.3, 1.4, -2.1, 5.0], [3.2, -1.4, -2.1, -3.6], [-1.3, -0.8, -1.1, 0.5], [1.7, 1.0, -2.3, -4.3]]
+    views = np.array(rows, np.float32)
+    np.testing.assert_allclose(average_views(views, 4)[0], [-0.425, 0.05, -1.9, -0.6], atol=1e-6)
+    probabilities = np.exp(average_views(views, 4, "probabilities")[0])
+    np.testing.assert_allclose(probabilities, [0.435993, 0.132484, 0.035228, 0.396294], atol=1e-6)
+
+
+def test_a_batch_is_cut_into_steps_that_change_nothing():
+    whole, sizes = make_batch(6)._replace(views=2), []
+
+    def compute(clips):
+        sizes.append(len(clips))
+        return clips.reshape(len(clips), -1)[:, :4].astype(np.float32)
+
+    expected = VideoLogits(compute)(whole)
+    assert np.array_equal(VideoLogits(compute, clips_at_once=4)(whole), expected) and len(expected) == 3
+    assert sizes == [6, 4, 2]
+
+
+def test_frames_in_another_order():
+    clips = np.arange(3 * 8, dtype=np.uint8).reshape(3, 8, 1, 1, 1)
+    assert reorder(clips, "abc", "natural") is clips
+    assert np.array_equal(reorder(clips, "abc", "reverse"), clips[:, ::-1])
+    shuffled = reorder(clips, ["a", "b", "a"], "shuffle")
+    assert (np.sort(shuffled, axis=1) == clips).all() and (shuffled != clips).any(axis=(1, 2, 3, 4)).all()
+    assert np.array_equal(shuffled[2] - 16, shuffled[0])  # a video's order is its own, in any batch
+    for video in map(str, range(50)):  # two frames have one other order
+        assert reorder(clips[:1, :2], [video], "shuffle").ravel().tolist() == [1, 0]
+
+
+def test_the_loss_needs_no_paddle():
+    logits = np.array([[0.0, 0, 0, 0], [9, 1, 2, 3], [-500, 0, 500, 0]], np.float32)
+    expected = [math.log(4), math.log(sum(map(math.exp, (9, 1, 2, 3)))) - 3, 0.0]
+    np.testing.assert_allclose(cross_entropy(logits, np.array([1, 3, -1])), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("sizes", [(5,), (1, 4), (2, 2, 1), (1, 1, 1, 1, 1)])
@@ -319,7 +374,7 @@ def test_weights_that_are_not_sound_are_said(poison):
         return logits if len(calls) == 1 else logits * poison
 
     network.register_forward_post_hook(second_is_bad)
-    with pytest.raises(InputError, match=r"the loss is (nan|inf) in batch 1: the weights are not sound"):
+    with pytest.raises(InputError, match="the logits of v0 are not finite: the weights are not sound"):
         score(network, [batch_of_logits([[1, 2, 3, 4]], [0])] * 2)
 
 

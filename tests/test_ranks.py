@@ -178,4 +178,4 @@ def test_the_script_starts_a_rank_for_each_visible_gpu(config, tmp_path):
     script = ["bash", "scripts/train/train_tsm.sh", *flags]
     result = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "2 processes train together" in result.stdout
+    assert "2 processes work together" in result.stdout
