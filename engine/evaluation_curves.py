@@ -44,13 +44,13 @@ def curves_to_board(folder: Path, summary: Summary, names: Sequence[str]) -> Non
         writer.add_record(meta_data(display_name="", **now))
         writer.add_record(image("confusion_matrix", draw_confusion(summary.confusion), **now))
         for name, right, wrong in _curves(summary, names):
-            tag = name.replace("%", " percent")  # VisualDL takes a % for an escape
+            tag = name.replace("%", " percent")  # VisualDL takes a % for an escape, and has one kind of curve a tag
             counts = {"tp": right, "fp": wrong, "tn": wrong[0] - wrong, "fn": right[0] - right}
             shares = {"tpr": right / max(right[0], 1), "fpr": wrong / max(wrong[0], 1)}
-            common = {"tag": tag, **now, **_lists(counts)}
+            common = {**now, **_lists(counts)}
             precision = (right / np.maximum(right + wrong, 1)).tolist()
-            writer.add_record(pr_curve_raw(precision=precision, recall=shares["tpr"].tolist(), **common))
-            writer.add_record(roc_curve_raw(**_lists(shares), **common))
+            writer.add_record(pr_curve_raw(f"pr/{tag}", precision=precision, recall=shares["tpr"].tolist(), **common))
+            writer.add_record(roc_curve_raw(f"roc/{tag}", **_lists(shares), **common))
         writer.close()
 
 
