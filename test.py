@@ -24,6 +24,7 @@ from video_zoo.datareader import open_reader
 from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.engine.backends import add_engine_flags
+from video_zoo.engine.comparison import run_compare, run_mean
 from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
 from video_zoo.engine.evaluate import VideoLogits, cross_entropy, evaluate
 from video_zoo.engine.evaluation import NATURAL, ORDERS, Evaluation
@@ -52,7 +53,8 @@ def parse_arguments() -> argparse.Namespace:
         description="Measures accuracy on a list of videos. In brackets: what a flag left out means.",
         epilog="examples:\n"
         "  python test.py --model_name=TSM --config=configs/tsm.txt --weights=checkpoints/TSM_best\n"
-        "  python test.py --weights=exported/TSM --engine=openvino --precision=int8",
+        "  python test.py --weights=exported/TSM --engine=openvino --precision=int8\n"
+        "  python test.py --compare before/eval after/eval",
     )
     add = parser.add_argument
     cli.add_common_flags(parser, MODELS)
@@ -63,6 +65,17 @@ def parse_arguments() -> argparse.Namespace:
     add("--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)")
     add("--save_dir", type=cli.path, default="./", metavar="DIR", help="for the folder eval: report.html ... (./)")
     add("--order", nargs="+", default=[], choices=ORDERS[1:], help="also with the frames of each clip in this order")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--compare",
+        nargs=2,
+        type=cli.path,
+        metavar="EVAL",
+        help="two evaluations of one list, video by video, and ends",
+    )
+    what.add_argument(
+        "--mean_over", nargs="+", type=cli.path, metavar="EVAL", help="the mean of evaluations, as of splits, and ends"
+    )
     add("--resume", choices=["auto"], metavar="auto", help="goes on where a run was stopped, if one was")
     return parser.parse_args()
 
@@ -70,6 +83,9 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     set_up_logging()
+    if args.compare or args.mean_over:
+        run_compare(*args.compare, args.save_dir) if args.compare else run_mean(args.mean_over)
+        return
     launch = Launch.of_environment()
     if launch.rank:
         logger.setLevel(logging.WARNING)  # the first rank speaks for all
@@ -185,7 +201,10 @@ def write(folder: Path, evaluation: Evaluation, reader: VideoReader, progress: P
     logits, labels = evaluation.logits[NATURAL], evaluation.labels
     scores = metrics.update(metrics.measure(cross_entropy(logits, labels), logits, labels))
     logger.info("[EVAL] eval finished.  %s over %d of %d videos, %s", scores, scores.samples, len(reader), progress)
+    from video_zoo.engine.evaluation_curves import curves_to_board  # imports VisualDL
+
     summary = write_evaluation(folder, evaluation, reader.first_view)
+    curves_to_board(folder.parent, summary, evaluation.names)
     logger.info("%s; %s", summary.headline, folder / PAGE)
 
 

@@ -24,10 +24,10 @@ def check_settings_line(line: bytes, path: Path, settings: Mapping[str, Any], ot
         otherwise: what else can be done.
     """
     try:
-        before = _flat(check_fields(parse_json(line), {"settings": is_mapping}, needed=["settings"])["settings"])
+        before = flat(check_fields(parse_json(line), {"settings": is_mapping}, needed=["settings"])["settings"])
     except ValueError:
         raise InputError(f"{path}:1: no settings, so nothing can go on with it; {otherwise}") from None
-    now = _flat(json.loads(json.dumps(settings)))
+    now = flat(json.loads(json.dumps(settings)))
     keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if keys:
         changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
@@ -36,9 +36,9 @@ def check_settings_line(line: bytes, path: Path, settings: Mapping[str, Any], ot
         )
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings within settings as SECTION.key."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
     return found
