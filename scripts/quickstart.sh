@@ -10,7 +10,8 @@ out=quickstart
 config() { echo "configs/$(echo "$1" | tr '[:upper:]' '[:lower:]')_moving_shapes.yaml"; }
 train() { exec python train.py --model_name="$1" --config="$(config "$1")" --pretrain=none --save_dir="$out/$1"; }
 test() {
-  exec python test.py --model_name="$1" --config="$(config "$1")" --weights="$out/$1/$1_best" --log_interval=0
+  exec python test.py --model_name="$1" --config="$(config "$1")" --weights="$out/$1/$1_best" --log_interval=0 \
+    --save_dir="$out/$1" --order reverse shuffle
 }
 infer() {
   exec python infer.py --model_name="$1" --config="$(config "$1")" --weights="$out/$1/$1_best" --log_interval=0 \

@@ -158,8 +158,9 @@ def test_sigterm_ends_a_training_in_order(config, tmp_path):
     assert (tmp_path / "train.log").read_text().splitlines()[-1].endswith(output[-1].partition("]: ")[2].rstrip())
 
 
-def test_test_counts_every_video(trained, config, run_cli):
-    result = run_cli("test.py", "--model_name=TSM", f"--config={config}", f"--weights={trained[0]}/TSM_best")
+def test_test_counts_every_video(trained, config, run_cli, tmp_path):
+    common = ("--model_name=TSM", f"--config={config}", f"--save_dir={tmp_path}")
+    result = run_cli("test.py", *common, f"--weights={trained[0]}/TSM_best")
     assert result.returncode == 0, result.stderr
     best = json.loads((trained[0] / "TSM_best/checkpoint.json").read_text())["best_top1"]
     finish = re.search(r"\[EVAL\] eval finished\.  .* top1_acc: ([\d.]+), .* over 9 of 9 videos", result.stdout)
@@ -214,7 +215,7 @@ def test_script_works_from_any_folder(trained, config, moving_shapes, tmp_path):
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "WEIGHTS": f"{trained[0]}/TSM_epoch1",
     }
-    command = ["bash", str(script), f"--config={config}", "--batch_size=9", "--use_gpu=False"]
+    command = ["bash", str(script), f"--config={config}", "--batch_size=9", "--use_gpu=False", f"--save_dir={tmp_path}"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "[EVAL] Batch 0  Loss: " in result.stdout and "over 9 of 9 videos" in result.stdout

@@ -85,7 +85,7 @@ def test_test_and_infer_take_its_config_and_say_its_names(videos, tuned, run_cli
     folder = tuned[0]
     common = ("--model_name=TSM", f"--config={folder}/config.yaml", f"--weights={folder}/TSM_best")
     sizes = [f"--set={section}.{key}=32" for section in ("TEST", "INFER") for key in ("short_size", "target_size")]
-    result = run_cli("test.py", *common, *sizes)
+    result = run_cli("test.py", *common, *sizes, f"--save_dir={tmp_path}")
     best = json.loads((folder / "TSM_best/checkpoint.json").read_text())["best_top1"]
     assert f"top1_acc: {100 * best:.2f}" in result.stdout and "over 3 of 3 videos" in result.stdout, result.stderr
     filelist = make_list(tmp_path / "my.list", [str(video) for video in videos.glob("*/*.mp4")])

@@ -177,7 +177,7 @@ def test_what_keeps_paddle_from_being_started_is_one_message(tmp_path, where):
     else:
         (tmp_path / "paddle.py").write_text("raise ImportError('No module named paddle')")
         environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])
-    command = [sys.executable, str(ROOT / "test.py"), f"--config={ROOT}/configs/tsm.txt"]
+    command = [sys.executable, str(ROOT / "train.py"), f"--config={ROOT}/configs/tsm.txt"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), done.stderr
     if where:

@@ -75,7 +75,7 @@ def test_each_command_begins_before_it_imports_what_takes_time(place):
 @pytest.mark.contract
 def test_sigterm_after_paddles_library_took_it_is_ours(end_at):
     """paddle.framework is one of the first modules that are imported after it did."""
-    code, out, said = end_at("test.py", "paddle.framework", signal.SIGTERM)
+    code, out, said = end_at("train.py", "paddle.framework", signal.SIGTERM)
     assert (code, out, said.splitlines()[-1]) == (143, "", "stopped by SIGTERM.") and "Traceback" not in said
 
 

@@ -1,0 +1,137 @@
+"""test.py as a user runs it: an evaluation of a list, in any engine, that can be stopped and goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from preloaded import PRELOADED
+
+SIZES = ("--set", "TEST.short_size=32", "--set", "TEST.target_size=32", "--set", "TEST.num_reader_threads=1")
+
+
+@pytest.fixture
+def evaluated(place, moving_shapes, run_cli, tmp_path):
+    """Runs test.py of the tiny network on the 9 validation clips, into tmp_path; returns the process."""
+
+    def run(*flags: str, code: int = 0, weights: str = "weights"):
+        common = (f"--config={place}/tiny.yaml", f"--weights={place}/{weights}", f"--filelist={moving_shapes}/val.list")
+        result = run_cli("test.py", *common, *SIZES, f"--save_dir={tmp_path}", *flags)
+        assert result.returncode == code, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        return result
+
+    return run
+
+
+def read(folder: Path) -> tuple[dict, list[dict]]:
+    """eval.json and the rows of predictions.csv."""
+    with open(folder / "eval/predictions.csv", encoding="utf-8", newline="") as file:
+        return json.loads((folder / "eval/eval.json").read_text()), list(csv.DictReader(file))
+
+
+FILES = {"eval.json", "predictions.csv", "per_class.csv", "confusion.csv", "report.html"}
+
+
+def test_an_evaluation_counts_every_video_once_and_says_how_it_came_about(evaluated, moving_shapes, place, tmp_path):
+    result = evaluated("--batch_size=2", "--order", "reverse", "shuffle")
+    said, rows = read(tmp_path)
+    assert {path.name for path in (tmp_path / "eval").iterdir()} == FILES
+    listed = [line.split() for line in (moving_shapes / "val.list").read_text().splitlines()]
+    assert [(row["video"], row["label"]) for row in rows] == list(map(tuple, listed))
+    right = sum(row["rank"] == "1" for row in rows)
+    for order in ("natural", "reverse", "shuffle"):
+        end = "" if order == "natural" else f"_{order}"
+        assert said["scores"][order]["top1"]["value"] == sum(row[f"rank{end}"] == "1" for row in rows) / 9
+    assert said["headline"] == f"top-1 {right / 9:.4f} on 9 of 9 videos, 4 of 4 classes"
+    assert f"{said['headline']}; {tmp_path}/eval/report.html" in result.stdout
+    assert "over 9 of 9 videos" in result.stdout and f"top1_acc: {100 * right / 9:.2f}" in result.stdout
+    assert said["weights"]["name"] == f"{place}/weights" and len(said["weights"]["sha256"]) == 64
+    assert said["engine"]["name"] == "paddle" and said["list"]["videos"] == 9 and said["model"] == "TSM"
+    assert not (tmp_path / "eval.partial").exists()
+    one_by_one = evaluated("--batch_size=1", "--log_interval=0")
+    assert "[EVAL] Batch" not in one_by_one.stdout
+    again, rows_again = read(tmp_path)
+    assert [row["predicted"] for row in rows_again] == [row["predicted"] for row in rows]
+    assert again["scores"]["natural"]["loss"]["value"] == pytest.approx(
+        said["scores"]["natural"]["loss"]["value"], 1e-5
+    )
+
+
+def test_an_evaluation_that_is_stopped_goes_on_with_the_same_digits(evaluated, place, moving_shapes, tmp_path):
+    evaluated("--batch_size=1", "--save_dir", f"{tmp_path}/whole")
+    common = (f"--config={place}/tiny.yaml", f"--weights={place}/weights", f"--filelist={moving_shapes}/val.list")
+    flags = (*SIZES, f"--save_dir={tmp_path}", "--batch_size=1")
+    with PRELOADED.start(["test.py", *common, *flags]) as process:
+        for line in process.stdout:
+            if "[EVAL] Batch 2" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        process.stdout.read()
+        assert process.wait() == 143
+    assert not (tmp_path / "eval").exists()
+    result = evaluated("--batch_size=1", "--resume=auto")
+    assert "going on with batch " in result.stdout and "[EVAL] Batch 0" not in result.stdout
+    whole, parts = read(tmp_path / "whole"), read(tmp_path)
+    assert parts[1] == whole[1] and parts[0]["scores"] == whole[0]["scores"]
+    assert evaluated("--batch_size=1", "--resume=auto").stdout.count("[EVAL] Batch ") == 9  # nothing was left to go on
+
+
+def test_a_deployment_folder_is_measured_in_the_engine_that_will_run_it(exported, evaluated, tmp_path):
+    evaluated()
+    expected = read(tmp_path)[1]
+    for engine in ("onnx", "openvino"):
+        result = evaluated(f"--engine={engine}", weights="exported")
+        said, rows = read(tmp_path)
+        assert "Paddle 3" not in result.stdout  # it was not started
+        assert said["engine"]["name"] == engine and said["weights"]["name"].endswith("exported")
+        assert [row["predicted"] for row in rows] == [row["predicted"] for row in expected]
+        for row, other in zip(rows, expected):
+            assert float(row["probability"]) == pytest.approx(float(other["probability"]), abs=1e-4)
+
+
+def test_videos_that_fail_are_named_beside_the_number(evaluated, moving_shapes, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    lines = [f"{moving_shapes}/{line}" for line in (moving_shapes / "val.list").read_text().splitlines()[:3]]
+    (tmp_path / "bad.list").write_text("\n".join([f"{tmp_path}/text.mp4 1", *lines]))
+    flags = (f"--filelist={tmp_path}/bad.list", "--batch_size=1")
+    result = evaluated(*flags, code=1)
+    assert "1 of 4 videos of " in result.stderr and not (tmp_path / "eval").exists()
+    result = evaluated(*flags, "--set", "TEST.max_bad_videos=0.5")
+    said, rows = read(tmp_path)
+    assert len(rows) == 3 and "on 3 of 4 videos (1 failed)" in said["headline"]
+    (failed,) = said["videos"]["failed"]
+    assert failed["video"] == f"{tmp_path}/text.mp4" and "it is no video" in failed["reason"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--order", "reverse", "--set", "TEST.seg_num=1"], "--order: a clip of one frame has no other order"),
+        (["--engine=paddel"], "no engine named 'paddel'"),
+        (["--filelist={folder}/no.list"], "no list {folder}/no.list (TEST.filelist)"),
+        (["--filelist={folder}/unlabelled.list"], "unlabelled.list, line 1: "),
+        (["--save_dir={folder}/foreign"], "foreign/eval holds letter.txt, and would be replaced"),
+        (["--save_dir={folder}/linked"], "it is a link"),
+        (["--compare", "{folder}", "{folder}/foreign/eval"], "{folder}"),
+    ],
+)
+def test_bad_input_is_one_message_and_nothing_is_lost(evaluated, moving_shapes, tmp_path, flags, message):
+    (tmp_path / "unlabelled.list").write_text(f"{moving_shapes}/backwards.mp4\n")
+    (tmp_path / "foreign/eval").mkdir(parents=True)
+    (tmp_path / "foreign/eval/letter.txt").write_text("dear")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/eval").symlink_to("../foreign/eval")
+    result = evaluated(*(flag.format(folder=tmp_path) for flag in flags), code=1)
+    assert result.stderr.startswith("error: ") and message.format(folder=tmp_path) in result.stderr
+    assert [path.name for path in (tmp_path / "foreign/eval").iterdir()] == ["letter.txt"]
+
+
+def test_an_earlier_evaluation_stays_until_the_new_one_is_there(evaluated, tmp_path):
+    evaluated()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "eval").iterdir()}
+    evaluated("--filelist=no.list", code=1)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "eval").iterdir()} == before
