@@ -182,9 +182,8 @@ class Deployment:
         keys = [key for key, value in asdict(exported.MODEL).items() if value != getattr(settings.MODEL, key)]
         changed = [f"MODEL.{key}" for key in keys if key not in ("class_names", "format")]
         if settings.clip_shape(mode) != self.shape:
-            changed.append(
-                f"a clip's size (the programs take {list(self.shape)}, not {list(settings.clip_shape(mode))})"
-            )
+            keys = f"{mode.upper()}.target_size, {mode.upper()}.seg_num"
+            changed.append(f"a clip's size, {list(self.shape)}, would be {list(settings.clip_shape(mode))} ({keys})")
         if changed:
             raise InputError(
                 f"{self.folder} was exported with other settings than the flags give, and cannot change:"

@@ -83,7 +83,7 @@ def test_an_evaluation_that_is_stopped_goes_on_with_the_same_digits(evaluated, p
 def test_a_deployment_folder_is_measured_in_the_engine_that_will_run_it(exported, evaluated, tmp_path):
     evaluated()
     expected = read(tmp_path)[1]
-    for engine in ("onnx", "openvino"):
+    for engine in ("onnxruntime", "openvino"):
         result = evaluated(f"--engine={engine}", weights="exported")
         said, rows = read(tmp_path)
         assert "Paddle 3" not in result.stdout  # it was not started
