@@ -164,7 +164,6 @@ def run_compare(first: str, second: str, save_dir: str) -> None:
     with atomic_folder(folder) as target:
         (target / JSON).write_bytes(json_bytes(_document(comparison)))
         write_comparison(target / PAGE, comparison)
-        check_own_folder(folder, (JSON, PAGE))
     print(f"each video and class: {folder / PAGE} and {JSON} beside it", flush=True)
 
 
