@@ -111,13 +111,13 @@ class Comparison:
         won = [each for each in self.classes if each.won > 0]
         lost = [each for each in reversed(self.classes) if each.won < 0]
         for what, changed in (("won", won), ("lost", lost)):
-            lines.append(f"{len(changed):,} classes {what}" + (", most of all:" if changed else ""))
+            lines.append(f"classes {what}: {len(changed):,}" + (", most of all" if len(changed) > _SHOWN else ""))
             lines += [
                 f"  {each.won:+d} of {each.videos}  {one_line(self.names[each.index])}" for each in changed[:_SHOWN]
             ]
         for name, videos in (("first", self.only_read_by_first), ("second", self.only_read_by_second)):
             if videos:
-                lines.append(f"{len(videos):,} videos only the {name} could read, and they do not count")
+                lines.append(f"videos that only the {name} could read, which do not count: {len(videos):,}")
         return "\n".join(lines)
 
 
@@ -164,7 +164,6 @@ def run_compare(first: str, second: str, save_dir: str) -> None:
     with atomic_folder(folder) as target:
         (target / JSON).write_bytes(json_bytes(_document(comparison)))
         write_comparison(target / PAGE, comparison)
-        check_own_folder(folder, (JSON, PAGE))
     print(f"each video and class: {folder / PAGE} and {JSON} beside it", flush=True)
 
 

@@ -55,10 +55,11 @@ def curves_to_board(folder: Path, summary: Summary, names: Sequence[str]) -> Non
 
 
 def draw_confusion(confusion: np.ndarray) -> np.ndarray:
-    """A picture of a confusion matrix, uint8 RGB (side, side, 3): how large a share of a row's videos each cell has,
-    white for none. side: 800 px, or the most that gives each class as many whole pixels."""
+    """A picture of a confusion matrix, uint8 RGB (side, side, 3): white for a cell without videos, and
+    the darker the larger the square root of its share of the row's videos is, which shows rare confusions, too. side:
+    800 px, or the most that gives each class as many whole pixels."""
     classes = len(confusion)
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    shares = np.sqrt(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
     side = classes * (_SIDE // classes) or _SIDE
     way = cv2.INTER_NEAREST if side >= classes else cv2.INTER_AREA
     shares = cv2.resize(shares, (side, side), interpolation=way)[..., None]

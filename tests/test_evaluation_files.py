@@ -289,11 +289,11 @@ def test_curves_follow_no_link(tmp_path):
 
 
 @pytest.mark.parametrize("classes, side", [(1, 800), (3, 798), (400, 800), (900, 800)])
-def test_a_confusion_matrix_is_drawn_by_shares_of_a_row(classes, side):
+def test_a_confusion_matrix_is_drawn_by_roots_of_shares(classes, side):
     confusion = np.zeros((classes, classes), np.int64)
     confusion[0, 0], confusion[0, -1] = 2, 6
     picture = draw_confusion(confusion)
     assert picture.shape == (side, side, 3) and picture.dtype == np.uint8
     if classes == 3:
-        assert picture[0, 265].tolist() == [193, 203, 218]  # a quarter of the way from white to (8, 48, 107)
-        assert picture[265, 797].tolist() == [70, 100, 144] and picture[266, 797].tolist() == [255, 255, 255]
+        assert picture[0, 265].tolist() == [132, 152, 181]  # half of the way from white to (8, 48, 107)
+        assert picture[265, 797].tolist() == [41, 76, 127] and picture[266, 797].tolist() == [255, 255, 255]

@@ -80,6 +80,15 @@ def test_the_difference_of_paired_shares_is_the_published_one():
     assert paired_difference(0, 0, 0, 0) == (0, -1, 1)
 
 
+def test_a_positive_correlation_of_paired_shares_is_corrected_for_continuity():
+    """Method 10, step by step, for 40, 5, 3, 52 of 100."""
+    phi = (40 * 52 - 5 * 3 - 100 / 2) / math.sqrt(45 * 55 * 43 * 57)
+    (low_1, high_1), (low_2, high_2) = wilson_interval(45, 100), wilson_interval(43, 100)
+    below, above = (0.43 - low_2, high_1 - 0.45), (high_2 - 0.43, 0.45 - low_1)
+    ends = [math.sqrt(x**2 - 2 * phi * x * y + y**2) for x, y in (below, above)]
+    assert paired_difference(40, 5, 3, 52) == pytest.approx((-0.02, -0.02 - ends[0], -0.02 + ends[1]))
+
+
 @given(counts, counts, counts, counts)
 def test_the_difference_of_paired_shares_is_within_its_interval(both, first, second, neither):
     difference, low, high = paired_difference(both, first, second, neither)
