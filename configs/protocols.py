@@ -1,7 +1,7 @@
 """The test protocols that have a name: what a published score was measured with.
 
 A protocol says which frames of a video are taken (`sampling`, by a rule of datareader/frame_rules.py), how they are
-scaled (`resize`, datareader/resizes.py) and cropped (`crops`, datareader/crops.py), and what is averaged over the views.
+scaled (`resize`, datareader/resizes.py) and cropped (`crops`, datareader/crops.py), and what is averaged over views.
 Each of these is a key of section TEST, too, which replaces the protocol's.
 """
 

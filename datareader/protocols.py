@@ -8,7 +8,7 @@ from typing import Any
 from video_zoo.configs.protocols import PROTOCOLS
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.crops import CROPS
-from video_zoo.datareader.frame_rules import SAMPLINGS, STRIDED, Sampling
+from video_zoo.datareader.frame_rules import SAMPLINGS, STRIDED, ClipShape, Sampling
 from video_zoo.datareader.resizes import RESIZES, V15
 from video_zoo.utils.errors import InputError
 
@@ -53,8 +53,11 @@ class TestProtocol:
         return {name: value for name, value in vars(self).items() if name != "clip_by_clip"}
 
 
-def protocol_of(settings: Config) -> TestProtocol:
+def protocol_of(settings: Config, num_frames: int | None = None) -> TestProtocol:
     """The protocol of test.py that a config describes.
+
+    Args:
+        num_frames: of the only video that it is for; without, all videos must have as many views.
 
     Raises InputError: a name is unknown, a rule is not to be used, or it does not fit the network, the classes or the
     sizes.
@@ -67,6 +70,14 @@ def protocol_of(settings: Config) -> TestProtocol:
     stride = section.stride or model.frame_stride
     if sampling != V15:
         clips = _check_sampling(sampling, SAMPLINGS.get(sampling), record.clips or 1, settings)
+        if not clips and num_frames is None:
+            raise InputError(
+                f"the sampling {sampling} takes more clips of a longer video, and all videos of a test have as many"
+                " views: take pytorchvideo_constant_fps30"
+            )
+        if not clips:
+            shape = ClipShape(settings.seg_num("test"), model.seglen, stride)
+            clips = len(SAMPLINGS.get(sampling).rule(num_frames, shape))
     elif clips != 1:
         raise InputError(f"TEST.clips = {clips}, and the sampling v15 takes one clip of a video")
     if resize != V15:
@@ -78,8 +89,15 @@ def protocol_of(settings: Config) -> TestProtocol:
     return TestProtocol(record.name, *parts, clips * count, record.clip_by_clip)
 
 
+def notes_of(protocol: TestProtocol) -> list[str]:
+    """What a user has to know of its rules, as where the public code draws at random."""
+    rules = [SAMPLINGS.get(protocol.sampling)] if protocol.sampling != V15 else []
+    return [rule.note for rule in (*rules, CROPS.get(protocol.crops)) if rule.note]
+
+
 def _check_sampling(name: str, sampling: Sampling, usual: int, settings: Config) -> int:
-    """How many clips it takes, where neither TEST.clips nor the sampling says it the `usual` number.
+    """How many clips it takes, where neither TEST.clips nor the sampling says it the `usual` number; 0: the video's
+    length says it.
 
     Raises InputError: it is not to be used, or does not fit the network.
     """
@@ -104,15 +122,10 @@ def _check_sampling(name: str, sampling: Sampling, usual: int, settings: Config)
         raise InputError(
             f"{said} takes {allowed} frame{'s' * (allowed != '1')} of a segment, and MODEL.seglen is {model.seglen}"
         )
-    if sampling.clips == 0:
-        raise InputError(
-            f"{said} takes more clips of a longer video, and all videos of a test have as many views: take"
-            " pytorchvideo_constant_fps30"
-        )
-    clips = sampling.clips or asked or usual
+    clips = (asked or usual) if sampling.clips is None else sampling.clips
     if asked not in (None, clips):
-        raise InputError(f"TEST.clips = {asked}, and {said} takes {clips}")
-    if clips < sampling.fewest:
+        raise InputError(f"TEST.clips = {asked}, and {said} takes {clips or 'as many as fit into the video'}")
+    if 0 < clips < sampling.fewest:
         raise InputError(f"TEST.clips = {clips}, and {said} takes at least {sampling.fewest}")
     return clips
 

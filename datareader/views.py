@@ -87,16 +87,19 @@ def _clips_of(sampling: str, num_frames: int, shape: ClipShape) -> Clips:
     return clips
 
 
-def views_of(settings: Config, mode: str, transform: str) -> tuple[View, ...]:
+def views_of(settings: Config, mode: str, transform: str, num_frames: int | None = None) -> tuple[View, ...]:
     """The views of a video that a config describes for a mode: for "test" those of its protocol, in the protocol's
     order, else one.
+
+    Args:
+        num_frames: of the only video that they are for; see `protocol_of`.
 
     Raises InputError: no transform has that name, or the protocol does not fit.
     """
     view = View.of(settings, mode, transform)
     if mode != "test":
         return (view,)
-    protocol, section, model = protocol_of(settings), settings.TEST, settings.MODEL
+    protocol, section, model = protocol_of(settings, num_frames), settings.TEST, settings.MODEL
     sizes = (section.short_size, section.target_size, section.keep_aspect, section.fast_crop)
     return tuple(
         View(
