@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.labels import names_of
+from video_zoo.datareader.protocol_flags import add_protocol_flags, list_protocols, print_views
+from video_zoo.datareader.protocols import protocol_of
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.comparison import run_compare, run_mean
@@ -32,7 +34,7 @@ from video_zoo.engine.evaluation_files import PAGE, check_place, write_evaluatio
 from video_zoo.engine.evaluation_rows import EvaluationRows
 from video_zoo.engine.inference import open_backend
 from video_zoo.metrics import make_metrics
-from video_zoo.models import MODELS, load_trained
+from video_zoo.models import MODELS, clip_cost, load_trained
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
@@ -59,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     cli.add_common_flags(parser, MODELS)
     cli.add_weights_flag(parser)
+    add_protocol_flags(parser)
     add_engine_flags(parser, default="paddle for a checkpoint, or else auto")
     add("--filelist", type=cli.optional_path, metavar="FILE", help="the list of videos, with labels (config)")
     add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config)")
@@ -82,6 +85,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
+    if args.show_views:
+        print_views(load_settings(args), *args.show_views)  # without a log: it is all of the output
+        return
+    if args.list_protocols:
+        print(list_protocols(lambda name: load_settings(args, protocol=name), clip_cost))
+        return
     set_up_logging()
     if args.compare or args.mean_over:
         run_compare(*args.compare, args.save_dir) if args.compare else run_mean(args.mean_over)
@@ -122,13 +131,15 @@ def main() -> None:
             ranks.all_gather(None)  # the launcher ends all when the first one ends
 
 
-def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Config:
-    """The config with the flags over it; a deployment folder has its own."""
+def load_settings(
+    args: argparse.Namespace, deployment: Deployment | None = None, protocol: str | None = None
+) -> Config:
+    """The config with the flags over it; a deployment folder has its own. `protocol` is instead of the flag."""
     if deployment is not None:
         if args.config:
             logger.info("--config is not looked at: %s holds the config of its programs", deployment.folder)
         args.config = str(deployment.folder / CONFIG)
-    flags = {"batch_size": args.batch_size, "filelist": args.filelist}
+    flags = {"batch_size": args.batch_size, "filelist": args.filelist, "protocol": protocol or args.protocol}
     settings = cli.load_config(args, Config, {"TEST": flags}, MODELS)
     if deployment is not None:
         exported = config.load(args.config, Config, models=cli.model_sections(MODELS))
@@ -153,6 +164,7 @@ def describe(
     return {
         "model": settings.MODEL.name.upper(),
         "weights": {"name": str(weights.path), "sha256": weights.sha256()},
+        "protocol": protocol_of(settings).facts(),
         "list": {"path": str(settings.TEST.filelist), "sha256": reader.fingerprint(), "videos": len(reader)},
         "engine": {**engine, "precision": precision},
         "config": {"MODEL": asdict(settings.MODEL), "TEST": asdict(settings.TEST)},
@@ -175,7 +187,7 @@ def compute_rows(
     reader.first_batch = first
     if first:
         logger.info("going on with batch %d of %d", first, reader.batches)
-    logits_of = VideoLogits(backend.logits, clips_at_once=settings.TEST.batch_size)
+    logits_of = VideoLogits(backend.logits, protocol_of(settings).average, settings.TEST.batch_size)
 
     def compute(batch: Batch) -> np.ndarray:
         logits = {order: logits_of(batch, order) for order in orders}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+from video_zoo.configs.protocols import LOGITS, PROBABILITIES, PROTOCOLS, V15
 from video_zoo.utils.config import key
 
 _MANY = 1_000_000  # of epochs, clips or frames: beyond any that can be meant
@@ -158,7 +159,36 @@ class ValidSection(ReaderSection):
 
 @dataclass(frozen=True)
 class TestSection(ReaderSection):
-    """test.py."""
+    """test.py. What a protocol says, a key beside it or on the command line replaces; without a `protocol` beside them,
+    or later, short_size, target_size and seg_num are the protocol's."""
+
+    batch_size: int = key(16, "clips a step; a video's views are read together, however many", low=1, high=_MANY)
+    protocol: str = key(
+        V15.name,
+        "which views of a video are averaged, by the name of configs/protocols.py; test.py --list_protocols",
+        choices=tuple(PROTOCOLS),
+        presets={name: protocol.sizes for name, protocol in PROTOCOLS.items()},
+    )
+    sampling: Optional[str] = key(
+        None, "the frames of a video, by the name of a rule in datareader/frame_rules.py; unset: the protocol's"
+    )
+    clips: Optional[int] = key(
+        None, "of a video, where the sampling leaves it open; unset: the protocol's, else 1", low=1, high=1000
+    )
+    stride: Optional[int] = key(
+        None, "from a frame of a 3-D clip to the next; unset: MODEL.frame_stride", low=1, high=_MANY
+    )
+    resize: Optional[str] = key(
+        None, "the size that frames are scaled to, by a name of datareader/resizes.py; unset: the protocol's"
+    )
+    crops: Optional[str] = key(
+        None, "out of each scaled frame, by the name of a rule in datareader/crops.py; unset: the protocol's"
+    )
+    average: Optional[str] = key(
+        None,
+        "over a video's views: of their logits, or of their probabilities; unset: the protocol's",
+        choices=(LOGITS, PROBABILITIES),
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from video_zoo.datareader.codecs import Unclear
 from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.images import decode_images, read_frame_folder
 from video_zoo.datareader.sampling import Cut, Windows
-from video_zoo.datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform
+from video_zoo.datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform, apply_all
 from video_zoo.datareader.v15_pickles import read_pickle
 from video_zoo.datareader.video_list import Video, resolve
 from video_zoo.datareader.views import View
@@ -101,7 +101,7 @@ class ClipReader:
             if not drawn:
                 size, rng = Size(frame.shape[1], frame.shape[0]), self._rng(epoch, video, 1)
                 drawn.update({view.transform: view.transform.draw(size, rng) for view in self.views})
-            return {transform: draw(frame) for transform, draw in drawn.items()}
+            return dict(zip(drawn, apply_all([*drawn.values()], frame)))
 
         sample, damage = _sample(video), None
         if model.format == "pkl":

@@ -28,7 +28,7 @@ def decode_images(images: Sequence[bytes], choose: Choose, keep: Callable[[np.nd
     if not images:
         raise VideoError("it holds no frames")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return [keep(_decode_image(images[number], f"frame {number}", flags)) for number in choose(len(images))]
+    return _each_once(choose(len(images)), lambda number: keep(_decode_image(images[number], f"frame {number}", flags)))
 
 
 def read_frame_folder(
@@ -51,7 +51,13 @@ def read_frame_folder(
         except OSError as error:
             raise VideoError(f"{name}: {error.strerror or error}; the list gives it {num_frames} frames") from error
 
-    return [read(number) for number in choose(num_frames)]
+    return _each_once(choose(num_frames), read)
+
+
+def _each_once(numbers: Sequence[int], read: Callable[[int], Kept]) -> list[Kept]:
+    """What `read` gives for each number, for which it is called once where a number comes again."""
+    kept = {number: read(number) for number in dict.fromkeys(numbers)}
+    return [kept[number] for number in numbers]
 
 
 def _decode_image(data: bytes, name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:

@@ -46,7 +46,8 @@ class VideoReader:
 
     Args:
         mode: "train", "valid", "test" or "infer".
-        settings: the whole config; batch_size is that of all ranks together.
+        settings: the whole config; batch_size, in clips, is that of all ranks together. Of videos with several views, a
+            batch has as many as make no more clips, but at least one a rank.
         videos: as `read` finds them.
         read: what the reader processes do.
         launch: each rank reads its part of every batch of whole videos.
@@ -70,19 +71,21 @@ class VideoReader:
                 " each needs a clip at least"
             )
         self.mode, self.videos, self.list_path = mode, list(videos), list_path
-        self.batch_size, self.max_bad_videos = section.batch_size, section.max_bad_videos
+        views = len(read.views)
+        self.batch_size = max(section.batch_size // views, launch.size) if views > 1 else section.batch_size
+        self.max_bad_videos = section.max_bad_videos
         self.failures: list[Failure] = []
         self.damaged: list[Failure] = []
         self.epoch = 0
         self.first_batch = 0
         self._model, self._seed = settings.MODEL, settings.TRAIN.seed
         self._launch, self._windows = launch, read.windows
-        share = math.ceil(section.batch_size / launch.size)  # of a batch, this rank's videos
+        share = math.ceil(self.batch_size / launch.size)  # of a batch, this rank's videos
         self._shape = settings.clip_shape(mode)
         workers = min(section.num_reader_threads, max(1, usable_cores() // launch.local_size))
         if self._windows is None:
             workers = min(workers, len(self.videos))
-            self._count = len(read.views)
+            self._count = views
             ahead = min(max(section.buf_size // self._count, 1), 2 * share + workers, len(self.videos))
             self._videos_ahead = ahead
         else:

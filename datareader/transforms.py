@@ -6,6 +6,7 @@ known, and then takes one frame after the other, so that no more than one is in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -15,19 +16,14 @@ import numpy as np
 from PIL import Image
 
 from video_zoo.configs.schema import ReaderSection, TrainSection
+from video_zoo.datareader.crops import CROPS, centre
 from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.resizes import RESIZES, V15, Size, short_side_scaled
 from video_zoo.utils.registry import Registry
 
 _CROP_SCALES = (1, 0.875, 0.75, 0.66)
 # Corners, centre, edge middles and quarter points, in quarters of the room that the crop leaves (TSN's 13 fixed crops).
 _CROP_PLACES = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
-
-
-class Size(NamedTuple):
-    """In pixels."""
-
-    width: int
-    height: int
 
 
 class Box(NamedTuple):
@@ -51,7 +47,7 @@ class ClipTransform:
     """Steps one after the other, then perhaps a mirror.
 
     Args:
-        short_size, keep_aspect: of the first step; frames of different sizes must come out of it alike.
+        short_size, keep_aspect, resize: of the first step; frames of different sizes must come out of it alike.
         fast: compute only the pixels of a crop, which may round some of them differently.
     """
 
@@ -60,17 +56,51 @@ class ClipTransform:
     steps: tuple[Step, ...]
     mirror: bool = False
     fast: bool = False
+    resize: str = V15
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """uint8 RGB (H, W, 3) -> uint8 (3, height, width) of the last crop. Raises VideoError: another shape."""
+        self.check_shape(frame)
         image = Image.fromarray(frame)
-        if short_side_scaled(Size(*image.size), self.short_size, self.keep_aspect) != self.steps[0].size:
-            raise VideoError("its frames change their shape")
         for step in self.steps:
             image = scale_and_crop(image, step, self.fast)
         if self.mirror:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return np.asarray(image).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+
+    def is_crop_of(self, size: Size) -> bool:
+        """Whether it does no more than scale to that size, take a crop that lies inside, and perhaps mirror it."""
+        (scaled, (left, top, width, height)), *more = self.steps
+        inside = 0 <= left <= size.width - width and 0 <= top <= size.height - height
+        return not more and not self.fast and scaled == size and inside
+
+    def cut_out(self, scaled: np.ndarray) -> np.ndarray:
+        """A view of a scaled frame, where `is_crop_of` its size: uint8 (H, W, 3) -> (3, height, width)."""
+        left, top, width, height = self.steps[0].crop
+        crop = scaled[top : top + height, left : left + width]
+        return (crop[:, ::-1] if self.mirror else crop).transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+
+    def check_shape(self, frame: np.ndarray) -> None:
+        """Raises VideoError: a frame, (H, W, 3), that comes out of the first step at another size."""
+        source = Size(frame.shape[1], frame.shape[0])
+        if scaled_size(source, self.short_size, self.keep_aspect, self.resize) != self.steps[0].size:
+            raise VideoError("its frames change their shape")
+
+
+def apply_all(transforms: Sequence[ClipTransform], frame: np.ndarray) -> list[np.ndarray]:
+    """What each of the transforms makes of a frame, uint8 RGB (H, W, 3); where several are crops of it at one size, it
+    is scaled once for them, which gives the same bits. Raises VideoError: another shape."""
+    scaled: np.ndarray | None = None
+    size, results = transforms[0].steps[0].size, []
+    for transform in transforms:
+        if len(transforms) == 1 or not transform.is_crop_of(size):
+            results.append(transform(frame))
+            continue
+        transform.check_shape(frame)
+        if scaled is None:
+            scaled = np.asarray(scale_and_crop(Image.fromarray(frame), Step(size, Box(0, 0, *size))))
+        results.append(transform.cut_out(scaled))
+    return results
 
 
 @dataclass(frozen=True)
@@ -98,18 +128,41 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Scale, and crop the centre."""
+    """Scale, and crop: the centre, or one of the crops that a rule gives.
+
+    Args:
+        resize: the name of a rule of resizes.py; "v15" heeds keep_aspect.
+        crops: the name of a rule of crops.py.
+        number: of the crop among the rule's.
+    """
 
     short_size: int
     target_size: int
     keep_aspect: bool
     fast: bool = False
+    resize: str = V15
+    crops: str = V15
+    number: int = 0
 
     def draw(self, source: Size, rng: np.random.Generator | None = None) -> ClipTransform:
-        """The transform of a clip whose frames have the size `source`; nothing is left to chance."""
-        scaled = short_side_scaled(source, self.short_size, self.keep_aspect)
-        step = Step(scaled, center_crop(scaled, self.target_size))
-        return ClipTransform(self.short_size, self.keep_aspect, (step,), fast=self.fast)
+        """The transform of a clip whose frames have the size `source`; nothing is left to chance.
+
+        Raises VideoError: the rule has no crops in frames of that size.
+        """
+        scaled, size = scaled_size(source, self.short_size, self.keep_aspect, self.resize), self.target_size
+        if self.crops == V15:
+            crop, mirror = center_crop(scaled, size), False
+        else:
+            places = CROPS.get(self.crops).places(scaled, size)
+            if places is None:
+                raise VideoError(
+                    f"{self.crops} has no crop of {size} px in its frames, which are scaled to"
+                    f" {scaled.width} x {scaled.height}"
+                )
+            left, top, mirror = places[self.number]
+            crop = Box(left, top, size, size)
+        steps = (Step(scaled, crop),)
+        return ClipTransform(self.short_size, self.keep_aspect, steps, mirror, self.fast, self.resize)
 
 
 def _train_transform(section: TrainSection, multi_scale: bool) -> TrainTransform:
@@ -128,16 +181,11 @@ TRANSFORMS.add("random_crop", partial(_train_transform, multi_scale=False))
 TRANSFORMS.add("center_crop", _eval_transform)
 
 
-def short_side_scaled(source: Size, short_size: int, keep_aspect: bool = False) -> Size:
-    """The shorter side becomes `short_size` px; the longer 4/3 of it whatever its shape was (v1.5's squeeze), or with
-    `keep_aspect` in proportion. A size whose shorter side is that already stays as it is."""
-    width, height = source
-    if min(source) == short_size:
-        return source
-    long_size = int(short_size * 4.0 / 3.0)
-    if keep_aspect:
-        long_size = round(short_size * max(source) / min(source))
-    return Size(short_size, long_size) if width < height else Size(long_size, short_size)
+def scaled_size(source: Size, short_size: int, keep_aspect: bool, resize: str) -> Size:
+    """The size that the rule `resize` scales a frame to; "v15" is `short_side_scaled`, which heeds `keep_aspect`."""
+    if resize == V15:
+        return short_side_scaled(source, short_size, keep_aspect)
+    return RESIZES.get(resize)(source, short_size)
 
 
 def multi_scale_crop(scaled: Size, size: int, rng: np.random.Generator) -> Box:
@@ -161,7 +209,8 @@ def random_crop(scaled: Size, size: int, rng: np.random.Generator) -> Box:
 
 def center_crop(scaled: Size, size: int) -> Box:
     """The `size` x `size` px in the middle."""
-    return Box(round((scaled.width - size) / 2.0), round((scaled.height - size) / 2.0), size, size)
+    place = centre(scaled, size)[0]
+    return Box(place.x, place.y, size, size)
 
 
 def scale_and_crop(image: Image.Image, step: Step, fast: bool = False) -> Image.Image:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from video_zoo.configs.schema import Config
+from video_zoo.datareader.decode import VideoError
+from video_zoo.datareader.frame_rules import SAMPLINGS, V15, Clips, ClipShape
+from video_zoo.datareader.protocols import protocol_of
 from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.transforms import TRANSFORMS, EvalTransform, Size, TrainTransform
 
@@ -18,6 +22,8 @@ class View:
     Args:
         seg_num, seglen, frame_stride, legacy_pkl: see `segment_indices`.
         transform: TrainTransform draws at random, and so are the frames drawn then; EvalTransform does not.
+        sampling: "v15", which is `segment_indices`, or the name of a rule of frame_rules.py.
+        clips, clip: how many clips the rule is asked for, and which of them this is.
     """
 
     seg_num: int
@@ -25,6 +31,9 @@ class View:
     frame_stride: int
     transform: TrainTransform | EvalTransform
     legacy_pkl: bool = False
+    sampling: str = V15
+    clips: int = 1
+    clip: int = 0
 
     @classmethod
     def of(cls, settings: Config, mode: str, transform: str) -> View:
@@ -43,7 +52,12 @@ class View:
 
         Args:
             rng: of a random view; None takes the segments' middles.
+
+        Raises VideoError: the sampling has no such clip, or frames that are not there.
         """
+        if self.sampling != V15:
+            shape = ClipShape(self.seg_num, self.seglen, self.frame_stride, self.clips)
+            return list(_clips_of(self.sampling, num_frames, shape)[self.clip])
         return segment_indices(
             num_frames,
             self.seg_num,
@@ -58,6 +72,45 @@ class View:
         return self.transform.draw(Size(frame.shape[1], frame.shape[0]))(frame)
 
 
-def views_of(settings: Config, mode: str, transform: str) -> tuple[View, ...]:
-    """The views of a video that a config describes for a mode: one. Raises InputError: no transform has that name."""
-    return (View.of(settings, mode, transform),)
+@lru_cache(maxsize=16)
+def _clips_of(sampling: str, num_frames: int, shape: ClipShape) -> Clips:
+    """The clips of a rule. Raises VideoError: fewer or more than asked for, or frames that are not there."""
+    clips = SAMPLINGS.get(sampling).rule(num_frames, shape)
+    if len(clips) != shape.clips:
+        raise VideoError(
+            f"it has {num_frames} frames, of which {sampling} takes {len(clips)} clips of {shape.length}, and"
+            f" {shape.clips} are needed"
+        )
+    beyond = next((number for clip in clips for number in clip if not 0 <= number < num_frames), None)
+    if beyond is not None:
+        raise VideoError(f"it has {num_frames} frames, too few for {sampling}, which asks for frame number {beyond}")
+    return clips
+
+
+def views_of(settings: Config, mode: str, transform: str, num_frames: int | None = None) -> tuple[View, ...]:
+    """The views of a video that a config describes for a mode: for "test" those of its protocol, in the protocol's
+    order, else one.
+
+    Args:
+        num_frames: of the only video that they are for; see `protocol_of`.
+
+    Raises InputError: no transform has that name, or the protocol does not fit.
+    """
+    view = View.of(settings, mode, transform)
+    if mode != "test":
+        return (view,)
+    protocol, section, model = protocol_of(settings, num_frames), settings.TEST, settings.MODEL
+    sizes = (section.short_size, section.target_size, section.keep_aspect, section.fast_crop)
+    return tuple(
+        View(
+            view.seg_num,
+            model.seglen,
+            protocol.stride,
+            EvalTransform(*sizes, protocol.resize, protocol.crops, crop),
+            view.legacy_pkl,
+            protocol.sampling,
+            protocol.clips,
+            clip,
+        )
+        for clip, crop in protocol.order()
+    )

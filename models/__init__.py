@@ -78,6 +78,13 @@ def build_network(settings: Config, mode: str) -> VideoNetwork:
     return network.from_config(settings.MODEL, settings.seg_num(mode), channels_last)
 
 
+def clip_cost(settings: Config) -> int:
+    """The multiply-adds of settings.MODEL's network for a clip of test.py; imports Paddle."""
+    from video_zoo.models.cost import multiply_adds
+
+    return multiply_adds(build_network(settings, "test"), settings.clip_shape("test"))
+
+
 def load_trained(settings: Config, mode: str, weights: str | os.PathLike | None) -> tuple[VideoNetwork, VariableStore]:
     """The network of settings.MODEL with weights (None: the released ones), and where they are from.
 

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from video_zoo.configs.protocols import PROTOCOLS
 from video_zoo.configs.schema import Config
 from video_zoo.models import MODELS, TSMSection
 from video_zoo.utils import cli, config
@@ -268,8 +269,10 @@ def test_ini_and_yaml_give_equal_objects_that_hold_what_was_written(tmp_path_fac
     from_ini = load_tsm(folder / "a.txt")
     assert load_tsm(folder / "a.yaml") == from_ini
     assert load_tsm(folder / "a.txt", values) == from_ini
+    sizes = PROTOCOLS[values.get("TEST", {}).get("protocol", "v15")].sizes
     for section, items in dataclasses.asdict(TSM_CONFIG).items():
         for key, default in items.items():
+            default = sizes.get(key, default) if section == "TEST" else default
             expected = values.get(section, {}).get(key, default)
             expected = tuple(expected) if isinstance(expected, list) else expected
             assert getattr(getattr(from_ini, section), key) == expected

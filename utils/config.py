@@ -36,10 +36,12 @@ def key(
     low: float | None = None,
     high: float | None = None,
     fixed: bool = False,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
     """One key of a section: its default, one line of explanation, and the values allowed, `low` to `high`. `fixed`:
-    trained weights can be used only with the value that they were trained with."""
-    limits = {"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed}
+    trained weights can be used only with the value that they were trained with. `presets`: what a value of it gives
+    other keys of the section, where they are not set in the same source or in a later one."""
+    limits = {"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed, "presets": presets or {}}
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -79,11 +81,20 @@ def check(
     built = {}
     for section, kind in known.items():
         others = models if section == "MODEL" else {}
-        checked = {}
-        for source, given in sources.items():
-            checked.update(_check(source, section, given.get(section, {}), kind, others))
-        built[section] = kind(**checked)
+        layers = [_check(source, section, given.get(section, {}), kind, others) for source, given in sources.items()]
+        built[section] = kind(**_merge(layers, kind))
     return schema(**built)
+
+
+def _merge(layers: list[dict[str, Any]], schema: type) -> dict[str, Any]:
+    """The values of one section, of which a later layer wins; presets stand just before the layer that names them."""
+    merged: dict[str, Any] = {}
+    for number, layer in enumerate(layers):
+        for field in dataclasses.fields(schema):
+            if field.name in layer and not any(field.name in later for later in layers[number + 1 :]):
+                merged.update(field.metadata["presets"].get(layer[field.name], {}))
+        merged.update(layer)
+    return merged
 
 
 def find(sources: Sources, section: str, item: str) -> Any:
@@ -130,20 +141,30 @@ def describe(config: Any, sections: list[str]) -> list[str]:
 
 
 def write(path: Path, config: Any, comment: str) -> None:
-    """Writes a config as YAML, every key that is set, so that `load` gives the same again. Raises InputError."""
+    """Writes a config as YAML, every key that is set or that a preset would set, so that `load` gives the same
+    again.
+
+    Raises InputError.
+    """
     import yaml
 
     sections = {
         name: {
             item: list(value) if isinstance(value, tuple) else value
             for item, value in keys.items()
-            if value is not None
+            if value is not None or item in _preset_keys(getattr(config, name))
         }
         for name, keys in dataclasses.asdict(config).items()
     }
     with atomic_file(path) as file:
         file.write(f"# {comment}\n")
         yaml.safe_dump(sections, file, sort_keys=False, allow_unicode=True)
+
+
+def _preset_keys(section: Any) -> set[str]:
+    """The keys to which a section's presets give values, where they are left out."""
+    fields = dataclasses.fields(section)
+    return {item for field in fields for item in field.metadata["presets"].get(getattr(section, field.name), ())}
 
 
 def read(path: str) -> Values:
@@ -259,7 +280,7 @@ def _convert(value: Any, hint: Any) -> Any:
 
 
 def _check_range(what: str, value: Any, limits: Mapping[str, Any]) -> None:
-    if limits["choices"] is not None and value not in limits["choices"]:
+    if None not in (limits["choices"], value) and value not in limits["choices"]:
         raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}")
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, float) and not math.isfinite(number):
