@@ -30,12 +30,13 @@ from video_zoo.utils.files import atomic_file
 if TYPE_CHECKING:
     from video_zoo.engine.evaluation_files import Score, Summary
 
-STRIPS = 24  # most confident mistakes that are shown with their frames
+STRIPS, FIRST = 24, 6  # most confident mistakes that are shown with their frames; without a click
 FRAMES = 8  # of a film strip, at most
 LEVELS = 10_000  # steps of confidence from 0 to 1
 TARGETS = (0.9, 0.95, 0.99)  # of the accuracy on the videos that are decided
 FAILURES = 1000  # that the page lists
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 440, 300, 44, 36, 12  # of a plot and of its margins, px
+_COUNTS = 44  # height of the bars below a plot, px
 _PLOT = (_WIDTH - _LEFT - _EDGE, _HEIGHT - _BOTTOM - _EDGE)  # of the area with the curve
 
 _SCORES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy", "loss": "loss"}
@@ -57,17 +58,20 @@ def write_page(
     title = f"{facts.get('model', 'Evaluation')} on {Path(str(facts.get('list', {}).get('path', 'a list'))).name}"
     right = summary.predicted == evaluation.labels
     body = [
-        f'<p class="headline">{markup(headline(evaluation, summary))}</p>\n',
+        f'<p class="headline">{markup(summary.headline)}</p>\n',
         f"<p>{_protocol_text(facts)}</p>\n" if facts.get("protocol") else "",
-        _draw_scores(summary),
-        _draw_facts(evaluation),
+        _side_by_side(_draw_scores(summary), _draw_facts(evaluation)),
         _draw_classes(summary),
         _draw_matrix(),
+        _side_by_side(_draw_coverage(summary, right), _draw_calibration(summary)),
         _draw_mistakes(evaluation, summary, clip_of),
-        '<div class="two">' + _draw_calibration(summary) + _draw_coverage(summary, right) + "</div>\n",
     ]
     with atomic_file(path) as file:
         file.write(document(title, body, _data(evaluation, summary), "evaluation.js"))
+
+
+def _side_by_side(*sections: str) -> str:
+    return f'<div class="two">{"".join(sections)}</div>\n'
 
 
 def _data(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
@@ -109,8 +113,8 @@ def _draw_scores(summary: Summary) -> str:
     return section("Scores", table(head, rows), note)
 
 
-_ORDERS = """<p class="soft">The same clips with their frames in another order. A network that looks at the course of time
-loses by it; one that takes the mean over frames, as TSN does, cannot.</p>"""
+_ORDERS = """<p class="soft">The same clips with their frames in another order. A network that looks at the course of
+time loses by it; one that takes the mean over frames, as TSN does, cannot.</p>"""
 
 
 def _draw_score(score: Score) -> str:
@@ -123,8 +127,10 @@ def _draw_loss(difference: float, key: str) -> str:
     if not math.isfinite(difference):
         return ""
     worse = (difference > 0) if key == "loss" else (difference < 0)
-    color = "less" if worse else "more"
-    return f'<small class="{color if round(difference, 4) else "same"}">{difference:+.4f}</small>'.replace("-", "\u2212")
+    if not round(difference, 4):
+        return "<small>no change</small>"
+    text = f"{difference:+.4f}".replace("-", "\u2212")
+    return f'<small class="{"less" if worse else "more"}">{text}</small>'
 
 
 def _protocol_text(facts: Mapping[str, Any]) -> str:
@@ -164,7 +170,10 @@ def _draw_facts(evaluation: Evaluation) -> str:
         ("Precision", markup(str(engine.get("precision") or ""))),
         ("Paddle", markup(str(facts.get("paddle") or ""))),
         ("Made", markup(str(facts.get("made_at") or ""))),
-        ("Time", "" if seconds is None else f"{seconds:,.1f} s" + ("" if speed is None else f", {speed:,.1f} videos/s")),
+        (
+            "Time",
+            "" if seconds is None else f"{seconds:,.1f} s" + ("" if speed is None else f", {speed:,.1f} videos/s"),
+        ),
         ("This program", markup(str(facts.get("zoo") or ""))),
     ]
     return section("How it was made", facts_list(rows), _draw_failures(evaluation))
@@ -194,7 +203,11 @@ def _draw_classes(summary: Summary) -> str:
     options = "".join(f'<option value="{key}">{text}</option>' for key, text in orders.items())
     choice = f'<select aria-label="Order">{options}<option value="index">by number</option></select>'
     count = len(summary.confusion)
-    note = f"{summary.classes_seen:,} of {count:,} classes have videos in the list." if summary.classes_seen < count else ""
+    note = (
+        f"{summary.classes_seen:,} of {count:,} classes have videos in the list."
+        if summary.classes_seen < count
+        else ""
+    )
     text = f'<p class="soft">The lines are 95% intervals. A class opens its videos. {note}</p>'
     return section("Accuracy of the classes", text, listing("Filter the classes", choice), name="classes")
 
@@ -202,7 +215,9 @@ def _draw_classes(summary: Summary) -> str:
 def _draw_matrix() -> str:
     zoom = {"in": "+", "out": "\u2212", "all": "all"}
     words = {"in": "Zoom in", "out": "Zoom out", "all": "Show the whole matrix"}
-    buttons = "".join(f'<button type="button" id="zoom_{key}" aria-label="{words[key]}">{zoom[key]}</button>' for key in zoom)
+    buttons = "".join(
+        f'<button type="button" id="zoom_{key}" aria-label="{words[key]}">{zoom[key]}</button>' for key in zoom
+    )
     label = "Confusion matrix. Arrow keys choose a cell, Enter lists its videos, plus and minus zoom."
     key = (
         '<p class="soft"><i class="key" style="background:var(--right)"></i>right<i class="key" '
@@ -225,16 +240,17 @@ def _draw_matrix() -> str:
 # ---- mistakes
 
 
-def _draw_mistakes(
-    evaluation: Evaluation, summary: Summary, clip_of: Callable[[str], np.ndarray | None]
-) -> str:
+def _draw_mistakes(evaluation: Evaluation, summary: Summary, clip_of: Callable[[str], np.ndarray | None]) -> str:
     wrong = np.flatnonzero(summary.predicted != evaluation.labels)
     chosen = wrong[np.argsort(-summary.confidence[wrong], kind="stable")][:STRIPS]
     if not len(chosen):
         return section("Most confident mistakes", "<p>There are none.</p>")
     rows = [_draw_mistake(evaluation, summary, place, clip_of(evaluation.ids[place])) for place in chosen.tolist()]
     text = '<p class="soft">The frames that the network saw, and its most probable classes; the truth is marked.</p>'
-    return section("Most confident mistakes", text, '<div class="mistakes">' + "\n".join(rows) + "</div>")
+    first, more = ('<div class="mistakes">' + "\n".join(part) + "</div>" for part in (rows[:FIRST], rows[FIRST:]))
+    if len(rows) > FIRST:
+        first += f"<details><summary>{len(rows) - FIRST} more</summary>{more}</details>"
+    return section("Most confident mistakes", text, first)
 
 
 def _draw_mistake(evaluation: Evaluation, summary: Summary, place: int, clip: np.ndarray | None) -> str:
@@ -247,6 +263,7 @@ def _draw_mistake(evaluation: Evaluation, summary: Summary, place: int, clip: np
         if index == label:
             name = f"<b>{name}</b> <small>truth, rank {summary.ranks[place]}</small>"
         color = "var(--right)" if index == label else "var(--wrong)" if index == summary.predicted[place] else ""
+        name = f'<span class="clamp">{name}</span>'
         bars.append(draw_bar(name, float(probabilities[index]), color))
     heading = f'<h3><bdi dir="auto">{markup(evaluation.ids[place])}</bdi></h3>'
     return f'<article>{heading}{_draw_strip(clip)}<div class="bars">{"".join(bars)}</div></article>'
@@ -267,15 +284,15 @@ def _draw_strip(clip: np.ndarray | None) -> str:
 def _draw_calibration(summary: Summary) -> str:
     filled = [each for each in summary.bins if each.count]
     most = max((each.count for each in filled), default=1)
-    parts = [_frame("confidence", "accuracy"), f'<path class="ideal" d="M{_point(0, 0)}L{_point(1, 1)}"/>']
+    parts = [_frame("confidence", "accuracy")]
     for each in filled:
         (left, top), (right, bottom) = _place(each.low, each.accuracy), _place(each.high, 0)
-        words = f"confidence {each.low:.2f} to {each.high:.2f}: {each.count:,} videos, {percent(each.accuracy)} right"
+        words = f"confidence {each.low:.2f} to {each.high:.2f}: {each.count:,} of the videos, {percent(each.accuracy)} right"
         box = f'x="{left + 1:.1f}" y="{top:.1f}" width="{right - left - 2:.1f}" height="{max(bottom - top, 0):.1f}"'
         parts.append(f'<rect class="bar" {box}><title>{words}</title></rect>')
-        share = 0.12 * each.count / most  # of the plot's height
-        y = _place(0, share)[1]
-        parts.append(f'<path class="count" d="M{left + 4:.1f} {bottom}V{y:.1f}H{right - 4:.1f}V{bottom}Z"/>')
+        height = _COUNTS * each.count / most
+        box = f'x="{left + 1:.1f}" y="{_HEIGHT + _COUNTS - height:.1f}" width="{right - left - 2:.1f}" height="{height:.1f}"'
+        parts.append(f'<rect class="count" {box}><title>{words}</title></rect>')
         x, y = _place(each.confidence, each.accuracy)
         parts.append(f'<circle class="mean" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
     rows = [
@@ -286,16 +303,16 @@ def _draw_calibration(summary: Summary) -> str:
     return section(
         "Calibration",
         f"<p>Calibration error <b>{finite(summary.calibration_error)}</b>. {_confidence_text(summary)}</p>",
-        _svg("Accuracy by confidence", parts),
+        _svg(
+            "Accuracy by confidence", [*parts, f'<path class="ideal" d="M{_point(0, 0)}L{_point(1, 1)}"/>'], _COUNTS + 4
+        ),
         '<p class="soft">Bars: accuracy. Points: at the mean confidence; on the dashed line, confidence tells the '
-        "truth. Small bars at the bottom: how many videos.</p>",
+        f"truth. The bars below: how many videos, at most {most:,} in a bin.</p>",
         f"<details><summary>The {len(summary.bins)} bins as a table</summary>{table(head, rows)}</details>",
     )
 
 
 def _confidence_text(summary: Summary) -> str:
-    if not len(summary.confidence):
-        return "No video was read."
     sure, right = float(summary.confidence.mean()), summary.scores[NATURAL]["top1"].value
     way = "more" if sure > right else "less"
     return (
@@ -306,7 +323,7 @@ def _confidence_text(summary: Summary) -> str:
 
 def _draw_coverage(summary: Summary, right: np.ndarray) -> str:
     coverage, accuracy = coverage_curve(summary.confidence, right)
-    places = np.unique(np.linspace(0, len(coverage) - 1, 400).astype(int)) if len(coverage) else []
+    places = np.unique(np.linspace(0, len(coverage) - 1, 400).astype(int))
     line = " ".join(_point(coverage[place], accuracy[place]) for place in places)
     parts = [
         _frame("share of the videos that are decided", "accuracy"),
@@ -341,7 +358,7 @@ def _level_for(confidence: np.ndarray, accuracy: np.ndarray, target: float) -> i
         accuracy: of `coverage_curve`.
     """
     levels = np.sort(_levels(confidence))[::-1]
-    last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True)) if len(levels) else levels  # of each level
+    last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True))  # of each level
     reached = last[accuracy[last] >= target]
     return int(levels[reached[-1]]) if len(reached) else None
 
@@ -357,7 +374,7 @@ def _decide(confidence: np.ndarray, right: np.ndarray, accuracy: np.ndarray, tar
     button = f'<button type="button" data-level="{level}">{level / LEVELS:.4f}</button>'
     return [
         button,
-        f"<b>{percent(count / len(kept))}</b><small>{count:,} videos</small>",
+        f"<b>{percent(count / len(kept))}</b><small>{count:,} video{'' if count == 1 else 's'}</small>",
         f"<b>{percent(good / count)}</b><small>{percent(low)} to {percent(high)}</small>",
     ]
 
@@ -388,13 +405,7 @@ def _frame(x_name: str, y_name: str) -> str:
     return "".join(parts)
 
 
-def _svg(label: str, parts: list[str]) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">' + "\n".join(parts) + "</svg>"
-
-
-def headline(evaluation: Evaluation, summary: Summary) -> str:
-    read = len(evaluation.ids)
+def _svg(label: str, parts: list[str], below: int = 0) -> str:
     return (
-        f"top-1 {summary.scores[NATURAL]['top1'].value:.4f} on {read:,} of {summary.num_videos:,} videos "
-        f"({len(evaluation.failures):,} failed), {summary.classes_seen} of {len(evaluation.names)} classes"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + below}" role="img" aria-label="{label}">' + "\n".join(parts) + "</svg>"
     )

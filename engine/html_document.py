@@ -70,7 +70,8 @@ def shorten(names: Sequence[str]) -> dict[str, Any]:
 
 def section(title: str, *parts: str, name: str = "") -> str:
     """A part of a page below a heading of its own, which is HTML, as its parts are."""
-    return f"<section{f' id="{name}"' if name else ''}><h2>{title}</h2>\n" + "\n".join(parts) + "</section>\n"
+    mark = f' id="{name}"' if name else ""
+    return f"<section{mark}><h2>{title}</h2>\n" + "\n".join(parts) + "</section>\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -31,8 +31,9 @@ function classRow(index) {
     whisker.style.width = percent(DATA.high[index] - DATA.low[index])
   }
   const said = make("span", "", all ? percent(right / all) : "", " ", make("small", "", `${right} of ${all}`))
-  const row = button("class", () => openClass(index), named(DATA.names[index]), track, said)
-  if (all) row.title = `95% interval ${percent(DATA.low[index])} to ${percent(DATA.high[index])}`
+  const row = button("class", () => openClass(index), named(DATA.names[index], "clamp"), track, said)
+  row.title = DATA.names[index]
+  if (all) row.title += `: 95% interval ${percent(DATA.low[index])} to ${percent(DATA.high[index])}`
   return row
 }
 
@@ -64,11 +65,17 @@ confused.sort((a, b) => pairs.get(b).length - pairs.get(a).length || a - b)
 
 function pairRow(key) {
   const [label, predicted] = [Math.floor(key / classes), key % classes]
-  const names = make("span", "", named(DATA.names[label]), " taken for ", named(DATA.names[predicted]))
+  const names = make("span", "clamp", named(DATA.names[label]), " taken for ", named(DATA.names[predicted]))
   const back = count(predicted, label)
-  const small = make("small", "", back ? `and back: ${number(back)}` : "")
-  const open = () => { matrix.move(label, predicted); openPair(label, predicted) }
-  return button("many", open, names, make("span", "", `${number(count(label, predicted))} of ${number(DATA.videos[label])}`, small))
+  const small = back ? make("small", "", `and back: ${number(back)}`) : ""
+  const said = make("span", "", `${number(count(label, predicted))} of ${number(DATA.videos[label])}`, small)
+  const open = () => {
+    matrix.move(label, predicted)
+    openPair(label, predicted)
+  }
+  const row = button("many", open, names, said)
+  row.title = names.textContent
+  return row
 }
 
 function openPair(label, predicted) {
@@ -82,6 +89,7 @@ new FilteredList(find("#pairs"), pairRow, pairText).show(confused, "confused pai
 // ---- the matrix
 
 const NAMED = 12 // px of a cell from which on names stand beside the matrix
+const FONT = "11px system-ui, sans-serif"
 const TITLE = 20 // px beside the matrix without names
 
 class Matrix {
@@ -101,10 +109,18 @@ class Matrix {
     this.left = this.top = 0 // the cell at the corner
   }
 
+  /** The width of the longest name, px. */
+  longest() {
+    const paint = this.canvas.getContext("2d")
+    paint.font = FONT
+    if (!this.most) this.most = 12 + Math.max(...DATA.names.map(name => paint.measureText(name.slice(0, 40)).width))
+    return this.most
+  }
+
   /** Sizes in px: of the canvas, of what is beside the matrix, and of a cell. */
   measure() {
     const width = this.box.clientWidth
-    const names = Math.min(170, width * 0.3)
+    const names = Math.min(this.longest(), 170, width * 0.3)
     const beside = (width - names) / classes >= NAMED ? names : TITLE
     const cell = (width - beside) / classes * this.zoom
     this.width = width
@@ -149,12 +165,12 @@ class Matrix {
       const [x, y] = [beside + (predicted - this.left) * cellSize, beside + (label - this.top) * cellSize]
       if (x + size < beside || y + size < beside || x > this.width || y > this.width) continue
       const part = found.length / DATA.videos[label]
-      paint.globalAlpha = 0.15 + 0.85 * Math.sqrt(part)
+      paint.globalAlpha = 0.25 + 0.75 * Math.sqrt(part)
       paint.fillStyle = label === predicted ? right : wrong
       paint.fillRect(x, y, size, size)
       if (cellSize >= 26) {
         paint.globalAlpha = 1
-        paint.fillStyle = part > 0.25 ? card : text
+        paint.fillStyle = part > 0.15 ? card : text
         paint.fillText(number(found.length), x + size / 2, y + size / 2)
       }
     }
@@ -163,7 +179,7 @@ class Matrix {
 
   drawNames() {
     const { paint, cellSize, beside } = this
-    paint.font = `${cellSize >= 18 ? 12 : 10.5}px system-ui, sans-serif`
+    paint.font = FONT
     paint.fillStyle = this.color("--soft")
     paint.textBaseline = "middle"
     if (cellSize < NAMED) {
@@ -219,8 +235,8 @@ class Matrix {
     const [found, all] = [count(label, predicted), DATA.videos[label]]
     const part = `: ${number(found)} of ${counted(all, "video")}` + (all ? ` (${percent(found / all)})` : "")
     const truth = named(DATA.names[label])
-    const said = label === predicted ? [truth, " rightly recognised" + part] : [truth, " taken for ", named(DATA.names[predicted]), part]
-    find("#said").replaceChildren(...said)
+    const said = label === predicted ? [" rightly recognised"] : [" taken for ", named(DATA.names[predicted])]
+    find("#said").replaceChildren(truth, ...said, part)
   }
 
   /** Chooses a cell, and scrolls the matrix to it. */
@@ -285,8 +301,12 @@ class Matrix {
       this.scale(Math.exp(-event.deltaY / 200), x, y)
     }, { passive: false })
     this.canvas.addEventListener("keydown", event => this.key(event))
-    const acts = { in: () => this.closer(2), out: () => this.closer(0.5), all: () => { this.reset(); this.draw() } }
-    for (const [name, act] of Object.entries(acts)) find(`#zoom_${name}`).addEventListener("click", act)
+    find("#zoom_in").addEventListener("click", () => this.closer(2))
+    find("#zoom_out").addEventListener("click", () => this.closer(0.5))
+    find("#zoom_all").addEventListener("click", () => {
+      this.reset()
+      this.draw()
+    })
   }
 
   /** Zooms towards the chosen cell. */
@@ -331,8 +351,10 @@ function showThreshold() {
   const level = Number(slider.value)
   const [found, right] = [kept[level], keptRight[level]]
   const part = found / Math.max(ordered.length, 1)
-  const decided = `At a confidence of ${(level / DATA.levels).toFixed(4)} or more, ${percent(part)} of the videos (${number(found)}) are decided`
-  find("#decided").textContent = found ? `${decided} with ${percent(right / found)} right; a person looks at ${number(ordered.length - found)}.` : `${decided}.`
+  const decided = `${percent(part)} of the videos (${number(found)}) are decided`
+  const left = `${number(ordered.length - found)} are left for a person to look at`
+  const outcome = found ? ` with ${percent(right / found)} right` : ""
+  find("#decided").textContent = `At a confidence of ${(level / DATA.levels).toFixed(4)} or more, ${decided}${outcome}; ${left}.`
   slider.setAttribute("aria-valuetext", find("#decided").textContent)
   const x = DATA.plot[0] + DATA.plot[1] * part
   find("#cut").setAttribute("d", `M${x} ${DATA.plot[2]}V${DATA.plot[3]}`)

@@ -18,8 +18,8 @@ function make(tag, style, ...content) {
 }
 
 /** A name from a file, which may run from right to left. */
-function named(text) {
-  const element = make("bdi", "", text)
+function named(text, style) {
+  const element = make("bdi", style, text)
   element.dir = "auto"
   return element
 }
