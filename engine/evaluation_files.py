@@ -66,6 +66,7 @@ class Summary:
         probabilities: float32 (n, num_classes), of the natural order, as the rest is.
         outcomes: order of the frames -> what the network says of each video.
         confusion: int64 (num_classes, num_classes); rows are the true classes.
+        labels: int64 (n,), of the videos that were read.
         num_videos: in the list.
         classes_seen: how many classes the videos that were read are of.
     """
@@ -76,6 +77,7 @@ class Summary:
     probabilities: np.ndarray
     outcomes: dict[str, Outcomes]
     confusion: np.ndarray
+    labels: np.ndarray
     num_videos: int
     classes_seen: int
 
@@ -102,6 +104,7 @@ class Summary:
             probabilities=probabilities,
             outcomes=outcomes,
             confusion=statistics.confusion_matrix(labels, natural.predicted, classes),
+            labels=labels,
             num_videos=len(labels) + len(evaluation.failures),
             classes_seen=len(np.unique(labels)),
         )

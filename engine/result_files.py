@@ -250,10 +250,10 @@ class ResultFiles:
     def _check_settings(self, line: bytes) -> None:
         path = self._partial("jsonl")
         try:
-            before = _flat(check_fields(parse_json(line), {"settings": is_mapping}, needed=["settings"])["settings"])
+            before = flat(check_fields(parse_json(line), {"settings": is_mapping}, needed=["settings"])["settings"])
         except ValueError:
             raise InputError(f"{path}:1: no settings, so nothing can go on with it; leave out --resume") from None
-        now = _flat(self._header["settings"])
+        now = flat(self._header["settings"])
         keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         if keys:
             changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
@@ -296,11 +296,11 @@ def _checked(prediction: Prediction) -> Prediction:
     return dataclasses.replace(prediction, span=(round(start, 3), round(end, 3)))
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings within settings as SECTION.key."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
     return found
 
 

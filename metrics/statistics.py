@@ -57,9 +57,9 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     """The interval of the mean of independent values (n,): 1.96 standard errors to each side.
 
     By the central limit theorem, it holds for many values; below some 30 it is too narrow. (NaN, NaN) for less than
-    two values.
+    two values, and where one is not finite.
     """
-    if len(values) < 2:
+    if len(values) < 2 or not np.isfinite(values).all():
         return math.nan, math.nan
     error = _Z * float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean()) - error, float(values.mean()) + error
