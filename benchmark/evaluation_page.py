@@ -102,12 +102,18 @@ def main() -> None:
         print(f"{name}: median {statistics.median(values):.0f} ms, from {min(values):.0f} to {max(values):.0f}")
 
 
+def find_chromium() -> str | None:
+    """The path of the installed browser."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 def open_page(path: Path) -> tuple[float, float]:
     """ms from the navigation to DOMContentLoaded, and to the frame that is drawn after it, in a new browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=BROWSER)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=BROWSER)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(path.as_uri())
         times = page.evaluate(_DRAWN)

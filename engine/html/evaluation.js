@@ -10,10 +10,10 @@ for (const video of ordered) {
 }
 const isRight = video => DATA.labels[video] === DATA.predicted[video]
 const count = (label, predicted) => (pairs.get(label * classes + predicted) || []).length
-const sure = video => percent(DATA.confidence[video] / DATA.levels)
+const confidence = video => percent(DATA.confidence[video] / DATA.levels)
 
 const videos = new Window(video => {
-  const taken = [`taken for `, named(DATA.names[DATA.predicted[video]]), `, ${sure(video)} sure`]
+  const taken = ["taken for ", named(DATA.names[DATA.predicted[video]]), `, ${confidence(video)} confident`]
   if (isRight(video)) return [...taken, ": right"]
   return [...taken, "; it is ", named(DATA.names[DATA.labels[video]]), `, rank ${DATA.ranks[video]}`]
 })
@@ -84,7 +84,8 @@ function openPair(label, predicted) {
 }
 
 const pairText = key => `${DATA.names[Math.floor(key / classes)]} ${DATA.names[key % classes]}`
-new FilteredList(find("#pairs"), pairRow, pairText).show(confused, "confused pair", "No video was taken for another class.")
+const pairList = new FilteredList(find("#pairs"), pairRow, pairText)
+pairList.show(confused, "confused pair", "No video was taken for another class.")
 
 // ---- the matrix
 
@@ -113,30 +114,31 @@ class Matrix {
   longest() {
     const paint = this.canvas.getContext("2d")
     paint.font = FONT
-    if (!this.most) this.most = 12 + Math.max(...DATA.names.map(name => paint.measureText(name.slice(0, 40)).width))
-    return this.most
+    if (!this.name) this.name = 12 + Math.max(...DATA.names.map(name => paint.measureText(name.slice(0, 40)).width))
+    return this.name
   }
 
   /** Sizes in px: of the canvas, of what is beside the matrix, and of a cell. */
   measure() {
-    const width = this.box.clientWidth
-    const names = Math.min(this.longest(), 170, width * 0.3)
+    const most = this.box.clientWidth
+    const names = Math.min(this.longest(), 170, most * 0.3)
+    const width = Math.min(most, names + classes * 110)
     const beside = (width - names) / classes >= NAMED ? names : TITLE
     const cell = (width - beside) / classes * this.zoom
     this.width = width
     this.cellSize = cell
     this.beside = cell >= NAMED ? names : TITLE
     this.shown = (width - this.beside) / cell // cells a side
-    const most = Math.max(classes - this.shown, 0)
-    this.left = Math.min(Math.max(this.left, 0), most)
-    this.top = Math.min(Math.max(this.top, 0), most)
+    const last = Math.max(classes - this.shown, 0)
+    this.left = Math.min(Math.max(this.left, 0), last)
+    this.top = Math.min(Math.max(this.top, 0), last)
   }
 
   draw() {
     this.measure()
     const ratio = window.devicePixelRatio || 1
     this.canvas.width = this.canvas.height = Math.round(this.width * ratio)
-    this.canvas.style.height = this.width + "px"
+    this.canvas.style.width = this.canvas.style.height = this.width + "px"
     this.box.classList.toggle("zoomed", this.zoom > 1)
     const style = getComputedStyle(document.documentElement)
     this.color = name => style.getPropertyValue(name).trim()
@@ -151,7 +153,7 @@ class Matrix {
 
   drawCells() {
     const { paint, cellSize, beside } = this
-    const size = cellSize > 6 ? cellSize - 1 : Math.max(cellSize, 1)
+    const size = cellSize > 6 ? cellSize - 1 : Math.max(cellSize, 2) // px
     const [right, wrong, text, card] = ["--right", "--wrong", "--text", "--card"].map(this.color)
     paint.save()
     paint.beginPath()
@@ -261,7 +263,8 @@ class Matrix {
   at(event) {
     const box = this.canvas.getBoundingClientRect()
     const [x, y] = [event.clientX - box.left, event.clientY - box.top]
-    const cell = [this.top + (y - this.beside) / this.cellSize, this.left + (x - this.beside) / this.cellSize].map(Math.floor)
+    const [row, column] = [this.top + (y - this.beside) / this.cellSize, this.left + (x - this.beside) / this.cellSize]
+    const cell = [row, column].map(Math.floor)
     const inside = x >= this.beside && y >= this.beside && Math.max(...cell) < classes
     return { x, y, cell: inside ? cell : null }
   }
@@ -312,8 +315,8 @@ class Matrix {
   /** Zooms towards the chosen cell. */
   closer(factor) {
     if (!this.cell) return this.scale(factor)
-    const [y, x] = [this.cell[0] - this.top + 0.5, this.cell[1] - this.left + 0.5].map(n => this.beside + n * this.cellSize)
-    this.scale(factor, x, y)
+    const [row, column] = [this.cell[0] - this.top + 0.5, this.cell[1] - this.left + 0.5]
+    this.scale(factor, this.beside + column * this.cellSize, this.beside + row * this.cellSize)
     this.move(...this.cell)
   }
 
@@ -354,7 +357,8 @@ function showThreshold() {
   const decided = `${percent(part)} of the videos (${number(found)}) are decided`
   const left = `${number(ordered.length - found)} are left for a person to look at`
   const outcome = found ? ` with ${percent(right / found)} right` : ""
-  find("#decided").textContent = `At a confidence of ${(level / DATA.levels).toFixed(4)} or more, ${decided}${outcome}; ${left}.`
+  const from = `At a confidence of ${(level / DATA.levels).toFixed(4)} or more`
+  find("#decided").textContent = `${from}, ${decided}${outcome}; ${left}.`
   slider.setAttribute("aria-valuetext", find("#decided").textContent)
   const x = DATA.plot[0] + DATA.plot[1] * part
   find("#cut").setAttribute("d", `M${x} ${DATA.plot[2]}V${DATA.plot[3]}`)

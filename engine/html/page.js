@@ -1,4 +1,4 @@
-// What the pages share: their data, elements, long lists that are drawn as far as they are looked at, and a window of videos.
+// What the pages share: their data, elements, lists that are drawn as far as they are looked at, a window of videos.
 "use strict"
 const DATA = JSON.parse(document.getElementById("data").textContent)
 const STEP = 100 // rows of a list that are drawn at once
