@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,31 +12,37 @@ import numpy as np
 
 from video_zoo.engine.evaluation import NATURAL, Evaluation
 from video_zoo.engine.html_document import (
+    counted,
     document,
     facts_list,
     finite,
+    folded_listing,
+    isolated,
     listing,
     markup,
     percent,
     plain,
     section,
     shorten,
+    side_by_side,
+    signed,
     table,
 )
 from video_zoo.engine.page import BARS, draw_bar, film_strip
-from video_zoo.metrics.statistics import coverage_curve, wilson_interval
+from video_zoo.metrics.statistics import Bin, coverage_curve, wilson_interval
 from video_zoo.utils.files import atomic_file
 
 if TYPE_CHECKING:
     from video_zoo.engine.evaluation_files import Score, Summary
 
-STRIPS = 24  # most confident mistakes that are shown with their frames
+STRIPS, FIRST = 24, 6  # most confident mistakes that are shown with their frames; without a click
 FRAMES = 8  # of a film strip, at most
 LEVELS = 10_000  # steps of confidence from 0 to 1
 TARGETS = (0.9, 0.95, 0.99)  # of the accuracy on the videos that are decided
 FAILURES = 1000  # that the page lists
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 440, 300, 44, 36, 12  # of a plot and of its margins, px
-_PLOT = (_WIDTH - _LEFT - _EDGE, _HEIGHT - _BOTTOM - _EDGE)  # of the area with the curve
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 440, 310, 44, 12, 24, 36  # of a plot and of its margins, px
+_COUNTS = 44  # height of the bars below a plot, px
+_PLOT = (_WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - _TOP)  # of the area with the curve
 
 _SCORES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy", "loss": "loss"}
 
@@ -57,14 +63,13 @@ def write_page(
     title = f"{facts.get('model', 'Evaluation')} on {Path(str(facts.get('list', {}).get('path', 'a list'))).name}"
     right = summary.predicted == evaluation.labels
     body = [
-        f'<p class="headline">{markup(headline(evaluation, summary))}</p>\n',
+        f'<p class="headline">{markup(summary.headline)}</p>\n',
         f"<p>{_protocol_text(facts)}</p>\n" if facts.get("protocol") else "",
-        _draw_scores(summary),
-        _draw_facts(evaluation),
+        side_by_side(_draw_scores(summary), _draw_facts(evaluation)),
         _draw_classes(summary),
         _draw_matrix(),
+        side_by_side(_draw_coverage(summary, right), _draw_calibration(summary)),
         _draw_mistakes(evaluation, summary, clip_of),
-        '<div class="two">' + _draw_calibration(summary) + _draw_coverage(summary, right) + "</div>\n",
     ]
     with atomic_file(path) as file:
         file.write(document(title, body, _data(evaluation, summary), "evaluation.js"))
@@ -86,7 +91,7 @@ def _data(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
         "confidence": _levels(summary.confidence).tolist(),
         "ranks": summary.ranks.tolist(),
         "levels": LEVELS,
-        "plot": [_LEFT, _PLOT[0], _EDGE, _EDGE + _PLOT[1]],
+        "plot": [_LEFT, _PLOT[0], _TOP, _TOP + _PLOT[1]],
         "failures": [[plain(name), plain(why)[:500]] for name, why in evaluation.failures[:FAILURES]],
     }
 
@@ -109,13 +114,15 @@ def _draw_scores(summary: Summary) -> str:
     return section("Scores", table(head, rows), note)
 
 
-_ORDERS = """<p class="soft">The same clips with their frames in another order. A network that looks at the course of time
-loses by it; one that takes the mean over frames, as TSN does, cannot.</p>"""
+_ORDERS = """<p class="soft">Below a value: its 95% interval, and what the order changes. The same clips with their
+frames in another order: a network that looks at the course of time loses by it; one that takes the mean over frames, as
+TSN does, cannot.</p>"""
 
 
 def _draw_score(score: Score) -> str:
     """A value with its interval."""
-    return f"<b>{finite(score.value)}</b><small>{finite(score.low)} to {finite(score.high)}</small>"
+    interval = f"{finite(score.low)} to {finite(score.high)}" if math.isfinite(score.low) else "no interval"
+    return f"<b>{finite(score.value)}</b><small>{interval}</small>"
 
 
 def _draw_loss(difference: float, key: str) -> str:
@@ -123,10 +130,9 @@ def _draw_loss(difference: float, key: str) -> str:
     if not math.isfinite(difference):
         return ""
     worse = (difference > 0) if key == "loss" else (difference < 0)
-    color = "less" if worse else "more"
-    return f'<small class="{color if round(difference, 4) else "same"}">{difference:+.4f}</small>'.replace(
-        "-", "\u2212"
-    )
+    if not round(difference, 4):
+        return "<small>no change</small>"
+    return f'<small class="{"less" if worse else "more"}">{signed(difference)}</small>'
 
 
 def _protocol_text(facts: Mapping[str, Any]) -> str:
@@ -176,28 +182,22 @@ def _draw_facts(evaluation: Evaluation) -> str:
 
 
 def _with_hash(name: Any, digest: Any) -> str:
-    text = f'<bdi dir="auto">{markup(str(name))}</bdi>' if name else ""
+    text = isolated(str(name)) if name else ""
     return text + (f"<br><small>SHA-256 {markup(str(digest))}</small>" if digest else "")
 
 
 def _draw_failures(evaluation: Evaluation) -> str:
     count = len(evaluation.failures)
-    if not count:
-        return "<p>No video failed.</p>"
-    plural = "" if count == 1 else "s"
-    more = f"<p>The first {FAILURES:,}; eval.json has all.</p>" if count > FAILURES else ""
-    opened = " open" if count <= 5 else ""
-    summary = f"<summary>{count:,} video{plural} could not be read</summary>"
-    return f'<details id="failures"{opened}>{summary}{more}{listing("Filter the failed videos")}</details>'
+    said = f"{counted(count, 'video')} could not be read"
+    return folded_listing("failures", said, count, FAILURES, "eval.json") or "<p>No video failed.</p>"
 
 
 # ---- classes and pairs of them
 
 
 def _draw_classes(summary: Summary) -> str:
-    orders = {"worst": "worst first", "best": "best first", "name": "by name", "most": "most videos first"}
-    options = "".join(f'<option value="{key}">{text}</option>' for key, text in orders.items())
-    choice = f'<select aria-label="Order">{options}<option value="index">by number</option></select>'
+    orders = {"worst": "worst first", "best": "best first", "most": "most videos first"}
+    orders.update(name="by name", index="by number")
     count = len(summary.confusion)
     note = (
         f"{summary.classes_seen:,} of {count:,} classes have videos in the list."
@@ -205,7 +205,7 @@ def _draw_classes(summary: Summary) -> str:
         else ""
     )
     text = f'<p class="soft">The lines are 95% intervals. A class opens its videos. {note}</p>'
-    return section("Accuracy of the classes", text, listing("Filter the classes", choice), name="classes")
+    return section("Accuracy of the classes", text, listing("Filter the classes", orders, "Order"), name="classes")
 
 
 def _draw_matrix() -> str:
@@ -243,7 +243,10 @@ def _draw_mistakes(evaluation: Evaluation, summary: Summary, clip_of: Callable[[
         return section("Most confident mistakes", "<p>There are none.</p>")
     rows = [_draw_mistake(evaluation, summary, place, clip_of(evaluation.ids[place])) for place in chosen.tolist()]
     text = '<p class="soft">The frames that the network saw, and its most probable classes; the truth is marked.</p>'
-    return section("Most confident mistakes", text, '<div class="mistakes">' + "\n".join(rows) + "</div>")
+    first, more = ('<div class="mistakes">' + "\n".join(part) + "</div>" for part in (rows[:FIRST], rows[FIRST:]))
+    if len(rows) > FIRST:
+        first += f"<details><summary>{len(rows) - FIRST} more</summary>{more}</details>"
+    return section("Most confident mistakes", text, first)
 
 
 def _draw_mistake(evaluation: Evaluation, summary: Summary, place: int, clip: np.ndarray | None) -> str:
@@ -256,8 +259,9 @@ def _draw_mistake(evaluation: Evaluation, summary: Summary, place: int, clip: np
         if index == label:
             name = f"<b>{name}</b> <small>truth, rank {summary.ranks[place]}</small>"
         color = "var(--right)" if index == label else "var(--wrong)" if index == summary.predicted[place] else ""
+        name = f'<span class="clamp">{name}</span>'
         bars.append(draw_bar(name, float(probabilities[index]), color))
-    heading = f'<h3><bdi dir="auto">{markup(evaluation.ids[place])}</bdi></h3>'
+    heading = f'<h3 class="clamp">{isolated(evaluation.ids[place])}</h3>'
     return f'<article>{heading}{_draw_strip(clip)}<div class="bars">{"".join(bars)}</div></article>'
 
 
@@ -275,18 +279,6 @@ def _draw_strip(clip: np.ndarray | None) -> str:
 
 def _draw_calibration(summary: Summary) -> str:
     filled = [each for each in summary.bins if each.count]
-    most = max((each.count for each in filled), default=1)
-    parts = [_frame("confidence", "accuracy"), f'<path class="ideal" d="M{_point(0, 0)}L{_point(1, 1)}"/>']
-    for each in filled:
-        (left, top), (right, bottom) = _place(each.low, each.accuracy), _place(each.high, 0)
-        words = f"confidence {each.low:.2f} to {each.high:.2f}: {each.count:,} videos, {percent(each.accuracy)} right"
-        box = f'x="{left + 1:.1f}" y="{top:.1f}" width="{right - left - 2:.1f}" height="{max(bottom - top, 0):.1f}"'
-        parts.append(f'<rect class="bar" {box}><title>{words}</title></rect>')
-        share = 0.12 * each.count / most  # of the plot's height
-        y = _place(0, share)[1]
-        parts.append(f'<path class="count" d="M{left + 4:.1f} {bottom}V{y:.1f}H{right - 4:.1f}V{bottom}Z"/>')
-        x, y = _place(each.confidence, each.accuracy)
-        parts.append(f'<circle class="mean" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
     rows = [
         [f"{each.low:.3f} to {each.high:.3f}", f"{each.count:,}", percent(each.confidence), percent(each.accuracy)]
         for each in filled
@@ -295,27 +287,38 @@ def _draw_calibration(summary: Summary) -> str:
     return section(
         "Calibration",
         f"<p>Calibration error <b>{finite(summary.calibration_error)}</b>. {_confidence_text(summary)}</p>",
-        _svg("Accuracy by confidence", parts),
-        '<p class="soft">Bars: accuracy. Points: at the mean confidence; on the dashed line, confidence tells the '
-        "truth. Small bars at the bottom: how many videos.</p>",
+        _svg("Accuracy by confidence", _draw_bins(filled), _COUNTS + 4),
+        '<p class="soft">Bars: accuracy. Points: at the mean confidence; a calibrated network has them on the dashed '
+        "line. The bars below: how many videos.</p>",
         f"<details><summary>The {len(summary.bins)} bins as a table</summary>{table(head, rows)}</details>",
     )
 
 
+def _draw_bins(bins: Sequence[Bin]) -> list[str]:
+    most = max(each.count for each in bins)
+    parts = [_frame("confidence", "accuracy")]
+    for each in bins:
+        (left, top), (right, bottom) = _place(each.low, each.accuracy), _place(each.high, 0)
+        words = f"<title>{each.low:.3f} to {each.high:.3f}: {percent(each.accuracy)} of {each.count:,} right</title>"
+        across, height = f'x="{left + 1:.1f}" width="{right - left - 2:.1f}"', _COUNTS * each.count / most
+        parts.append(f'<rect class="bar" {across} y="{top:.1f}" height="{bottom - top:.1f}">{words}</rect>')
+        y = _HEIGHT + _COUNTS - height
+        parts.append(f'<rect class="count" {across} y="{y:.1f}" height="{height:.1f}">{words}</rect>')
+        x, y = _place(each.confidence, each.accuracy)
+        parts.append(f'<circle class="mean" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+    return [*parts, f'<path class="ideal" d="M{_point(0, 0)}L{_point(1, 1)}"/>']
+
+
 def _confidence_text(summary: Summary) -> str:
-    if not len(summary.confidence):
-        return "No video was read."
     sure, right = float(summary.confidence.mean()), summary.scores[NATURAL]["top1"].value
-    way = "more" if sure > right else "less"
-    return (
-        f"In the mean the network is {percent(sure)} sure and {percent(right)} right, so it is {way} confident than "
-        f"it should be by {abs(100 * (sure - right)):.1f} points."
-    )
+    way, points = "over" if sure > right else "under", f"{abs(100 * (sure - right)):.1f}"
+    said = "" if points == "0.0" else f": the network is {way}confident by {points} points"
+    return f"The mean confidence is {percent(sure)}, and {percent(right)} are right{said}."
 
 
 def _draw_coverage(summary: Summary, right: np.ndarray) -> str:
     coverage, accuracy = coverage_curve(summary.confidence, right)
-    places = np.unique(np.linspace(0, len(coverage) - 1, 400).astype(int)) if len(coverage) else []
+    places = np.unique(np.linspace(0, len(coverage) - 1, 400).astype(int))
     line = " ".join(_point(coverage[place], accuracy[place]) for place in places)
     parts = [
         _frame("share of the videos that are decided", "accuracy"),
@@ -350,7 +353,7 @@ def _level_for(confidence: np.ndarray, accuracy: np.ndarray, target: float) -> i
         accuracy: of `coverage_curve`.
     """
     levels = np.sort(_levels(confidence))[::-1]
-    last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True)) if len(levels) else levels  # of each level
+    last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True))  # of each level
     reached = last[accuracy[last] >= target]
     return int(levels[reached[-1]]) if len(reached) else None
 
@@ -366,7 +369,7 @@ def _decide(confidence: np.ndarray, right: np.ndarray, accuracy: np.ndarray, tar
     button = f'<button type="button" data-level="{level}">{level / LEVELS:.4f}</button>'
     return [
         button,
-        f"<b>{percent(count / len(kept))}</b><small>{count:,} videos</small>",
+        f"<b>{percent(count / len(kept))}</b><small>{count:,} video{'' if count == 1 else 's'}</small>",
         f"<b>{percent(good / count)}</b><small>{percent(low)} to {percent(high)}</small>",
     ]
 
@@ -376,7 +379,7 @@ def _decide(confidence: np.ndarray, right: np.ndarray, accuracy: np.ndarray, tar
 
 def _place(x: float, y: float) -> tuple[float, float]:
     """Where a point is drawn, px."""
-    return _LEFT + _PLOT[0] * x, _EDGE + _PLOT[1] * (1 - y)
+    return _LEFT + _PLOT[0] * x, _TOP + _PLOT[1] * (1 - y)
 
 
 def _point(x: float, y: float) -> str:
@@ -388,22 +391,16 @@ def _frame(x_name: str, y_name: str) -> str:
     parts = []
     for level in (0, 0.25, 0.5, 0.75, 1):
         (x, y), anchor = _place(level, level), "end" if level == 1 else "middle"
-        parts.append(f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _EDGE}"/>')
+        parts.append(f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _RIGHT}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{level:.0%}</text>')
         parts.append(f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="{anchor}">{level:.0%}</text>')
     middle = _LEFT + _PLOT[0] / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">{x_name}</text>')
-    parts.append(f'<text x="{_LEFT + 8}" y="{_EDGE + 14}">{y_name}</text>')
+    parts.append(f'<text x="{_LEFT}" y="12">{y_name}</text>')
     return "".join(parts)
 
 
-def _svg(label: str, parts: list[str]) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">' + "\n".join(parts) + "</svg>"
-
-
-def headline(evaluation: Evaluation, summary: Summary) -> str:
-    read = len(evaluation.ids)
+def _svg(label: str, parts: list[str], below: int = 0) -> str:
     return (
-        f"top-1 {summary.scores[NATURAL]['top1'].value:.4f} on {read:,} of {summary.num_videos:,} videos "
-        f"({len(evaluation.failures):,} failed), {summary.classes_seen} of {len(evaluation.names)} classes"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + below}" role="img" aria-label="{label}">' + "\n".join(parts) + "</svg>"
     )

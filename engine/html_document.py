@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from video_zoo.utils.texts import html, one_line
 _PARTS = Path(__file__).with_name("html")  # styles and scripts
 
 # Nothing is fetched, and no other script runs, whatever a name may hold.
-_HEAD = """<!DOCTYPE html>
+_HEAD = """\
+<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline';
  script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'">
@@ -26,6 +27,7 @@ _HEAD = """<!DOCTYPE html>
 <h1>{title}</h1>
 """
 
+# What Window of page.js fills.
 _WINDOW = """<dialog aria-labelledby="window_title"><form method="dialog"><button>Close</button></form>
 <h2 id="window_title"></h2><div class="tools"><input type="search" placeholder="Filter" aria-label="Filter the videos">
 <span class="soft" role="status"></span></div><div class="list"></div></dialog>
@@ -70,16 +72,23 @@ def shorten(names: Sequence[str]) -> dict[str, Any]:
 
 def section(title: str, *parts: str, name: str = "") -> str:
     """A part of a page below a heading of its own, which is HTML, as its parts are."""
-    return f"<section{f' id="{name}"' if name else ''}><h2>{title}</h2>\n" + "\n".join(parts) + "</section>\n"
+    mark = f' id="{name}"' if name else ""
+    return f"<section{mark}><h2>{title}</h2>\n" + "\n".join(parts) + "</section>\n"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells of HTML; the first of each row heads it."""
+def side_by_side(*sections: str) -> str:
+    """Sections that stand beside each other where there is room."""
+    return f'<div class="two">{"".join(sections)}</div>\n'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], text: bool = False) -> str:
+    """A table of cells of HTML, of which the first of each row heads it: numbers, or else text."""
     cells = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     lines = [f"<tr>{cells}</tr>"]
     for first, *rest in rows:
         lines.append(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>")
-    return '<div class="wide"><table>' + "\n".join(lines) + "</table></div>"
+    kind = ' class="text"' if text else ""
+    return f'<div class="wide"><table{kind}>' + "\n".join(lines) + "</table></div>"
 
 
 def facts_list(facts: Iterable[tuple[str, str]]) -> str:
@@ -88,11 +97,43 @@ def facts_list(facts: Iterable[tuple[str, str]]) -> str:
     return "<dl>" + "\n".join(rows) + "</dl>"
 
 
-def listing(label: str, tools: str = "") -> str:
-    """What a FilteredList of page.js fills; `tools` stand beside its box for words."""
+def listing(label: str, choices: Mapping[str, str] | None = None, choice_label: str = "") -> str:
+    """What a FilteredList of page.js fills.
+
+    Args:
+        label: what its box for words does.
+        choices: of a menu beside the box, value -> text.
+    """
+    options = "".join(f'<option value="{value}">{text}</option>' for value, text in (choices or {}).items())
+    menu = f'<select aria-label="{choice_label}">{options}</select>' if choices else ""
     box = f'<input type="search" placeholder="Filter" aria-label="{label}">'
-    status = '<span class="soft" role="status"></span>'
-    return f'<div class="tools">{box}{tools}{status}</div><div class="list"></div>'
+    return f'<div class="tools">{box}{menu}<span class="soft" role="status"></span></div><div class="list"></div>'
+
+
+def folded_listing(name: str, summary: str, count: int, most: int, file: str) -> str:
+    """`listing` of `count` rows below a line that opens it; nothing without rows. Of more than `most`, it says that
+    the page has no more, and which file has all."""
+    if not count:
+        return ""
+    more = f"<p>The first {most:,}; {file} has all.</p>" if count > most else ""
+    opened = " open" if count <= 5 else ""
+    return f'<details id="{name}"{opened}><summary>{summary}</summary>{more}{listing("Filter")}</details>'
+
+
+def isolated(text: str) -> str:
+    """A name from a file, which may run from right to left, as HTML."""
+    return f'<bdi dir="auto">{markup(text)}</bdi>'
+
+
+def signed(value: float) -> str:
+    """A difference, as +0.0123."""
+    return f"{value:+.4f}".replace("-", "\u2212")
+
+
+def counted(count: int, noun: str) -> str:
+    """As "1,234 videos"."""
+    plural = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{plural}"
 
 
 def percent(share: float) -> str:

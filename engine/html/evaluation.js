@@ -10,10 +10,10 @@ for (const video of ordered) {
 }
 const isRight = video => DATA.labels[video] === DATA.predicted[video]
 const count = (label, predicted) => (pairs.get(label * classes + predicted) || []).length
-const sure = video => percent(DATA.confidence[video] / DATA.levels)
+const confidence = video => percent(DATA.confidence[video] / DATA.levels)
 
 const videos = new Window(video => {
-  const taken = [`taken for `, named(DATA.names[DATA.predicted[video]]), `, ${sure(video)} sure`]
+  const taken = ["taken for ", named(DATA.names[DATA.predicted[video]]), `, ${confidence(video)} confident`]
   if (isRight(video)) return [...taken, ": right"]
   return [...taken, "; it is ", named(DATA.names[DATA.labels[video]]), `, rank ${DATA.ranks[video]}`]
 })
@@ -31,8 +31,9 @@ function classRow(index) {
     whisker.style.width = percent(DATA.high[index] - DATA.low[index])
   }
   const said = make("span", "", all ? percent(right / all) : "", " ", make("small", "", `${right} of ${all}`))
-  const row = button("class", () => openClass(index), named(DATA.names[index]), track, said)
-  if (all) row.title = `95% interval ${percent(DATA.low[index])} to ${percent(DATA.high[index])}`
+  const row = button("class", () => openClass(index), named(DATA.names[index], "clamp"), track, said)
+  row.title = DATA.names[index]
+  if (all) row.title += `: 95% interval ${percent(DATA.low[index])} to ${percent(DATA.high[index])}`
   return row
 }
 
@@ -64,11 +65,17 @@ confused.sort((a, b) => pairs.get(b).length - pairs.get(a).length || a - b)
 
 function pairRow(key) {
   const [label, predicted] = [Math.floor(key / classes), key % classes]
-  const names = make("span", "", named(DATA.names[label]), " taken for ", named(DATA.names[predicted]))
+  const names = make("span", "clamp", named(DATA.names[label]), " taken for ", named(DATA.names[predicted]))
   const back = count(predicted, label)
-  const small = make("small", "", back ? `and back: ${number(back)}` : "")
-  const open = () => { matrix.move(label, predicted); openPair(label, predicted) }
-  return button("many", open, names, make("span", "", `${number(count(label, predicted))} of ${number(DATA.videos[label])}`, small))
+  const small = back ? make("small", "", `and back: ${number(back)}`) : ""
+  const said = make("span", "", `${number(count(label, predicted))} of ${number(DATA.videos[label])}`, small)
+  const open = () => {
+    matrix.move(label, predicted)
+    openPair(label, predicted)
+  }
+  const row = button("many", open, names, said)
+  row.title = names.textContent
+  return row
 }
 
 function openPair(label, predicted) {
@@ -77,11 +84,13 @@ function openPair(label, predicted) {
 }
 
 const pairText = key => `${DATA.names[Math.floor(key / classes)]} ${DATA.names[key % classes]}`
-new FilteredList(find("#pairs"), pairRow, pairText).show(confused, "confused pair", "No video was taken for another class.")
+const pairList = new FilteredList(find("#pairs"), pairRow, pairText)
+pairList.show(confused, "confused pair", "No video was taken for another class.")
 
 // ---- the matrix
 
 const NAMED = 12 // px of a cell from which on names stand beside the matrix
+const FONT = "11px system-ui, sans-serif"
 const TITLE = 20 // px beside the matrix without names
 
 class Matrix {
@@ -101,26 +110,35 @@ class Matrix {
     this.left = this.top = 0 // the cell at the corner
   }
 
+  /** The width of the longest name, px. */
+  longest() {
+    const paint = this.canvas.getContext("2d")
+    paint.font = FONT
+    if (!this.name) this.name = 12 + Math.max(...DATA.names.map(name => paint.measureText(name.slice(0, 40)).width))
+    return this.name
+  }
+
   /** Sizes in px: of the canvas, of what is beside the matrix, and of a cell. */
   measure() {
-    const width = this.box.clientWidth
-    const names = Math.min(170, width * 0.3)
+    const most = this.box.clientWidth
+    const names = Math.min(this.longest(), 170, most * 0.3)
+    const width = Math.min(most, names + classes * 110)
     const beside = (width - names) / classes >= NAMED ? names : TITLE
     const cell = (width - beside) / classes * this.zoom
     this.width = width
     this.cellSize = cell
     this.beside = cell >= NAMED ? names : TITLE
     this.shown = (width - this.beside) / cell // cells a side
-    const most = Math.max(classes - this.shown, 0)
-    this.left = Math.min(Math.max(this.left, 0), most)
-    this.top = Math.min(Math.max(this.top, 0), most)
+    const last = Math.max(classes - this.shown, 0)
+    this.left = Math.min(Math.max(this.left, 0), last)
+    this.top = Math.min(Math.max(this.top, 0), last)
   }
 
   draw() {
     this.measure()
     const ratio = window.devicePixelRatio || 1
     this.canvas.width = this.canvas.height = Math.round(this.width * ratio)
-    this.canvas.style.height = this.width + "px"
+    this.canvas.style.width = this.canvas.style.height = this.width + "px"
     this.box.classList.toggle("zoomed", this.zoom > 1)
     const style = getComputedStyle(document.documentElement)
     this.color = name => style.getPropertyValue(name).trim()
@@ -135,7 +153,7 @@ class Matrix {
 
   drawCells() {
     const { paint, cellSize, beside } = this
-    const size = cellSize > 6 ? cellSize - 1 : Math.max(cellSize, 1)
+    const size = cellSize > 6 ? cellSize - 1 : Math.max(cellSize, 2) // px
     const [right, wrong, text, card] = ["--right", "--wrong", "--text", "--card"].map(this.color)
     paint.save()
     paint.beginPath()
@@ -149,12 +167,12 @@ class Matrix {
       const [x, y] = [beside + (predicted - this.left) * cellSize, beside + (label - this.top) * cellSize]
       if (x + size < beside || y + size < beside || x > this.width || y > this.width) continue
       const part = found.length / DATA.videos[label]
-      paint.globalAlpha = 0.15 + 0.85 * Math.sqrt(part)
+      paint.globalAlpha = 0.25 + 0.75 * Math.sqrt(part)
       paint.fillStyle = label === predicted ? right : wrong
       paint.fillRect(x, y, size, size)
       if (cellSize >= 26) {
         paint.globalAlpha = 1
-        paint.fillStyle = part > 0.25 ? card : text
+        paint.fillStyle = part > 0.15 ? card : text
         paint.fillText(number(found.length), x + size / 2, y + size / 2)
       }
     }
@@ -163,7 +181,7 @@ class Matrix {
 
   drawNames() {
     const { paint, cellSize, beside } = this
-    paint.font = `${cellSize >= 18 ? 12 : 10.5}px system-ui, sans-serif`
+    paint.font = FONT
     paint.fillStyle = this.color("--soft")
     paint.textBaseline = "middle"
     if (cellSize < NAMED) {
@@ -219,8 +237,8 @@ class Matrix {
     const [found, all] = [count(label, predicted), DATA.videos[label]]
     const part = `: ${number(found)} of ${counted(all, "video")}` + (all ? ` (${percent(found / all)})` : "")
     const truth = named(DATA.names[label])
-    const said = label === predicted ? [truth, " rightly recognised" + part] : [truth, " taken for ", named(DATA.names[predicted]), part]
-    find("#said").replaceChildren(...said)
+    const said = label === predicted ? [" rightly recognised"] : [" taken for ", named(DATA.names[predicted])]
+    find("#said").replaceChildren(truth, ...said, part)
   }
 
   /** Chooses a cell, and scrolls the matrix to it. */
@@ -245,7 +263,8 @@ class Matrix {
   at(event) {
     const box = this.canvas.getBoundingClientRect()
     const [x, y] = [event.clientX - box.left, event.clientY - box.top]
-    const cell = [this.top + (y - this.beside) / this.cellSize, this.left + (x - this.beside) / this.cellSize].map(Math.floor)
+    const [row, column] = [this.top + (y - this.beside) / this.cellSize, this.left + (x - this.beside) / this.cellSize]
+    const cell = [row, column].map(Math.floor)
     const inside = x >= this.beside && y >= this.beside && Math.max(...cell) < classes
     return { x, y, cell: inside ? cell : null }
   }
@@ -285,15 +304,19 @@ class Matrix {
       this.scale(Math.exp(-event.deltaY / 200), x, y)
     }, { passive: false })
     this.canvas.addEventListener("keydown", event => this.key(event))
-    const acts = { in: () => this.closer(2), out: () => this.closer(0.5), all: () => { this.reset(); this.draw() } }
-    for (const [name, act] of Object.entries(acts)) find(`#zoom_${name}`).addEventListener("click", act)
+    find("#zoom_in").addEventListener("click", () => this.closer(2))
+    find("#zoom_out").addEventListener("click", () => this.closer(0.5))
+    find("#zoom_all").addEventListener("click", () => {
+      this.reset()
+      this.draw()
+    })
   }
 
   /** Zooms towards the chosen cell. */
   closer(factor) {
     if (!this.cell) return this.scale(factor)
-    const [y, x] = [this.cell[0] - this.top + 0.5, this.cell[1] - this.left + 0.5].map(n => this.beside + n * this.cellSize)
-    this.scale(factor, x, y)
+    const [row, column] = [this.cell[0] - this.top + 0.5, this.cell[1] - this.left + 0.5]
+    this.scale(factor, this.beside + column * this.cellSize, this.beside + row * this.cellSize)
     this.move(...this.cell)
   }
 
@@ -331,8 +354,11 @@ function showThreshold() {
   const level = Number(slider.value)
   const [found, right] = [kept[level], keptRight[level]]
   const part = found / Math.max(ordered.length, 1)
-  const decided = `At a confidence of ${(level / DATA.levels).toFixed(4)} or more, ${percent(part)} of the videos (${number(found)}) are decided`
-  find("#decided").textContent = found ? `${decided} with ${percent(right / found)} right; a person looks at ${number(ordered.length - found)}.` : `${decided}.`
+  const decided = `${percent(part)} of the videos (${number(found)}) are decided`
+  const left = `${number(ordered.length - found)} are left for a person to look at`
+  const outcome = found ? ` with ${percent(right / found)} right` : ""
+  const from = `At a confidence of ${(level / DATA.levels).toFixed(4)} or more`
+  find("#decided").textContent = `${from}, ${decided}${outcome}; ${left}.`
   slider.setAttribute("aria-valuetext", find("#decided").textContent)
   const x = DATA.plot[0] + DATA.plot[1] * part
   find("#cut").setAttribute("d", `M${x} ${DATA.plot[2]}V${DATA.plot[3]}`)

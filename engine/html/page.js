@@ -1,4 +1,4 @@
-// What the pages share: their data, elements, long lists that are drawn as far as they are looked at, and a window of videos.
+// What the pages share: their data, elements, lists that are drawn as far as they are looked at, a window of videos.
 "use strict"
 const DATA = JSON.parse(document.getElementById("data").textContent)
 const STEP = 100 // rows of a list that are drawn at once
@@ -18,8 +18,8 @@ function make(tag, style, ...content) {
 }
 
 /** A name from a file, which may run from right to left. */
-function named(text) {
-  const element = make("bdi", "", text)
+function named(text, style) {
+  const element = make("bdi", style, text)
   element.dir = "auto"
   return element
 }
