@@ -99,9 +99,11 @@ class EvaluationRows:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(OSError), self._lock:
-            if self._file is not None:
-                self._file.close()
+        with contextlib.suppress(OSError):
+            with self._lock:
+                if self._file is not None:
+                    self._file.close()
+            self._folder.rmdir()  # if nothing waits in it for a pass that goes on, nor is another rank's lock there
 
     def done(self) -> int:
         """How many batches, from the first one on, an earlier pass is through with. Raises InputError: its rows were
@@ -157,8 +159,6 @@ class EvaluationRows:
         with contextlib.suppress(OSError):
             for rank in range(ranks):
                 self._path(rank).unlink(missing_ok=True)
-            self._lock.close()
-            self._folder.rmdir()  # unless another rank still has its lock there
 
     def _path(self, rank: int) -> Path:
         return self._folder / f"{rank}.jsonl"
