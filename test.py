@@ -118,9 +118,10 @@ def main() -> None:
         if store is not None:
             names = names_of(settings.MODEL, trained=store.info().get("classes"))
         facts = describe(settings, reader, backend, args.precision, store or deployment)
-        made_with = {**facts, "orders": orders, "processes": launch.size}
-        partial_rows = folder.with_name("eval.partial"), reader, launch.rank, orders, len(names), made_with
-        rows = stack.enter_context(EvaluationRows(*partial_rows))
+        made_with = {**common_with_a_stopped_one(facts), "orders": orders, "processes": launch.size}
+        place = folder.with_name("eval.partial")
+        rows = stack.enter_context(EvaluationRows(place, reader, launch.rank, orders, len(names), made_with))
+        logger.info("what is done is in %s: if this is stopped, --resume=auto goes on with it", place)
         progress = compute_rows(settings, reader, backend, rows, orders, ranks, args)
         if launch.rank == 0:
             facts["seconds"], facts["videos_per_second"] = round(progress.elapsed_s, 3), round(progress.rate, 3)
@@ -159,7 +160,7 @@ def join_others(launch: Launch) -> Ranks | None:
 def describe(
     settings: Config, reader: VideoReader, backend: Backend, precision: str, weights: VariableStore | Deployment
 ) -> dict[str, Any]:
-    """What eval.json says of how the numbers came about; an evaluation that goes on must have it in common."""
+    """What eval.json says of how the numbers came about."""
     engine = {"name": backend.engine, "description": backend.description, "device": backend.device}
     return {
         "model": settings.MODEL.name.upper(),
@@ -169,6 +170,15 @@ def describe(
         "engine": {**engine, "precision": precision},
         "config": {"MODEL": asdict(settings.MODEL), "TEST": asdict(settings.TEST)},
     }
+
+
+def common_with_a_stopped_one(facts: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation that goes on must have in common with the one that was stopped: what changes no digit is left
+    out."""
+    free = {"filelist", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos"}
+    section = {key: value for key, value in facts["config"]["TEST"].items() if key not in free}
+    listed = {key: value for key, value in facts["list"].items() if key != "path"}
+    return {**facts, "list": listed, "config": {**facts["config"], "TEST": section}}
 
 
 def compute_rows(
@@ -216,8 +226,11 @@ def write(folder: Path, evaluation: Evaluation, reader: VideoReader, progress: P
     from video_zoo.engine.evaluation_curves import curves_to_board  # imports VisualDL
 
     summary = write_evaluation(folder, evaluation, reader.first_view)
-    curves_to_board(folder.parent, summary, evaluation.names)
     logger.info("%s; %s", summary.headline, folder / PAGE)
+    try:
+        curves_to_board(folder.parent, summary, evaluation.names)
+    except InputError as error:  # the numbers are there
+        logger.warning("no curves for VisualDL: %s", error)
 
 
 if __name__ == "__main__":
