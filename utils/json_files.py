@@ -15,13 +15,13 @@ _MOST_BYTES = 16 << 20  # lists in lists take some 30 times their text
 Check = Callable[[Any], bool]
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, most: int = _MOST_BYTES) -> Any:
     """The value of a JSON document, which may hold NaN and Infinity, as Python writes them.
 
-    Raises ValueError if it is no JSON, is larger than 16 MB, or is nested more than 32 levels deep.
+    Raises ValueError if it is no JSON, is larger than `most` bytes, or is nested more than 32 levels deep.
     """
-    if len(text) > _MOST_BYTES:
-        raise ValueError(f"its {len(text):,} bytes are more than the {_MOST_BYTES:,} allowed")
+    if len(text) > most:
+        raise ValueError(f"its {len(text):,} bytes are more than the {most:,} allowed")
     try:
         value = json.loads(text)
     except RecursionError:
