@@ -162,7 +162,10 @@ def test_missing_files_and_folders_are_named_with_the_remedy(ucf101, run):
 
 
 def test_hmdb51(tmp_path, run):
-    """0 is in neither list, lines end in a space, names have any characters, and climb is no part of climb_stairs."""
+    """0 is in neither list, lines end in a space, names have any characters, and climb is no part of climb_stairs.
+
+    Of copies of a video, that in the folder of its class is taken.
+    """
     odd = "#437_How_To_(Ride)_A_Bike_[&]_climb_f_nm_np1_ba_med_0"
     splits = {}
     for split in (1, 2, 3):
@@ -170,7 +173,8 @@ def test_hmdb51(tmp_path, run):
         splits[f"climb_stairs_test_split{split}.txt"] = "a_climb_stairs_0.avi 1 \nb_climb_stairs_0.avi 0 \n"
     put(tmp_path / "ann", {**splits, "README.txt": "not a list"})
     videos = [f"climb/{odd}.avi", "climb/b_climb_0.avi", "climb_stairs/a_climb_stairs_0.avi"]
-    put(tmp_path / "videos", dict.fromkeys([*videos, "climb_stairs/b_climb_stairs_0.avi"], ""))
+    others = ["climb_stairs/b_climb_stairs_0.avi", "a copy/b_climb_0.avi", "walk/a_climb_stairs_0.mp4"]
+    put(tmp_path / "videos", dict.fromkeys([*videos, *others], ""))
     lists, said = run("hmdb51")
     assert names(tmp_path) == ["climb", "climb_stairs"]
     stairs, second = "videos/climb_stairs/a_climb_stairs_0.avi 1", "videos/climb/b_climb_0.avi 0"
