@@ -11,6 +11,7 @@ from video_zoo.utils import startup
 if __name__ == "__main__":
     startup.begin()
 
+import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -112,10 +113,10 @@ def write_list(path: str, videos: list[Found], folder: str, prefix: str) -> int:
 def report(name: str, videos: list[Found], names: list[str]) -> None:
     """Prints what of a list is missing, class by class, and the first folders of images with gaps."""
     missing = [video for video in videos if not video.usable]
-    labels = [video.entry.label for video in videos]
-    classes = ([*names, ""][label] for label in labels)  # -1: ""
+    titles = [*names, ""]  # NO_LABEL, -1: ""
+    classes, lacking = ((titles[video.entry.label] for video in part) for part in (videos, missing))
     print(f"\n{name}:")
-    print("\n".join(missing_table(classes, ([*names, ""][video.entry.label] for video in missing), "list")))
+    print("\n".join(missing_table(classes, lacking, "list")))
     problems = [video.place.problem for video in missing if video.place]
     for problem in problems[:_SHOWN]:
         print(for_display(f"left out: {problem}"))
@@ -137,7 +138,8 @@ def label_lines(data_set: DataSet, names: list[str], path: str) -> list[str]:
     return lines
 
 
-def main() -> None:
+def parse_flags() -> argparse.Namespace:
+    """The command line."""
     parser = cli.Parser(description=__doc__, epilog=HELP)
     add = parser.add_argument
     add("data_set", metavar="DATA_SET", choices=sorted(DATA_SETS), help=" or ".join(DATA_SETS))
@@ -154,9 +156,12 @@ def main() -> None:
         " file, as MMAction2 has them (sorted)",
     )
     add("--missing", type=cli.optional_path, metavar="FILE", help="write `LIST NAME` lines of the missing videos here")
-    flags = parser.parse_args()
-    set_up_logging()
+    return parser.parse_args()
 
+
+def main() -> None:
+    flags = parse_flags()
+    set_up_logging()
     data_set = DATA_SETS[flags.data_set]
     if flags.label_order and not data_set.orders:
         raise InputError(f"--label_order is not for {flags.data_set}: the order of its labels is fixed")
@@ -182,8 +187,8 @@ def main() -> None:
             for name, videos in found.items():
                 file.writelines(f"{name} {video.entry.names[0]}\n" for video in videos if not video.usable)
     print("\n" + "\n".join(label_lines(data_set, official.names, labels)))
-    if template:
-        print(f"MODEL.format = frames, MODEL.frame_template = {template}, MODEL.first_frame = {flags.first_frame}")
+    images = f"frames, MODEL.frame_template = {template}, MODEL.first_frame = {flags.first_frame}"
+    print(f"MODEL.format = {images if template else 'mp4'}")
 
 
 if __name__ == "__main__":
