@@ -143,7 +143,10 @@ class TrainSection(ReaderSection):
     total_videos: Optional[int] = key(
         None, "videos an epoch, for the decay's step count; unset: the list's length", low=1, high=10**12
     )
-    flip: bool = key(True, "mirror half of the clips; False where left and right are classes")
+    flip: bool = key(True, "mirror half of the clips; False where left and right are classes, or flip_labels")
+    flip_labels: Optional[tuple[tuple[int, int], ...]] = key(
+        None, "pairs of classes, [[86, 87], [93, 94]]: a mirrored clip of one is of the other", low=0, high=_MANY
+    )
     use_gpu: Optional[bool] = key(None, "a wish: the GPU is used if there is one; the flag --use_gpu insists")
     enable_ce: bool = key(False, "fixed seeds, and `kpis` lines at the end")
     seed: int = key(0, "of the weights, the order and the augmentation", low=0, high=2**32 - 1)

@@ -20,7 +20,7 @@ from video_zoo.utils.texts import read_lines
 _CONTAINERS = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv"
 VIDEO_EXTENSIONS = frozenset(f".{name}" for name in _CONTAINERS.split())
 _PART = re.compile(r"(train|training|val|valid|validation|test|testing|eval)([_-]?\d\w*)?", re.IGNORECASE)
-_UNFIT = re.compile("[\r\n\ud800-\udfff]")  # surrogates: a name on disk that is not UTF-8
+UNFIT = re.compile("[\r\n\ud800-\udfff]")  # surrogates: a name on disk that is not UTF-8
 
 
 class Lists(NamedTuple):
@@ -97,7 +97,7 @@ def split_class_folders(folder: str, valid_share: float, seed: int) -> ClassFold
     ignored = collections.Counter(_ignored(file, "in no class folder") for file in files if file[0] != ".")
     videos = {name: find_videos(os.path.join(root, name), root, ignored) for name in sorted(names) if name[0] != "."}
     for path in (os.path.join(root, each) for each in itertools.chain(*videos.values())):
-        if _UNFIT.search(path):
+        if UNFIT.search(path):
             raise InputError(f"{path!r} does not fit a list, one line of UTF-8 text a video; rename it")
     _check_classes(folder, videos, any(file.endswith("(in no class folder)") for file in ignored))
 

@@ -17,6 +17,7 @@ from video_zoo.datareader.batches import Sample
 from video_zoo.datareader.codecs import Unclear
 from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.images import decode_images, read_frame_folder
+from video_zoo.datareader.labels import mirrored_labels
 from video_zoo.datareader.sampling import Cut, Windows
 from video_zoo.datareader.transforms import ClipTransform, EvalTransform, Size, TrainTransform, apply_all
 from video_zoo.datareader.v15_pickles import read_pickle
@@ -71,6 +72,7 @@ class ClipReader:
         self.views, self.windows = tuple(views), windows
         self._model, self._section, self._view = model, section, views[0]
         self._list_folder, self._seed = list_folder, seed
+        self._mirrored = mirrored_labels(model, section)
         self._open: WindowedVideo | None = None
 
     def __call__(self, video: Video, epoch: int, first: int, clips: np.ndarray) -> Chunk:
@@ -117,6 +119,8 @@ class ClipReader:
         for view, clip in zip(self.views, clips):
             for place in clip:
                 place[:] = next(images)[view.transform]
+        if any(transform.mirror for transform in drawn.values()):
+            sample = sample._replace(label=self._mirrored.get(sample.label, sample.label))
         samples = [sample._replace(view=number) for number in range(len(self.views))]
         return Chunk(samples, len(samples), damage)
 

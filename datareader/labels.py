@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from video_zoo.configs.schema import ModelSection
+from video_zoo.configs.schema import ModelSection, ReaderSection, TrainSection
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
 from video_zoo.utils.texts import read_lines
@@ -30,6 +30,26 @@ def names_of(model: ModelSection, trained: object = None) -> list[str]:
     if len(names) != model.num_classes:
         raise InputError(f"{path} names {len(names)} classes, and MODEL.num_classes is {model.num_classes}")
     return names
+
+
+def mirrored_labels(model: ModelSection, section: ReaderSection) -> dict[int, int]:
+    """Label -> that of the mirrored clip, where it is another: of TRAIN.flip_labels; empty for the other sections.
+
+    Raises InputError if a number is no class, or comes twice.
+    """
+    pairs = section.flip_labels or () if isinstance(section, TrainSection) else ()
+    labels: dict[int, int] = {}
+    for first, second in pairs:
+        for label, other in ((first, second), (second, first)):
+            if not 0 <= label < model.num_classes:
+                raise InputError(
+                    f"TRAIN.flip_labels has {label}, which is not one of the {model.num_classes} classes, 0 to"
+                    f" {model.num_classes - 1} (MODEL.num_classes)"
+                )
+            if label in labels:
+                raise InputError(f"TRAIN.flip_labels has the class {label} twice; each has one that it becomes")
+            labels[label] = other
+    return labels
 
 
 def read_class_names(path: str | os.PathLike) -> list[str]:

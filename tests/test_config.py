@@ -227,8 +227,8 @@ def values_of(hint: object, limits: typing.Mapping[str, typing.Any]) -> st.Searc
     if typing.get_origin(hint) is typing.Union:
         return st.none() | values_of(arguments[0], limits)
     if typing.get_origin(hint) is tuple:
-        smallest = 0 if arguments[-1] is Ellipsis else len(arguments)
-        return st.lists(values_of(arguments[0], limits), min_size=smallest, max_size=3)
+        smallest, largest = (0, 3) if arguments[-1] is Ellipsis else (len(arguments),) * 2
+        return st.lists(values_of(arguments[0], limits), min_size=smallest, max_size=largest)
     if limits["choices"] is not None:
         return st.sampled_from(limits["choices"])
     low, high = limits["low"], limits["high"]
@@ -253,6 +253,10 @@ def sections() -> st.SearchStrategy[config.Values]:
     return st.fixed_dictionaries({}, optional=parts)
 
 
+def as_tuples(value: object) -> object:
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
+
+
 def as_ini(values: config.Values) -> str:
     lines = []
     for section, items in values.items():
@@ -274,7 +278,7 @@ def test_ini_and_yaml_give_equal_objects_that_hold_what_was_written(tmp_path_fac
         for key, default in items.items():
             default = sizes.get(key, default) if section == "TEST" else default
             expected = values.get(section, {}).get(key, default)
-            expected = tuple(expected) if isinstance(expected, list) else expected
+            expected = as_tuples(expected)
             assert getattr(getattr(from_ini, section), key) == expected
 
 

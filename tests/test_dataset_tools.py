@@ -177,7 +177,7 @@ def test_generate_label_as_in_v15(tmp_path):
     done = run_tool("generate_label.py", "kinetics-400_train.csv", "kinetics400_label.txt", cwd=tmp_path)
     assert (tmp_path / "kinetics400_label.txt").read_text() == "air drumming 0\ntying knot, not on a tie 1\nyoga 2\n"
     assert done.stdout.startswith("kinetics400_label.txt: 3 classes, from 6 rows")
-    assert "warning: 3 classes, but Kinetics-400 has 400" in done.stderr
+    assert "warning: 3 classes, but Kinetics has 400, 600 or 700" in done.stderr
 
 
 def test_generate_label_makes_the_repositorys_file(tmp_path):

@@ -542,6 +542,45 @@ def test_flip_can_be_switched_off(tmp_path):
         assert set(np.sign(rows[:, -1] - rows[:, 0])) == signs
 
 
+@pytest.mark.parametrize("kind", ["pkl", "mp4", "frames"])
+def test_a_mirrored_clip_of_left_is_one_of_right(tmp_path, kind):
+    """The pixels tell whether a clip was mirrored, and its name what its label was; 0 and 2 are a pair."""
+    ramp = np.broadcast_to(10 * np.arange(20, dtype=np.uint8)[:, None], (4, 16, 20, 3)).copy()
+    for label in range(3):
+        if kind == "pkl":
+            make_pickle(tmp_path / f"{label}.pkl", ramp, label)
+        elif kind == "mp4":
+            make_video(tmp_path / f"{label}.mp4", ramp)
+        else:
+            (tmp_path / f"{label}").mkdir()
+            for number, image in enumerate(encode_images(ramp), 1):
+                (tmp_path / f"{label}/img_{number:05}.jpg").write_bytes(image)
+    line = {"pkl": "{0}.pkl", "mp4": "{0}.mp4 {0}", "frames": "{0} 4 {0}"}[kind]
+    filelist = make_list(tmp_path / "ramp.list", [line.format(number % 3) for number in range(30)])
+    for flip_labels, pairs in (([[0, 2]], {0: 2, 2: 0}), (None, {}), ([], {})):
+        batches = read("train", filelist, {"format": kind}, flip_labels=flip_labels)
+        rows = clips(batches)[:, 0, 0, 0].astype(int)
+        mirrored = rows[:, -1] < rows[:, 0]
+        labels = [int(Path(name).stem) for name in ids(batches)]
+        assert len(set(zip(labels, mirrored))) == 6
+        expected = [pairs.get(label, label) if turned else label for label, turned in zip(labels, mirrored)]
+        assert np.concatenate([batch.labels for batch in batches]).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([[0, 4]], "flip_labels has 4, which is not one of the 4 classes"),
+        ([[-1, 2]], "flip_labels has -1, which"),
+        ([[0, 1], [1, 2]], "flip_labels has the class 1 twice"),
+        ([[3, 3]], "flip_labels has the class 3 twice"),
+    ],
+)
+def test_pairs_that_are_no_pairs_of_classes_are_refused(folder, pairs, message):
+    with pytest.raises(InputError, match=message):
+        make_reader("train", folder / "all.list", flip_labels=pairs)
+
+
 # --- bad videos
 
 

@@ -280,15 +280,18 @@ def _convert(value: Any, hint: Any) -> Any:
 
 
 def _check_range(what: str, value: Any, limits: Mapping[str, Any]) -> None:
+    if isinstance(value, tuple):
+        for item in value:
+            _check_range(what, item, limits)
+        return
     if None not in (limits["choices"], value) and value not in limits["choices"]:
         raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}")
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, float) and not math.isfinite(number):
-            raise InputError(f"{what}: must be finite")
-        if limits["low"] is not None and number is not None and number < limits["low"]:
-            raise InputError(f"{what}: must be at least {limits['low']}")
-        if limits["high"] is not None and number is not None and number > limits["high"]:
-            raise InputError(f"{what}: must be at most {limits['high']}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{what}: must be finite")
+    if limits["low"] is not None and value is not None and value < limits["low"]:
+        raise InputError(f"{what}: must be at least {limits['low']}")
+    if limits["high"] is not None and value is not None and value > limits["high"]:
+        raise InputError(f"{what}: must be at most {limits['high']}")
 
 
 def _type_name(hint: Any) -> str:

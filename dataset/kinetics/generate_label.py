@@ -17,7 +17,7 @@ from video_zoo.dataset.kinetics.kinetics_csv import csv_rows
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 
-KINETICS_400_CLASSES = 400
+KINETICS_CLASSES = (400, 600, 700)
 
 
 def main() -> None:
@@ -32,9 +32,9 @@ def main() -> None:
     names = sorted(set(labels))
     write_class_names(flags.label_file, names)
     print(f"{flags.label_file}: {len(names)} classes, from {len(labels)} rows of {flags.csv}")
-    if len(names) != KINETICS_400_CLASSES:
+    if len(names) not in KINETICS_CLASSES:
         print(
-            f"warning: {len(names)} classes, but Kinetics-400 has {KINETICS_400_CLASSES}; "
+            f"warning: {len(names)} classes, but Kinetics has 400, 600 or 700; "
             f"for your own data set num_classes = {len(names)} in the config",
             file=sys.stderr,
         )

@@ -17,14 +17,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from video_zoo.datareader.labels import read_class_names
+from video_zoo.dataset.folders import missing_table, path_prefix, walk
 from video_zoo.dataset.kinetics.kinetics_csv import NO_LABEL, Clip, find_label_file, read_clips
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
-from video_zoo.utils.log import heartbeat, set_up_logging
+from video_zoo.utils.log import set_up_logging
 from video_zoo.utils.registry import did_you_mean
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 HELP = """
 A clip is looked for, anywhere below VIDEO_DIR, in this order:
   VIDEO_DIR/CLASS/ID_START_END.mp4    START and END in seconds, six digits: abseiling/0347ZoDXyP0_000095_000105.mp4
@@ -54,24 +54,14 @@ class VideoFolder:
     """
 
     def __init__(self, folder: str, extension: str):
-        if not os.path.isdir(folder):
-            raise InputError(f"{folder}: no such folder; it should hold the {extension} files, as CLASS/ID_START_END")
         self.folder = folder = folder.rstrip(os.sep) or os.sep
         self.extension = extension
         self._paths: dict[str, list[str]] = collections.defaultdict(list)  # file name without extension -> paths
-        walked: set[tuple[int, int]] = set()  # folders by (device, inode): a link back up would never end
-        with heartbeat(f"looking for {extension} files in {folder}"):
-            for parent, folders, files in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
-                status = os.stat(parent)
-                if (status.st_dev, status.st_ino) in walked:
-                    folders.clear()
-                    continue
-                walked.add((status.st_dev, status.st_ino))
-                folders.sort()
-                for file in files:
-                    stem, suffix = os.path.splitext(file)
-                    if suffix.lower() == extension:
-                        self._paths[stem].append(os.path.join(parent, file))
+        for parent, files in walk(folder, f"{extension} files"):
+            for file in files:
+                stem, suffix = os.path.splitext(file)
+                if suffix.lower() == extension:
+                    self._paths[stem].append(os.path.join(parent, file))
 
     def __len__(self) -> int:
         return sum(map(len, self._paths.values()))
@@ -132,30 +122,6 @@ def class_indices(csv: str, clips: Iterable[Clip], label_file: str | os.PathLike
     return indices
 
 
-def path_prefix(folder: str, list_file: str) -> str:
-    """The folder as the list's paths name it: as given where that leads to it from the repository or from the list."""
-    for start in (REPOSITORY, os.path.dirname(os.path.abspath(list_file))):
-        place = os.path.join(start, folder)
-        if os.path.isdir(place) and os.path.samefile(place, folder):
-            return folder
-    print(f"{folder} is reached neither from {REPOSITORY} nor from the list's folder: the paths are absolute")
-    return os.path.abspath(folder)
-
-
-def missing_table(clips: list[Clip], missing: list[Clip]) -> list[str]:
-    """Lines: clips in the csv, found and missing, a class each, most missing first; then the totals."""
-    total = collections.Counter(clip.label for clip in clips)
-    lacking = collections.Counter(clip.label for clip in missing)
-    width = max(len("total"), *(len(label) for label in total))
-    lines = [f"{'class':{width}}  {'in csv':>8}  {'found':>8}  {'missing':>8}"] if lacking else []
-    for label, count in sorted(lacking.items(), key=lambda item: (-item[1], item[0])):
-        name = label or "-"
-        lines.append(f"{name:{width}}  {total[label]:8}  {total[label] - count:8}  {count:8}")
-    found = len(clips) - len(missing)
-    lines.append(f"{'total':{width}}  {len(clips):8}  {found:8}  {len(missing):8}" if lacking else "nothing is missing")
-    return lines + [f"classes complete: {len(total) - len(lacking)} of {len(total)}"]
-
-
 def main() -> None:
     parser = cli.Parser(description=__doc__, epilog=HELP)
     parser.add_argument(
@@ -197,7 +163,7 @@ def main() -> None:
 
 def _report(flags, clips: list[Clip], missing: list[Clip], repeated: int, files: int) -> None:
     found = len(clips) - len(missing)
-    print("\n".join(missing_table(clips, missing)))
+    print("\n".join(missing_table((clip.label for clip in clips), (clip.label for clip in missing), "csv")))
     print(f"{flags.csv}: {len(clips)} clips" + (f" ({repeated} repeated rows dropped)" if repeated else ""))
     print(f"{flags.video_dir}: {files} {flags.format} files; {found} are clips of the csv")
     print(f"{flags.list_file}: {found} lines" + (f"; {flags.missing}: {len(missing)} ids" if flags.missing else ""))
@@ -206,10 +172,6 @@ def _report(flags, clips: list[Clip], missing: list[Clip], repeated: int, files:
         print(
             f"you have {found:,} training videos; PaddleVideo v1.5 trained {trained}; set TRAIN.total_videos = {found}"
         )
-
-
-def _warn_unreadable(error: OSError) -> None:
-    print(f"warning: skipped {error.filename}: {error.strerror}", file=sys.stderr)
 
 
 if __name__ == "__main__":
