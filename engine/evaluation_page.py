@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from video_zoo.engine.confidence import LEVELS, PLOT, draw_calibration, draw_coverage, levels_of
 from video_zoo.engine.evaluation import NATURAL, Evaluation
 from video_zoo.engine.html_document import (
     counted,
@@ -20,7 +21,6 @@ from video_zoo.engine.html_document import (
     isolated,
     listing,
     markup,
-    percent,
     plain,
     section,
     shorten,
@@ -29,7 +29,7 @@ from video_zoo.engine.html_document import (
     table,
 )
 from video_zoo.engine.page import BARS, draw_bar, film_strip
-from video_zoo.metrics.statistics import Bin, coverage_curve, wilson_interval
+from video_zoo.metrics.statistics import wilson_interval
 from video_zoo.utils.files import atomic_file
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ if TYPE_CHECKING:
 
 STRIPS, FIRST = 24, 6  # most confident mistakes that are shown with their frames; without a click
 FRAMES = 8  # of a film strip, at most
-LEVELS = 10_000  # steps of confidence from 0 to 1
-TARGETS = (0.9, 0.95, 0.99)  # of the accuracy on the videos that are decided
 FAILURES = 1000  # that the page lists
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 440, 310, 44, 12, 24, 36  # of a plot and of its margins, px
-_COUNTS = 44  # height of the bars below a plot, px
-_PLOT = (_WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - _TOP)  # of the area with the curve
 
 _SCORES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy", "loss": "loss"}
 
@@ -61,18 +56,17 @@ def write_page(
     """
     facts = evaluation.facts
     title = f"{facts.get('model', 'Evaluation')} on {Path(str(facts.get('list', {}).get('path', 'a list'))).name}"
-    right = summary.predicted == evaluation.labels
     body = [
         f'<p class="headline">{markup(summary.headline)}</p>\n',
         f"<p>{_protocol_text(facts)}</p>\n" if facts.get("protocol") else "",
         side_by_side(_draw_scores(summary), _draw_facts(evaluation)),
         _draw_classes(summary),
         _draw_matrix(),
-        side_by_side(_draw_coverage(summary, right), _draw_calibration(summary)),
+        side_by_side(draw_coverage(summary, summary.predicted == evaluation.labels), draw_calibration(summary)),
         _draw_mistakes(evaluation, summary, clip_of),
     ]
     with atomic_file(path) as file:
-        file.write(document(title, body, _data(evaluation, summary), "evaluation.js"))
+        file.write(document(title, body, _data(evaluation, summary), "matrix.js", "evaluation.js"))
 
 
 def _data(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
@@ -88,10 +82,10 @@ def _data(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
         "high": [round(high, 4) for _, high in ends],
         "labels": evaluation.labels.tolist(),
         "predicted": summary.predicted.tolist(),
-        "confidence": _levels(summary.confidence).tolist(),
+        "confidence": levels_of(summary.confidence).tolist(),
         "ranks": summary.ranks.tolist(),
         "levels": LEVELS,
-        "plot": [_LEFT, _PLOT[0], _TOP, _TOP + _PLOT[1]],
+        "plot": PLOT,
         "failures": [[plain(name), plain(why)[:500]] for name, why in evaluation.failures[:FAILURES]],
     }
 
@@ -139,7 +133,7 @@ def _protocol_text(facts: Mapping[str, Any]) -> str:
     """The protocol in one line of HTML."""
     protocol = facts["protocol"]
     parts = [
-        f"<b>{markup(str(protocol.get('name', 'own')))}</b>",
+        f"<b>{markup(str(protocol.get('name') or 'own'))}</b>",
         _say(protocol, "views", "{} views a video"),
         _say(protocol, "clips", "{} clips"),
         _say(protocol, "frames", "{} frames a clip"),
@@ -163,7 +157,7 @@ def _say(facts: Mapping[str, Any], key: str, form: str) -> str:
 def _draw_facts(evaluation: Evaluation) -> str:
     facts = evaluation.facts
     weights, videos, engine = (facts.get(key) or {} for key in ("weights", "list", "engine"))
-    seconds, speed = facts.get("seconds"), facts.get("videos_per_second")
+    times = ((facts.get("seconds"), "s"), (facts.get("videos_per_second"), "videos/s"))
     rows = [
         ("Weights", _with_hash(weights.get("name"), weights.get("sha256"))),
         ("List", _with_hash(videos.get("path"), videos.get("sha256"))),
@@ -172,10 +166,7 @@ def _draw_facts(evaluation: Evaluation) -> str:
         ("Precision", markup(str(engine.get("precision") or ""))),
         ("Paddle", markup(str(facts.get("paddle") or ""))),
         ("Made", markup(str(facts.get("made_at") or ""))),
-        (
-            "Time",
-            "" if seconds is None else f"{seconds:,.1f} s" + ("" if speed is None else f", {speed:,.1f} videos/s"),
-        ),
+        ("Time", ", ".join(f"{each:,.1f} {unit}" for each, unit in times if each is not None)),
         ("This program", markup(str(facts.get("zoo") or ""))),
     ]
     return section("How it was made", facts_list(rows), _draw_failures(evaluation))
@@ -196,15 +187,18 @@ def _draw_failures(evaluation: Evaluation) -> str:
 
 
 def _draw_classes(summary: Summary) -> str:
-    orders = {"worst": "worst first", "best": "best first", "most": "most videos first"}
-    orders.update(name="by name", index="by number")
+    orders = {
+        "worst": "worst first",
+        "best": "best first",
+        "most": "most videos first",
+        "name": "by name",
+        "index": "by number",
+    }
     count = len(summary.confusion)
     note = (
-        f"{summary.classes_seen:,} of {count:,} classes have videos in the list."
-        if summary.classes_seen < count
-        else ""
+        f" Videos of {summary.classes_seen:,} of {count:,} classes were read." if summary.classes_seen < count else ""
     )
-    text = f'<p class="soft">The lines are 95% intervals. A class opens its videos. {note}</p>'
+    text = f'<p class="soft">The lines are 95% intervals. A class opens its videos.{note}</p>'
     return section("Accuracy of the classes", text, listing("Filter the classes", orders, "Order"), name="classes")
 
 
@@ -221,7 +215,7 @@ def _draw_matrix() -> str:
         "class. A cell lists its videos. Zoom: buttons, or + and \u2212; drag or the arrow keys move.</p>"
     )
     matrix = (
-        f'<div><div class="tools">{buttons}</div><div class="matrix"><canvas tabindex="0" role="img" '
+        f'<div><div class="tools">{buttons}</div><div class="matrix"><canvas tabindex="0" role="application" '
         f'aria-label="{label}" aria-describedby="said"></canvas><i hidden></i></div>'
         f'<p class="said" id="said" aria-live="polite"></p>{key}</div>'
     )
@@ -255,13 +249,13 @@ def _draw_mistake(evaluation: Evaluation, summary: Summary, place: int, clip: np
     best = best if label in best else [*best, label]
     bars = []
     for index in best:
-        name = markup(evaluation.names[index])
+        name = f'<span class="clamp">{markup(evaluation.names[index])}</span>'
         if index == label:
-            name = f"<b>{name}</b> <small>truth, rank {summary.ranks[place]}</small>"
+            name = f"<b>{name}</b><small>truth, rank {summary.ranks[place]}</small>"
         color = "var(--right)" if index == label else "var(--wrong)" if index == summary.predicted[place] else ""
-        name = f'<span class="clamp">{name}</span>'
         bars.append(draw_bar(name, float(probabilities[index]), color))
-    heading = f'<h3 class="clamp">{isolated(evaluation.ids[place])}</h3>'
+    video = evaluation.ids[place]
+    heading = f'<h3 class="clamp" title="{markup(video)}">{isolated(video)}</h3>'
     return f'<article>{heading}{_draw_strip(clip)}<div class="bars">{"".join(bars)}</div></article>'
 
 
@@ -272,135 +266,3 @@ def _draw_strip(clip: np.ndarray | None) -> str:
     data = base64.b64encode(film_strip(frames)).decode()
     image = f'<img decoding="async" alt="{len(frames)} frames" src="data:image/jpeg;base64,{data}">'
     return f'<div class="strip" tabindex="0" role="group" aria-label="Frames">{image}</div>'
-
-
-# ---- confidence
-
-
-def _draw_calibration(summary: Summary) -> str:
-    filled = [each for each in summary.bins if each.count]
-    rows = [
-        [f"{each.low:.3f} to {each.high:.3f}", f"{each.count:,}", percent(each.confidence), percent(each.accuracy)]
-        for each in filled
-    ]
-    head = ["confidence", "videos", "mean confidence", "accuracy"]
-    return section(
-        "Calibration",
-        f"<p>Calibration error <b>{finite(summary.calibration_error)}</b>. {_confidence_text(summary)}</p>",
-        _svg("Accuracy by confidence", _draw_bins(filled), _COUNTS + 4),
-        '<p class="soft">Bars: accuracy. Points: at the mean confidence; a calibrated network has them on the dashed '
-        "line. The bars below: how many videos.</p>",
-        f"<details><summary>The {len(summary.bins)} bins as a table</summary>{table(head, rows)}</details>",
-    )
-
-
-def _draw_bins(bins: Sequence[Bin]) -> list[str]:
-    most = max(each.count for each in bins)
-    parts = [_frame("confidence", "accuracy")]
-    for each in bins:
-        (left, top), (right, bottom) = _place(each.low, each.accuracy), _place(each.high, 0)
-        words = f"<title>{each.low:.3f} to {each.high:.3f}: {percent(each.accuracy)} of {each.count:,} right</title>"
-        across, height = f'x="{left + 1:.1f}" width="{right - left - 2:.1f}"', _COUNTS * each.count / most
-        parts.append(f'<rect class="bar" {across} y="{top:.1f}" height="{bottom - top:.1f}">{words}</rect>')
-        y = _HEIGHT + _COUNTS - height
-        parts.append(f'<rect class="count" {across} y="{y:.1f}" height="{height:.1f}">{words}</rect>')
-        x, y = _place(each.confidence, each.accuracy)
-        parts.append(f'<circle class="mean" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-    return [*parts, f'<path class="ideal" d="M{_point(0, 0)}L{_point(1, 1)}"/>']
-
-
-def _confidence_text(summary: Summary) -> str:
-    sure, right = float(summary.confidence.mean()), summary.scores[NATURAL]["top1"].value
-    way, points = "over" if sure > right else "under", f"{abs(100 * (sure - right)):.1f}"
-    said = "" if points == "0.0" else f": the network is {way}confident by {points} points"
-    return f"The mean confidence is {percent(sure)}, and {percent(right)} are right{said}."
-
-
-def _draw_coverage(summary: Summary, right: np.ndarray) -> str:
-    coverage, accuracy = coverage_curve(summary.confidence, right)
-    places = np.unique(np.linspace(0, len(coverage) - 1, 400).astype(int))
-    line = " ".join(_point(coverage[place], accuracy[place]) for place in places)
-    parts = [
-        _frame("share of the videos that are decided", "accuracy"),
-        f'<polyline class="curve" points="{line}"/><path class="cut" id="cut"/>',
-    ]
-    rows = [[f"{target:.0%}", *_decide(summary.confidence, right, accuracy, target)] for target in TARGETS]
-    head = ["right, at least", "confidence from", "decided", "right"]
-    start = _level_for(summary.confidence, accuracy, 0.95)
-    slider = (
-        f'<input type="range" id="threshold" min="0" max="{LEVELS}" value="{LEVELS if start is None else start}" '
-        'aria-label="Threshold of confidence"><p id="decided" aria-live="polite"></p>'
-    )
-    return section(
-        "How many videos need no second look",
-        table(head, rows),
-        '<p class="soft">The largest share of the videos on which the most confident answers are so often right, with '
-        "a 95% interval. The threshold is chosen on these videos: on others, expect a little less.</p>",
-        _svg("Accuracy on the most confident videos", parts),
-        slider,
-    )
-
-
-def _levels(confidence: np.ndarray) -> np.ndarray:
-    """Confidences as whole steps, rounded down: a threshold of LEVEL / LEVELS keeps those of at least LEVEL."""
-    return np.floor(np.asarray(confidence, np.float64) * LEVELS).astype(np.int64)
-
-
-def _level_for(confidence: np.ndarray, accuracy: np.ndarray, target: float) -> int | None:
-    """The lowest threshold, in steps, above which at least `target` are right; None: there is none.
-
-    Args:
-        accuracy: of `coverage_curve`.
-    """
-    levels = np.sort(_levels(confidence))[::-1]
-    last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True))  # of each level
-    reached = last[accuracy[last] >= target]
-    return int(levels[reached[-1]]) if len(reached) else None
-
-
-def _decide(confidence: np.ndarray, right: np.ndarray, accuracy: np.ndarray, target: float) -> list[str]:
-    """Cells: the threshold for a target, and what is decided by it."""
-    level = _level_for(confidence, accuracy, target)
-    if level is None:
-        return ["none", "\u2013", "\u2013"]
-    kept = _levels(confidence) >= level
-    count, good = int(kept.sum()), int(right[kept].sum())
-    low, high = wilson_interval(good, count)
-    button = f'<button type="button" data-level="{level}">{level / LEVELS:.4f}</button>'
-    return [
-        button,
-        f"<b>{percent(count / len(kept))}</b><small>{count:,} video{'' if count == 1 else 's'}</small>",
-        f"<b>{percent(good / count)}</b><small>{percent(low)} to {percent(high)}</small>",
-    ]
-
-
-# ---- plots of shares by shares
-
-
-def _place(x: float, y: float) -> tuple[float, float]:
-    """Where a point is drawn, px."""
-    return _LEFT + _PLOT[0] * x, _TOP + _PLOT[1] * (1 - y)
-
-
-def _point(x: float, y: float) -> str:
-    return "{:.1f},{:.1f}".format(*_place(x, y))
-
-
-def _frame(x_name: str, y_name: str) -> str:
-    """The axes of a plot."""
-    parts = []
-    for level in (0, 0.25, 0.5, 0.75, 1):
-        (x, y), anchor = _place(level, level), "end" if level == 1 else "middle"
-        parts.append(f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _RIGHT}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{level:.0%}</text>')
-        parts.append(f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 15}" text-anchor="{anchor}">{level:.0%}</text>')
-    middle = _LEFT + _PLOT[0] / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">{x_name}</text>')
-    parts.append(f'<text x="{_LEFT}" y="12">{y_name}</text>')
-    return "".join(parts)
-
-
-def _svg(label: str, parts: list[str], below: int = 0) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + below}" role="img" aria-label="{label}">' + "\n".join(parts) + "</svg>"
-    )

@@ -34,16 +34,16 @@ _WINDOW = """<dialog aria-labelledby="window_title"><form method="dialog"><butto
 """
 
 
-def document(title: str, body: Iterable[str], data: Any, script: str) -> str:
-    """A page: its heading, its body, a window that lists videos, its data and its script.
+def document(title: str, body: Iterable[str], data: Any, *scripts: str) -> str:
+    """A page: its heading, its body, a window that lists videos, its data and its scripts.
 
     Args:
         title: text.
         body: HTML.
-        data: JSON-able and finite; the script has it as DATA. `ids` and `prefix` of `shorten` are the videos' names.
-        script: a file of engine/html, which comes after page.js.
+        data: JSON-able and finite; the scripts have it as DATA. `ids` and `prefix` of `shorten` are the videos' names.
+        scripts: files of engine/html, which come after page.js.
     """
-    code = "\n".join(_read(name) for name in ("page.js", script))
+    code = "\n".join(_read(name) for name in ("page.js", *scripts))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     style = BAR_STYLE + BASE_STYLE + _read("page.css")

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from video_zoo.engine.comparison import compare
 from video_zoo.engine.comparison_page import write_comparison
+from video_zoo.engine.confidence import LEVELS, level_for
 from video_zoo.engine.evaluation import Evaluation
 from video_zoo.engine.evaluation_files import Summary, write_evaluation
-from video_zoo.engine.evaluation_page import FAILURES, FIRST, LEVELS, STRIPS, _level_for, write_page
+from video_zoo.engine.evaluation_page import FAILURES, FIRST, STRIPS, write_page
 from video_zoo.engine.stored_evaluation import read_evaluation
 from video_zoo.metrics.statistics import coverage_curve
 
@@ -180,7 +181,7 @@ def test_classes_are_sorted_and_filtered(report):
     assert class_rows(page) == ["b 10"] and page.inner_text("#classes [role=status]") == "1 of 5 classes"
     page.fill("#classes input", "q")
     assert "Nothing fits." in page.inner_text("#classes .list")
-    assert "4 of 5 classes have videos" in page.inner_text("#classes")
+    assert "Videos of 4 of 5 classes were read" in page.inner_text("#classes")
 
 
 def test_bars_and_whiskers_of_a_class(report):
@@ -203,6 +204,9 @@ def test_many_classes_are_reached_by_the_keyboard(report):
     page.focus("#classes select")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.parentNode.className") == "list"  # one stop, whatever the rows
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.parentNode.className") != "list"
+    page.keyboard.press("Shift+Tab")
     page.evaluate("document.activeElement.parentNode.children[98].focus()")
     for _ in range(3):
         page.keyboard.press("ArrowDown")
@@ -301,21 +305,22 @@ def test_the_matrix_obeys_the_keyboard(report):
 def test_a_large_matrix_is_zoomed_and_moved(report):
     page = report(made_up(600, [f"class {n}" for n in range(200)]))
     assert page.evaluate("matrix.cellSize") < 12  # no names
-    page.mouse.move(*cell_at(page, 150, 60))
+    x, y = cell_at(page, 150, 60)
+    page.mouse.move(x, y)
     page.keyboard.down("Control")
     page.mouse.wheel(0, -400)
     page.keyboard.up("Control")
     page.wait_for_function("matrix.zoom > 2")
     assert page.inner_text("#said").startswith("class 150 taken for class 60")
-    x, y = cell_at(page, 150, 60)
-    page.mouse.move(x + 0.1, y)  # the cell has stayed below the pointer
+    page.mouse.move(x + 1, y)  # the cell has stayed below the pointer
     assert page.inner_text("#said").startswith("class 150 taken for class 60")
     for _ in range(6):
         page.click("#zoom_in")
     assert page.evaluate("matrix.cellSize") == pytest.approx(40)
     assert page.evaluate("matrix.top < 150 && 150 < matrix.top + matrix.shown")
     before = page.evaluate("matrix.left")
-    page.mouse.move(*cell_at(page, 150, 60))
+    x, y = cell_at(page, 150, 60)
+    page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x - 100, y, steps=4)
     page.mouse.up()
@@ -349,7 +354,7 @@ def test_the_most_confident_mistakes_have_film_strips(report):
     bars = texts(page, "article:first-of-type .bar")
     assert bars[0] == f"class {summary.predicted[first]}{probabilities[first].max():.1%}"
     truth = next(bar for bar in bars if "truth" in bar)
-    assert truth.startswith(f"class {evaluation.labels[first]} truth, rank {summary.ranks[first]}")
+    assert truth.startswith(f"class {evaluation.labels[first]}truth, rank {summary.ranks[first]}")
     assert truth.endswith(f"{probabilities[first, evaluation.labels[first]]:.1%}")
 
 
@@ -378,7 +383,7 @@ def reference_level(confidence: np.ndarray, right: np.ndarray, target: float) ->
 def test_the_lowest_threshold_that_reaches_a_target(rows):
     confidence, right = np.array([c for c, _ in rows], np.float32), np.array([r for _, r in rows])
     _, accuracy = coverage_curve(confidence, right)
-    assert _level_for(confidence, accuracy, 0.75) == reference_level(confidence, right, 0.75)
+    assert level_for(confidence, accuracy, 0.75) == reference_level(confidence, right, 0.75)
 
 
 def test_a_threshold_says_what_it_decides(report):
@@ -389,8 +394,8 @@ def test_a_threshold_says_what_it_decides(report):
     def said(level: int) -> str:
         kept = np.floor(confidence * LEVELS) >= level
         return (
-            f"At a confidence of {level / LEVELS:.4f} or more, {100 * kept.mean():.1f}% of the videos ({kept.sum()}) are "
-            f"decided with {100 * right[kept].mean():.1f}% right; {(~kept).sum()} are left for a person to look at."
+            f"At a confidence of {level / LEVELS:.4f} or more, {100 * kept.mean():.1f}% of the videos ({kept.sum()}) "
+            f"are decided with {100 * right[kept].mean():.1f}% right; {(~kept).sum()} are left for a person to look at."
         )
 
     for button in page.locator("[data-level]").all():
@@ -523,15 +528,19 @@ def test_a_difference_that_may_be_chance(comparison_page):
 
 def test_classes_won_and_lost_are_bars_to_both_sides(comparison_page):
     first = made_up(300, NAMES)
-    page, comparison = comparison_page(worse(first, 20, 0), worse(made_up(300, NAMES, seed=0), 0, 0))
+    logits = first.logits["natural"]
+    lost_class = np.where(first.labels[:, None] == 7, np.roll(logits, 1, axis=1), logits)
+    page, comparison = comparison_page(worse(first, 20, 0), replace(first, logits={"natural": lost_class}))
     assert page.locator(".class").count() == len(comparison.classes)
     assert class_rows(page) == [NAMES[each.index] for each in comparison.classes]
     page.select_option("#classes select", "lost")
     found = [int(row.replace("\u2212", "-").split()[0]) for row in texts(page, ".class > :last-child")]
-    assert found == sorted(each.won for each in comparison.classes) and found[-1] > 0
+    assert found == sorted(each.won for each in comparison.classes) and found[0] < 0 < found[-1]
     axis = page.locator(".axis").last.bounding_box()["x"]
-    bar = page.locator(".class .track > :first-child").last.bounding_box()
-    assert bar["x"] == pytest.approx(axis, abs=1) and bar["width"] > 5
+    bars = page.locator(".class .track > :first-child")
+    lost, won = bars.first.bounding_box(), bars.last.bounding_box()
+    assert won["x"] == pytest.approx(axis, abs=1) and won["width"] > 5
+    assert lost["x"] + lost["width"] == pytest.approx(axis, abs=1) and lost["width"] > 5
     page.click(".class >> nth=-1")
     index = max(comparison.classes, key=lambda each: (each.won, each.index)).index
     expected = [each.video for each in comparison.changes if each.label == index]
