@@ -14,6 +14,7 @@ from functools import partial
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.protocol_flags import add_protocol_flags, list_protocols, print_views
+from video_zoo.datareader.protocols import protocol_of
 from video_zoo.engine.evaluate import evaluate
 from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, clip_cost, load_trained
@@ -46,6 +47,7 @@ def main() -> None:
         return
     set_up_logging()
     settings = load_settings(args, args.protocol)
+    logger.info("protocol %s: %s", settings.TEST.protocol, protocol_of(settings).description)
     start_paddle(args.use_gpu)
     with open_reader("test", settings, MODELS.get(settings.MODEL.name).eval_transform) as reader:
         network, _ = load_trained(settings, "test", args.weights)

@@ -347,6 +347,13 @@ def test_a_batch_has_whole_videos_and_no_more_clips_than_it_may(tmp_path, batch_
     assert [batch.global_batch_size for batch in batches] == videos_a_batch
 
 
+def test_views_that_do_not_fit_into_memory_are_one_message(tmp_path):
+    (tmp_path / "test.list").write_text("a.mp4 0\n")
+    keys = {"protocol": "mmaction2_dense100", "short_size": 16_384, "target_size": 16_384, "seg_num": 64}
+    with pytest.raises(InputError, match=r"200 clips of 64 frames .* A protocol of fewer views, or a smaller seg_num"):
+        open_reader("test", make_config("test", str(tmp_path / "test.list"), num_reader_threads=0, **keys))
+
+
 def test_frames_that_are_not_there_fail_the_video(tmp_path):
     make_video(tmp_path / "a.mp4", noise(3, 24, 36))
     make_video(tmp_path / "b.mp4", noise(30, 24, 36))
@@ -390,5 +397,6 @@ def test_the_list_says_views_cost_and_scores(run_cli):
     assert result.returncode == 0, result.stderr
     blocks = {block.partition("\n")[0]: block for block in result.stdout.strip().split("\n\n")}
     assert list(blocks) == list(PROTOCOLS)
-    assert "30 views a video, " in blocks["dense10x3"] and " a clip of 2 x 256 px)" in blocks["dense10x3"]
+    dense = blocks["dense10x3"]
+    assert "30 views a video, mean of logits" in dense and " a clip of 2 x 256 px" in dense and "74.1" in dense
     assert "does not fit" in blocks["slowfast10x3"] and "77.0" in blocks["slowfast10x3"]
