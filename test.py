@@ -85,16 +85,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    if args.show_views:
-        print_views(load_settings(args), *args.show_views)  # without a log: it is all of the output
-        return
-    if args.list_protocols:
-        print(list_protocols(lambda name: load_settings(args, protocol=name), clip_cost))
+    if args.show_views or args.list_protocols or args.compare or args.mean_over:
+        show(args)
         return
     set_up_logging()
-    if args.compare or args.mean_over:
-        run_compare(*args.compare, args.save_dir) if args.compare else run_mean(args.mean_over)
-        return
     launch = Launch.of_environment()
     if launch.rank:
         logger.setLevel(logging.WARNING)  # the first rank speaks for all
@@ -103,6 +97,7 @@ def main() -> None:
     if launch.size > 1 and engine != "paddle":
         raise InputError(f"--engine={engine} computes in one process: start test.py without the launcher")
     settings = load_settings(args, deployment)
+    logger.info("protocol %s: %s", settings.TEST.protocol, protocol_of(settings).description)
     names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
     orders, folder = [NATURAL, *dict.fromkeys(args.order)], make_folder(args.save_dir) / "eval"
     check_place(folder)
@@ -130,6 +125,19 @@ def main() -> None:
             rows.remove(launch.size)
         if ranks:
             ranks.all_gather(None)  # the launcher ends all when the first one ends
+
+
+def show(args: argparse.Namespace) -> None:
+    """Prints what a flag asks for that computes nothing."""
+    logger.setLevel(logging.WARNING)  # what is printed is all of the output
+    if args.show_views:
+        print_views(load_settings(args), *args.show_views)
+    elif args.list_protocols:
+        print(list_protocols(lambda name: load_settings(args, protocol=name), clip_cost))
+    elif args.compare:
+        run_compare(*args.compare, args.save_dir)
+    else:
+        run_mean(args.mean_over)
 
 
 def load_settings(

@@ -182,7 +182,9 @@ class TestSection(ReaderSection):
         None, "from a frame of a 3-D clip to the next; unset: MODEL.frame_stride", low=1, high=_MANY
     )
     resize: Optional[str] = key(
-        None, "the size that frames are scaled to, by a name of datareader/resizes.py; unset: the protocol's"
+        None,
+        "the size that frames are scaled to, by a name of datareader/resizes.py; v15 heeds keep_aspect; unset: the"
+        " protocol's",
     )
     crops: Optional[str] = key(
         None, "out of each scaled frame, by the name of a rule in datareader/crops.py; unset: the protocol's"

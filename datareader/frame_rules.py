@@ -220,10 +220,10 @@ def slowfast64(num_frames: int, shape: ClipShape) -> Clips:
 
 def strided_pool(num_frames: int, shape: ClipShape) -> Clips:
     """Every tau-th frame from the first one on, and clips out of these (VideoMAE); the last is repeated."""
-    pool = list(range(0, num_frames, shape.stride))
-    pool += pool[-1:] * (shape.length - len(pool))
-    step = max((len(pool) - shape.length) / (shape.clips - 1), 0)
-    return [pool[int(clip * step) :][: shape.length] for clip in range(shape.clips)]
+    last = (num_frames - 1) // shape.stride  # in strides, as all numbers here
+    step = max((last + 1 - shape.length) / (shape.clips - 1), 0)
+    starts = [int(clip * step) for clip in range(shape.clips)]
+    return [[shape.stride * min(start + x, last) for x in range(shape.length)] for start in starts]
 
 
 def parts(num_frames: int, shape: ClipShape) -> Clips:
@@ -305,6 +305,14 @@ def _from(start_s: Fraction, seconds: Fraction, num_frames: int, shape: ClipShap
     return [first + number for number in _subsample(min(end, num_frames) - first, shape.length)]
 
 
+def _rate(fps: int = _FPS) -> str:
+    return f"it takes every video to have {fps} frames a second; the public code asks each video"
+
+
+_NUMBERED = (
+    "the public code numbers the clips of all videos together, in float32, which shifts them beyond 2^24; here those of"
+    " each video are numbered by themselves"
+)
 SAMPLINGS: Registry[Sampling] = Registry("sampling")
 for _names, _entry in {
     "tsm_test mmaction2_2d mmaction2_2d_start1": Sampling(middles, SEGMENTS, 1),
@@ -317,7 +325,9 @@ for _names, _entry in {
     "paddle_sampler_video paddle_samplerpkl_len1": Sampling(whole_segments, SEGMENTS, 1),
     "paddle_sampler_frame": Sampling(partial(whole_segments, wrap=False), SEGMENTS, 1),
     "paddle_samplerpkl_len3": Sampling(whole_segments, SEGMENTS, 1, seglens=(3,)),
-    "paddle_linspace": Sampling(first_to_last, SEGMENTS, 1),
+    "paddle_linspace": Sampling(
+        first_to_last, SEGMENTS, 1, note="in PaddleVideo's TimeSformer it is applied to what its decoder cut out before"
+    ),
     "slowfast_ssv2": Sampling(middles_of_rounded, SEGMENTS, 1),
     "videomae_ssv2_2clip": Sampling(every_second_of_both, SEGMENTS, 2),
     "pytorchvideo_uniform_subsample": Sampling(subsample, SEGMENTS, 1),
@@ -331,19 +341,19 @@ for _names, _entry in {
         refused="half of its clips begin behind the last start, run past the end of the video and wrap around to places"
         " that mean nothing; mmaction2_3d with as many clips covers the video",
     ),
-    "slowfast_fps30": Sampling(slowfast, STRIDED),
-    "slowfast_fps25": Sampling(partial(slowfast, fps=25), STRIDED),
-    "slowfast_offset_fps30": Sampling(partial(slowfast, offset=True), STRIDED),
-    "paddle_slowfast_fps30": Sampling(slowfast64, STRIDED),
-    "pytorchvideo_constant_fps30": Sampling(constant_clips, STRIDED),
+    "slowfast_fps30": Sampling(slowfast, STRIDED, note=_rate()),
+    "slowfast_fps25": Sampling(partial(slowfast, fps=25), STRIDED, note=_rate(25)),
+    "slowfast_offset_fps30": Sampling(partial(slowfast, offset=True), STRIDED, note=_rate()),
+    "paddle_slowfast_fps30": Sampling(slowfast64, STRIDED, note=_rate()),
+    "pytorchvideo_constant_fps30": Sampling(constant_clips, STRIDED, note=_rate()),
     "videomae_kinetics": Sampling(strided_pool, STRIDED, fewest=2),
     "vjepa_norandom": Sampling(
         parts,
         STRIDED,
         fewest=2,
-        note="the public code draws the place of a clip in its part at random; here it is the start",
+        note="in long videos the public code draws the place of a clip in its part at random; here it is the start",
     ),
-    "torchvision_15of30": Sampling(windows_of_half, STRIDED),
+    "torchvision_15of30": Sampling(windows_of_half, STRIDED, note=_NUMBERED),
     "pytorchvideo_uniform_fps30": Sampling(back_to_back, STRIDED, 0),
     "pytorchvideo_uniform_fps30_fraction": Sampling(partial(back_to_back, exact=True), STRIDED, 0),
     "pytorchvideo_uniform_backpad_fps30": Sampling(partial(back_to_back, backpad=True), STRIDED, 0),

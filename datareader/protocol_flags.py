@@ -16,6 +16,8 @@ from video_zoo.datareader.views import views_of
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 
+_LARGEST = 1_000_000  # frames or pixels of a video that is made up
+
 
 def add_protocol_flags(parser: argparse.ArgumentParser) -> None:
     """--protocol, --list_protocols and --show_views."""
@@ -42,7 +44,7 @@ def _frames_and_size(text: str) -> tuple[int, Size]:
     words = text.split(",")
     if len(words) != 3:
         raise argparse.ArgumentTypeError(f"{text!r} is not FRAMES,WIDTH,HEIGHT, as 300,340,256")
-    num_frames, width, height = map(cli.positive_int, words)
+    num_frames, width, height = (cli.at_most(cli.positive_int, _LARGEST)(word) for word in words)
     return num_frames, Size(width, height)
 
 
@@ -96,11 +98,9 @@ def _describe(settings: Config, cost: Callable[[Config], int]) -> str:
     except InputError as error:
         rows.append(("does not fit", str(error)))
     else:
-        sizes = f"{protocol.resize} to {protocol.short_size} px, {protocol.crops} of {protocol.target_size}"
-        rows.append(("takes", f"{protocol.sampling}, {sizes}; mean of {protocol.average}"))
+        rows.append(("takes", protocol.description))
         each, clip = cost(settings) / 1e9, f"{protocol.frames} x {protocol.target_size} px"
-        views = f"{protocol.views} view{'s' * (protocol.views > 1)} a video"
-        rows.append(("costs", f"{views}, {each * protocol.views:,.1f} GFLOPs ({each:,.1f} a clip of {clip})"))
+        rows.append(("costs", f"{each * protocol.views:,.1f} GFLOPs a video, {each:,.1f} a clip of {clip}"))
         rows += [("note", note) for note in notes_of(protocol)]
     rows.append(("published", record.scores))
     return "\n".join([record.name, *(f"  {title:<12} {text}" for title, text in rows)])

@@ -48,6 +48,14 @@ class TestProtocol:
             return [(clip, crop) for clip in clips for crop in crops]
         return [(clip, crop) for crop in crops for clip in clips]
 
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.sampling}, {self.resize} to {self.short_size} px, {self.crops} of {self.target_size};"
+            f" {self.views} view{'s' * (self.views > 1)} a video, mean of {self.average}"
+        )
+
     def facts(self) -> dict[str, Any]:
         """What a report says of it."""
         return {name: value for name, value in vars(self).items() if name != "clip_by_clip"}

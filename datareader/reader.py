@@ -96,7 +96,8 @@ class VideoReader:
         self._clips_a_batch = share if self._windows else share * self._count
         held = self._clips_a_batch + ahead * self._count
         what = f"{mode.upper()}.batch_size = {section.batch_size}"
-        check_memory(what, held * launch.local_size, self._shape, "A smaller batch_size")
+        remedy = "A smaller batch_size" if self.batch_size > launch.size or views == 1 else "A protocol of fewer views"
+        check_memory(what, held * launch.local_size, self._shape, remedy)
         shape = (self._count, *self._shape)  # of a task's clips
         self._read = read
         self._pool = WorkerPool(read, workers, ahead=ahead, shape=shape, timeout_s=section.decode_timeout_s)

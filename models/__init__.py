@@ -80,7 +80,9 @@ def build_network(settings: Config, mode: str) -> VideoNetwork:
 
 def clip_cost(settings: Config) -> int:
     """The multiply-adds of settings.MODEL's network for a clip of test.py; imports Paddle."""
-    from video_zoo.models.cost import multiply_adds
+    from video_zoo.utils import paddle_env  # noqa: F401  comes before Paddle
+
+    from video_zoo.models.cost import multiply_adds  # isort: skip
 
     return multiply_adds(build_network(settings, "test"), settings.clip_shape("test"))
 
