@@ -39,7 +39,7 @@ BAR_STYLE = """
 .bar > :last-child { text-align: right; font-variant-numeric: tabular-nums; font-weight: inherit }
 """
 
-_STYLE = """
+BASE_STYLE = """
 :root { color-scheme: light dark; --ground: #f4f6f8; --card: #fff; --text: #1a202c; --soft: #5a6675; --track: #e6ebf0;
   --bar: #9db8c7; --first: #0b6e99; --edge: #dde3ea }
 @media (prefers-color-scheme: dark) { :root { --ground: #12161b; --card: #1b2128; --text: #e6eaef; --soft: #97a3b1;
@@ -47,7 +47,11 @@ _STYLE = """
 * { box-sizing: border-box }
 body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; margin: 0 auto;
   max-width: 82rem; padding: 1.5rem 1rem 3rem; background: var(--ground); color: var(--text) }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .4rem } p { margin: .1rem 0; color: var(--soft) }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .4rem }
+"""
+
+_STYLE = """
+p { margin: .1rem 0; color: var(--soft) }
 input { font: inherit; width: 100%; max-width: 26rem; margin: 1rem 0 0; padding: .45rem .8rem; border-radius: 8px;
   border: 1px solid var(--edge); background: var(--card); color: inherit }
 article { display: grid; grid-template-columns: minmax(0, 1fr) minmax(17rem, 22rem); gap: .5rem 1.5rem;
@@ -131,7 +135,7 @@ class Page:
         a strip. Raises InputError, as `reserve`."""
         self.reserve()
         with atomic_file(self.partial, "wb") as self._file:
-            self._write(_HEAD.format(title=html(self._title), style=BAR_STYLE + _STYLE))
+            self._write(_HEAD.format(title=html(self._title), style=BAR_STYLE + BASE_STYLE + _STYLE))
             self._write("".join(f"<p>{html(note)}</p>\n" for note in self._notes))
             self._write('<input hidden type="search" placeholder="Filter by file or class" aria-label="Filter">\n')
             old = self._old_rows()

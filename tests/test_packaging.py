@@ -40,6 +40,7 @@ def test_it_holds_every_module_and_nothing_called_utils(wheel):
     assert {f"video_zoo/{name}.py" for name in COMMANDS} <= names
     assert {"video_zoo/configs/tsm.txt", "video_zoo/configs/tsm_mit.yaml"} <= names
     assert "video_zoo/dataset/kinetics/kinetics400_label.txt" in names
+    assert {f"video_zoo/engine/html/{file.name}" for file in (ROOT / "engine/html").iterdir()} <= names
 
 
 def test_its_commands_work_from_another_folder(wheel, tmp_path):
