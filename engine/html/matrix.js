@@ -101,9 +101,13 @@ class Matrix {
       this.turned(beside / 2, beside, "\u2190 truth", "right")
       return
     }
+    paint.textAlign = "right"
+    if (beside > 80) {
+      paint.fillText("taken for \u2192", beside - 5, beside - 24)
+      paint.fillText("truth \u2193", beside - 5, beside - 10)
+    }
     for (let index = Math.floor(this.top); index < Math.min(classes, this.top + this.shown); index++) {
       const y = beside + (index - this.top + 0.5) * cellSize
-      paint.textAlign = "right"
       if (y > beside) paint.fillText(this.fit(DATA.names[index], beside - 8), beside - 5, y)
     }
     for (let index = Math.floor(this.left); index < Math.min(classes, this.left + this.shown); index++) {
