@@ -15,6 +15,8 @@ if [ "${1:-}" = --torch ]; then
   $venv/bin/python -c 'import torch' 2>/dev/null || $venv/bin/python -m pip install -q -r requirements/torch.txt
 fi
 ZOO_VENV=.venv-paddle26 bash scripts/setup_env.sh --paddle26 --dev
+# Some hundred processes are started: each would compile the sources anew.
+unset PYTHONDONTWRITEBYTECODE
 $venv/bin/ruff check .
 $venv/bin/ruff format --check .
 # Two processes: with more, tests of live streams fall behind on two cores. A file's tests share what they have made, so they

@@ -6,6 +6,7 @@ Tests of what happens while packages are imported start a process of their own.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -48,14 +49,18 @@ class Fork:
         """Sends SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
-    def wait(self, timeout: float = 120) -> int:
-        """Its exit code, as Popen.wait gives it. Raises subprocess.TimeoutExpired after so many seconds."""
-        if self.returncode is None:
-            if not select.select([self._status], [], [], timeout)[0]:
-                self.kill()
-                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+    def poll(self, timeout: float = 0) -> int | None:
+        """Its exit code, as Popen.poll gives it; None if it still runs after so many seconds."""
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
             self.returncode = os.waitstatus_to_exitcode(self._read())
             os.close(self._status)
+        return self.returncode
+
+    def wait(self, timeout: float = 120) -> int:
+        """Its exit code. Raises subprocess.TimeoutExpired after so many seconds."""
+        if self.poll(timeout) is None:
+            self.kill()
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
         return self.returncode
 
     def _read(self) -> int:
@@ -71,11 +76,20 @@ class Preloaded:
     def __init__(self) -> None:
         self._channel: socket.socket | None = None
 
-    def start(self, command: Sequence[str], stdout: int | None = None, stderr: int | None = None) -> Fork:
-        """Runs a script with its arguments in the repository's root.
+    def start(
+        self,
+        command: Sequence[str],
+        stdout: int | None = None,
+        stderr: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+    ) -> Fork:
+        """Runs a script with its arguments.
 
         Args:
             stdout, stderr: descriptors; without them, both come as lines of text through `Fork.stdout`.
+            environment: variables beside those of this process; what is read while Paddle is imported has no effect.
+            cwd: the folder that it runs in.
         """
         if self._channel is None:
             self._channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -88,15 +102,16 @@ class Preloaded:
             read, stdout = os.pipe()
             reader = os.fdopen(read, encoding="utf-8")
         ends = [stdout, stdout if stderr is None else stderr, status_end]
-        socket.send_fds(self._channel, [json.dumps([list(command), dict(os.environ)]).encode()], ends)
+        request = [list(command), {**os.environ, **(environment or {})}, str(cwd)]
+        socket.send_fds(self._channel, [json.dumps(request).encode()], ends)
         for each in ends[:1] + ends[2:] if reader else ends[2:]:
             os.close(each)
         return Fork(status, reader)
 
-    def run(self, command: Sequence[str], timeout: float = 120) -> subprocess.CompletedProcess:
-        """Runs a script to its end; returns its exit code and its output as text."""
+    def run(self, command: Sequence[str], timeout: float = 120, **options: object) -> subprocess.CompletedProcess:
+        """Runs a script to its end, with `start`'s options; returns its exit code and its output as text."""
         with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-            code = self.start(command, stdout.fileno(), stderr.fileno()).wait(timeout)
+            code = self.start(command, stdout.fileno(), stderr.fileno(), **options).wait(timeout)
             texts = []
             for file in (stdout, stderr):
                 file.seek(0)
@@ -107,7 +122,7 @@ class Preloaded:
 PRELOADED = Preloaded()
 
 
-def _serve(channel: socket.socket) -> tuple[list[str], dict[str, str]]:
+def _serve(channel: socket.socket) -> tuple[list[str], dict[str, str], str]:
     """Forks for every request; returns what to run, in the process that is to run it."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     while True:
@@ -140,7 +155,9 @@ if __name__ == "__main__":
     import paddle  # noqa: F401
     import visualdl  # noqa: F401
 
-    sys.argv, environment = _serve(socket.socket(fileno=int(sys.argv[1])))
+    gc.freeze()  # the forks do not look through it, and so do not copy its pages
+    sys.argv, environment, cwd = _serve(socket.socket(fileno=int(sys.argv[1])))
+    os.chdir(cwd)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, errors="backslashreplace", buffering=1)
     os.environ.clear()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -28,14 +31,25 @@ KINDS = ("paddle", "onnx", "openvino")
 NETWORKS = {"bi": (TSM, {}), "uni": (TSM, {"shift": "uni"}), "tsn": (TSN, {})}
 
 
+@pytest.fixture(scope="module")
+def programs_of(tmp_path_factory):
+    """Name of a network -> the network, and its programs by kind; they are written once."""
+
+    @functools.cache
+    def made(name: str):
+        model, options = NETWORKS[name]
+        network, folder = settled_network(model, **options), tmp_path_factory.mktemp("programs")
+        files = program_files(folder, KINDS)
+        assert {kind: write_program(kind, network, SHAPE, files[kind]) for kind in KINDS} == files
+        return network, files
+
+    return made
+
+
 @pytest.fixture(scope="module", params=[pytest.param("bi", marks=pytest.mark.contract), "uni", "tsn"])
-def programs(request, tmp_path_factory):
+def programs(request, programs_of):
     """A network, and its programs by kind."""
-    model, options = NETWORKS[request.param]
-    network, folder = settled_network(model, **options), tmp_path_factory.mktemp("programs")
-    files = program_files(folder, KINDS)
-    assert {kind: write_program(kind, network, SHAPE, files[kind]) for kind in KINDS} == files
-    return network, files
+    return programs_of(request.param)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,11 +116,19 @@ def test_exporting_leaves_the_network_as_it_was(programs):
 
 @pytest.mark.contract
 @pytest.mark.parametrize("name", ENGINES.names())
-def test_an_engine_takes_a_network(name, tmp_path):
+def test_an_engine_takes_a_network(name, programs_of, tmp_path, monkeypatch):
     engine = ENGINES.get(name)
     if not engine.cpu:
         pytest.skip("it needs a GPU")
-    network = settled_network()
+    network, files = programs_of("bi")
+
+    def write(given, shape, path):
+        assert (given, shape) == (network, SHAPE)
+        for file in files[engine.program].parent.glob(f"{files[engine.program].stem}.*"):
+            shutil.copy(file, path.with_suffix(file.suffix))
+
+    if engine.program:
+        monkeypatch.setitem(PROGRAMS, engine.program, replace(PROGRAMS[engine.program], write=write))
     backend = load_network(engine, network, tmp_path, Job(threads=2, clip_shape=SHAPE))
     assert np.abs(backend(clips(2)) - expected(network, clips(2))).max() < 1e-5
 

@@ -6,8 +6,6 @@ import csv
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +13,7 @@ import av
 import numpy as np
 import pytest
 import yaml
-
-ROOT = Path(__file__).resolve().parents[1]
+from preloaded import PRELOADED
 
 
 def tops(rows) -> dict[str, np.ndarray]:
@@ -93,7 +90,7 @@ def test_a_killed_run_goes_on_where_it_was(infer, exported, place, moving_shapes
         f"--filelist={many}",
     ]
     partial = tmp_path / "TSM_infer_result.partial.jsonl"
-    with subprocess.Popen([sys.executable, "infer.py", *flags], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+    with open(os.devnull, "w") as nowhere, PRELOADED.start(["infer.py", *flags], nowhere.fileno()) as process:
         while not partial.exists() or len(partial.read_bytes().splitlines()) < 20:
             assert process.poll() is None
             time.sleep(0.002)

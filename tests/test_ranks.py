@@ -1,4 +1,4 @@
-"""Training in two processes on this machine's CPU, as the launcher starts them."""
+"""Training in two processes on this machine's CPU, as the launcher starts them, or with what it tells them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from preloaded import PRELOADED, Fork
 
 from video_zoo.utils.fluid_vars import VariableStore
 
@@ -41,18 +43,44 @@ def config(moving_shapes, tmp_path_factory) -> Path:
     return path
 
 
-def command(config: Path, folder: Path, *flags: str, ranks: int = 2) -> list[str]:
-    logs = f"--log_dir={folder.parent}/logs_{folder.name}"
-    launcher = ("-m", "paddle.distributed.launch", f"--nproc_per_node={ranks}", logs) if ranks > 1 else ()
+def command(config: Path, folder: Path, *flags: str) -> list[str]:
     fixed = (f"--config={config}", f"--save_dir={folder}", "--pretrain=none", "--use_gpu=False", "--log_interval=1")
-    return [sys.executable, *launcher, "train.py", *fixed, *flags]
+    return ["train.py", *fixed, *flags]
 
 
-def train(config: Path, folder: Path, *flags: str, ranks: int = 2) -> subprocess.CompletedProcess:
-    # One thread in either case: the bits depend on it.
+def launcher(folder: Path) -> list[str]:
+    logs = f"--log_dir={folder.parent}/logs_{folder.name}"
+    return [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2", logs]
+
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # whatever the number of ranks: the bits depend on it
+
+
+def launch(config: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess:
+    """Two ranks, of Paddle's launcher."""
     keys = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command(config, folder, *flags, ranks=ranks), env=environment, **keys)
+    run = [*launcher(folder), *command(config, folder, *flags)]
+    return subprocess.run(run, env={**os.environ, **ONE_THREAD}, **keys)
+
+
+def train(config: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess:
+    """One process."""
+    return PRELOADED.run(command(config, folder, *flags), environment=ONE_THREAD)
+
+
+def start_ranks(config: Path, folder: Path, *flags: str) -> list[Fork]:
+    """Two ranks, with the variables that the launcher gives them, without its process."""
+    with socket.socket() as first, socket.socket() as second:
+        for each in (first, second):
+            each.bind(("127.0.0.1", 0))
+        ends = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, second)]
+    common = {"PADDLE_MASTER": ends[0], "PADDLE_TRAINER_ENDPOINTS": ",".join(ends), "PADDLE_DISTRI_BACKEND": "gloo"}
+    common.update(PADDLE_TRAINERS_NUM="2", PADDLE_LOCAL_SIZE="2", **ONE_THREAD)
+    forks = []
+    for number, end in enumerate(ends):
+        own = {"PADDLE_TRAINER_ID": str(number), "PADDLE_RANK_IN_NODE": str(number), "PADDLE_CURRENT_ENDPOINT": end}
+        forks.append(PRELOADED.start(command(config, folder, *flags), environment={**common, **own}))
+    return forks
 
 
 def points(folder: Path, phase: str) -> list[dict]:
@@ -75,8 +103,8 @@ def assert_weights_close(one: Path, other: Path, tolerance: float) -> None:
 def test_two_ranks_follow_one_process(config, tmp_path):
     """BatchNorm is frozen: each rank would see the statistics of its own clips. All else is the same, up to float32."""
     frozen = ("--set", "TRAIN.freeze_batch_norm=True")
-    for ranks in (1, 2):
-        result = train(config, tmp_path / f"{ranks}", *frozen, ranks=ranks)
+    for run, name in ((train, "1"), (launch, "2")):
+        result = run(config, tmp_path / name, *frozen)
         assert result.returncode == 0, result.stdout + result.stderr
     assert_weights_close(tmp_path / "1/TSM_epoch1", tmp_path / "2/TSM_epoch1", 1e-4)
     for phase, count in (("train", 8), ("valid", 2)):
@@ -91,8 +119,8 @@ def test_two_ranks_follow_one_process(config, tmp_path):
 def test_the_validation_of_two_ranks_is_that_of_one_to_the_last_digit(config, tmp_path):
     """With a learning rate of 0 the weights are the same to the bit; the statistics are the first rank's."""
     still = ("--learning_rate=0", "--epoch=1", "--set", "TRAIN.freeze_batch_norm=True")
-    for ranks in (1, 2):
-        assert train(config, tmp_path / f"{ranks}", *still, ranks=ranks).returncode == 0
+    assert train(config, tmp_path / "1", *still).returncode == 0
+    assert [rank.wait() for rank in start_ranks(config, tmp_path / "2", *still)] == [0, 0]
     (alone,), (together,) = (points(tmp_path / f"{ranks}", "valid") for ranks in (1, 2))
     assert {key: together[key] for key in ("loss", "top1", "top5")} == {
         key: alone[key] for key in ("loss", "top1", "top5")
@@ -101,16 +129,15 @@ def test_the_validation_of_two_ranks_is_that_of_one_to_the_last_digit(config, tm
 
 def test_a_training_may_go_on_with_another_number_of_ranks(config, tmp_path):
     frozen = ("--epoch=9", "--set", "TRAIN.freeze_batch_norm=True")
-    assert train(config, tmp_path / "1", *frozen, ranks=1).returncode == 0
-    process = subprocess.Popen(
-        command(config, tmp_path / "2", *frozen), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    next(line for line in process.stdout if "Epoch 0, iter 1" in line)
-    process.send_signal(signal.SIGTERM)  # to the launcher, which tells the ranks
-    process.communicate(timeout=60)
+    assert train(config, tmp_path / "1", *frozen).returncode == 0
+    ranks = start_ranks(config, tmp_path / "2", *frozen)
+    next(line for line in ranks[0].stdout if "Epoch 0, iter 1" in line)
+    for rank in ranks:
+        rank.send_signal(signal.SIGTERM)  # as the launcher tells them
+    assert [rank.wait(60) for rank in ranks] == [128 + signal.SIGTERM] * 2
     log = (tmp_path / "2/train.log").read_text()
     assert re.search(r"stopped in epoch \d, before iter \d: \S+/TSM_epoch\S+ is where", log), log
-    result = train(config, tmp_path / "2", *frozen, "--resume=auto", ranks=1)
+    result = train(config, tmp_path / "2", *frozen, "--resume=auto")
     assert result.returncode == 0, result.stderr
     assert_weights_close(tmp_path / "1/TSM_epoch8", tmp_path / "2/TSM_epoch8", 1e-3)
 
@@ -121,7 +148,7 @@ def test_a_rank_that_ends_ends_all_with_its_message(config, moving_shapes, tmp_p
     lines = [f"{moving_shapes}/{line}" for line in (moving_shapes / "train.list").read_text().splitlines()[:9]]
     (tmp_path / "bad.list").write_text("\n".join([*lines, f"{tmp_path}/text.mp4 1"]))
     start = time.monotonic()
-    result = train(config, tmp_path / "o", "--set", f"TRAIN.filelist={tmp_path}/bad.list")
+    result = launch(config, tmp_path / "o", "--set", f"TRAIN.filelist={tmp_path}/bad.list")
     assert time.monotonic() - start < 60
     assert result.returncode != 0
     output = result.stdout + result.stderr
@@ -130,7 +157,7 @@ def test_a_rank_that_ends_ends_all_with_its_message(config, moving_shapes, tmp_p
 
 def test_a_killed_rank_ends_all(config, tmp_path):
     process = subprocess.Popen(
-        command(config, tmp_path / "o", "--epoch=999"),
+        [*launcher(tmp_path / "o"), *command(config, tmp_path / "o", "--epoch=999")],
         **{"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
     )
     next(line for line in process.stdout if "Epoch 0, iter 1" in line)
@@ -156,13 +183,13 @@ def _is_rank(environ: Path, rank: str, folder: Path) -> bool:
 
 
 def test_a_batch_smaller_than_the_ranks_is_refused(config, tmp_path):
-    result = train(config, tmp_path / "o", "--batch_size=1")
-    assert result.returncode != 0
-    assert "TRAIN.batch_size = 1 is that of all 2 processes together" in result.stdout + result.stderr
+    for rank in start_ranks(config, tmp_path / "o", "--batch_size=1"):
+        assert "TRAIN.batch_size = 1 is that of all 2 processes together" in rank.stdout.read()
+        assert rank.wait() == 1
 
 
 def test_sync_batch_norm_needs_gpus(config, tmp_path):
-    result = train(config, tmp_path, "--set", "TRAIN.sync_batch_norm=True", ranks=1)
+    result = train(config, tmp_path, "--set", "TRAIN.sync_batch_norm=True")
     assert result.returncode == 1 and result.stderr.startswith("error: TRAIN.sync_batch_norm needs GPUs")
 
 

@@ -18,6 +18,7 @@ from visualdl import LogReader
 
 ROOT = Path(__file__).resolve().parents[1]
 KILLS = 20
+EACH_STEP = "--save_interval_iters=1"
 CONFIG = """
 MODEL: {{name: TSM, num_classes: 4, seg_num: 2, num_layers: 18, base_width: 8, class_names: "{data}/label.txt"}}
 TRAIN:
@@ -42,8 +43,8 @@ def config(moving_shapes, tmp_path_factory) -> Path:
 
 
 def command(config: Path, folder: Path, *flags: str) -> list[str]:
-    fixed = (f"--config={config}", f"--save_dir={folder}", "--pretrain=none", "--save_interval_iters=1")
-    return ["train.py", *fixed, "--log_interval=1", *flags]
+    fixed = (f"--config={config}", f"--save_dir={folder}", "--pretrain=none", "--log_interval=1")
+    return ["train.py", *fixed, *flags]
 
 
 def train(config: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess:
@@ -67,7 +68,7 @@ def interrupt(config: Path, folder: Path, at: str, *signals: int, flags: tuple =
 def straight(config, tmp_path_factory) -> Path:
     """The folder of a training that nothing stopped."""
     folder = tmp_path_factory.mktemp("straight")
-    result = train(config, folder)
+    result = train(config, folder, EACH_STEP)
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -112,7 +113,7 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bits(config, straight, 
     longest_s = max((lines[-1]["time_s"] - lines[0]["time_s"]) / 5, 0.45)  # some steps, however busy the machine is
     kills, folder, folders = 0, tmp_path / "0", [tmp_path / "0"]
     while kills < KILLS:
-        run = command(config, folder, "--resume=auto")
+        run = command(config, folder, EACH_STEP, "--resume=auto")
         with PRELOADED.start(run) as process:
             next(line for line in process.stdout if "resuming" in line or "from scratch" in line)
             time.sleep(rng.uniform(0, longest_s))
@@ -127,7 +128,7 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bits(config, straight, 
             folders.append(folder)
     assert len(seen) > 5  # the kills fell into different places
     for folder in folders:
-        result = train(config, folder, "--resume=auto")
+        result = train(config, folder, EACH_STEP, "--resume=auto")
         assert result.returncode == 0, result.stdout + result.stderr
         assert_alike(folder, straight)
         assert {path.name for path in folder.glob("TSM_*")} == {path.name for path in straight.glob("TSM_*")}
@@ -138,7 +139,7 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_bits(config, straight, 
 @pytest.mark.contract
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_a_signal_saves_and_stops_and_resuming_gives_the_same_bits(config, straight, tmp_path, number):
-    code, output = interrupt(config, tmp_path, "Epoch 1, iter 2", number, flags=("--save_interval_iters=0",))
+    code, output = interrupt(config, tmp_path, "Epoch 1, iter 2", number)
     assert code == 128 + number, output
     (place,) = re.findall(r"stopped in epoch 1, before iter \d: (\S+) is where", output)
     assert Path(place).is_dir() and "Traceback" not in output
@@ -149,9 +150,7 @@ def test_a_signal_saves_and_stops_and_resuming_gives_the_same_bits(config, strai
 
 
 def test_a_second_signal_ends_at_once_and_loses_nothing(config, straight, tmp_path):
-    code, output = interrupt(
-        config, tmp_path, "Epoch 1, iter 2", *[signal.SIGINT] * 2, flags=("--save_interval_iters=0",)
-    )
+    code, output = interrupt(config, tmp_path, "Epoch 1, iter 2", *[signal.SIGINT] * 2)
     assert code == 130 and "stopping after this step" in output and "Traceback" not in output
     result = train(config, tmp_path, "--resume=auto")
     assert result.returncode == 0, result.stderr
@@ -159,7 +158,7 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(config, straight, tmp_pa
 
 
 def test_killed_in_the_validation_it_validates_again(config, straight, tmp_path):
-    code, _ = interrupt(config, tmp_path, r"\[TEST\] test_iter 0", signal.SIGKILL)
+    code, _ = interrupt(config, tmp_path, r"\[TEST\] test_iter 0", signal.SIGKILL, flags=(EACH_STEP,))
     assert code == -signal.SIGKILL
     result = train(config, tmp_path, "--resume=auto")
     assert "from epoch 0, iter 6, step 6" in result.stdout
@@ -189,7 +188,7 @@ def test_a_full_disk_is_one_message_and_leaves_the_last_good_one(config, straigh
     limited = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
     limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000));"
     limited += "sys.argv = sys.argv[1:]; sys.path.insert(0, '.'); runpy.run_path('train.py', run_name='__main__')"
-    run = [sys.executable, "-c", limited, *command(config, tmp_path, "--resume=auto")]
+    run = [sys.executable, "-c", limited, *command(config, tmp_path, EACH_STEP, "--resume=auto")]
     result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert re.fullmatch(r"error: cannot write \S+/TSM_epoch1_iter1: File too large\n", result.stderr), result.stderr
@@ -210,7 +209,7 @@ def test_two_trainings_do_not_share_a_folder(config, tmp_path):
 def test_auto_goes_on_with_the_last_training_not_with_an_earlier_one(config, straight, tmp_path):
     """A whole training, then another one that is killed before its first checkpoint."""
     assert train(config, tmp_path, "--epoch=2").returncode == 0
-    flags = ("--learning_rate=0.5", "--save_interval_iters=0")
+    flags = ("--learning_rate=0.5",)
     assert interrupt(config, tmp_path, "Epoch 0, iter 2", signal.SIGKILL, flags=flags)[0] == -signal.SIGKILL
     result = train(config, tmp_path, "--resume=auto")
     assert result.returncode == 0 and "no checkpoint in" in result.stdout, result.stderr
