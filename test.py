@@ -28,7 +28,7 @@ from video_zoo.datareader.reader import VideoReader
 from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.comparison import run_compare, run_mean
 from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
-from video_zoo.engine.evaluate import VideoLogits, cross_entropy, evaluate
+from video_zoo.engine.evaluate import VideoLogits, cross_entropy, evaluate, steps_of
 from video_zoo.engine.evaluation import NATURAL, ORDERS, Evaluation
 from video_zoo.engine.evaluation_files import PAGE, check_place, write_evaluation
 from video_zoo.engine.evaluation_rows import EvaluationRows
@@ -205,7 +205,8 @@ def compute_rows(
     reader.first_batch = first
     if first:
         logger.info("going on with batch %d of %d", first, reader.batches)
-    logits_of = VideoLogits(backend.logits, protocol_of(settings).average, settings.TEST.batch_size)
+    protocol = protocol_of(settings)
+    logits_of = VideoLogits(backend.logits, protocol.average, steps_of(settings.TEST.batch_size, protocol.views))
 
     def compute(batch: Batch) -> np.ndarray:
         logits = {order: logits_of(batch, order) for order in orders}

@@ -165,7 +165,9 @@ class TestSection(ReaderSection):
     """test.py. What a protocol says, a key beside it or on the command line replaces; without a `protocol` beside them,
     or later, short_size, target_size and seg_num are the protocol's."""
 
-    batch_size: int = key(16, "clips a step; a video's views are read together, however many", low=1, high=_MANY)
+    batch_size: int = key(
+        16, "clips a step, of each process; a video's views are read together, however many", low=1, high=_MANY
+    )
     protocol: str = key(
         V15.name,
         "which views of a video are averaged, by the name of configs/protocols.py; test.py --list_protocols",

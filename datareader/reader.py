@@ -65,14 +65,15 @@ class VideoReader:
         list_path: str | None = None,
     ):
         section = settings.reader(mode)
-        if section.batch_size < launch.size:
+        batch_size = section.batch_size * (launch.size if mode == "test" else 1)
+        if batch_size < launch.size:
             raise InputError(
                 f"{mode.upper()}.batch_size = {section.batch_size} is that of all {launch.size} processes together:"
                 " each needs a clip at least"
             )
         self.mode, self.videos, self.list_path = mode, list(videos), list_path
         views = len(read.views)
-        self.batch_size = max(section.batch_size // views, launch.size) if views > 1 else section.batch_size
+        self.batch_size = max(batch_size // views, launch.size) if views > 1 else batch_size
         self.max_bad_videos = section.max_bad_videos
         self.failures: list[Failure] = []
         self.damaged: list[Failure] = []

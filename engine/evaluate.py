@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import zlib
 from collections.abc import Iterable, Sequence
@@ -63,7 +64,9 @@ class VideoLogits:
         compute: uint8 clips (n, T, 3, H, W) -> logits (n, num_classes), as Backend.logits.
         average: of a video's views, which are "logits", or "probabilities"; the logits are then those whose softmax is
             the mean of the views' probabilities.
-        clips_at_once: that `compute` is given, at most; None: a whole batch.
+        clips_at_once: that `compute` is given, always: where there are fewer, black ones fill up. A clip's logits then
+            have the same digits in whatever batch and process it is; those of another number differ by some 1e-6.
+            None: a whole batch.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class VideoLogits:
         parts = []
         for first in range(0, len(batch.clips), step):
             clips, ids = batch.clips[first : first + step], batch.ids[first : first + step]
-            parts.append(self._compute(reorder(clips, ids, order)))
+            parts.append(self._compute(_fill_up(reorder(clips, ids, order), step))[: len(clips)])
         logits = average_views(np.concatenate(parts), batch.views, self._average)
         bad = ~np.isfinite(logits).all(axis=1)
         if bad.any():
@@ -141,6 +144,18 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     own = np.take_along_axis(log_softmax(logits), np.maximum(labels, 0)[:, None], axis=1)[:, 0]
     return np.where(labels >= 0, -own, 0.0)
+
+
+def steps_of(batch_size: int, views: int) -> int:
+    """How many clips are computed at once, at most `batch_size`, so that videos of so many views fill the steps."""
+    if views <= batch_size:
+        return batch_size // views * views
+    return math.ceil(views / math.ceil(views / batch_size))
+
+
+def _fill_up(clips: np.ndarray, count: int) -> np.ndarray:
+    missing = count - len(clips)
+    return np.pad(clips, [(0, missing), *[(0, 0)] * 4]) if missing else clips
 
 
 def _shuffled(count: int, video: str) -> np.ndarray:

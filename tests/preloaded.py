@@ -120,6 +120,19 @@ class Preloaded:
 
 
 PRELOADED = Preloaded()
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # whatever the number of ranks: the bits depend on it
+
+
+def rank_environments() -> list[dict[str, str]]:
+    """What the launcher tells each of two ranks."""
+    with socket.socket() as first, socket.socket() as second:
+        for each in (first, second):
+            each.bind(("127.0.0.1", 0))
+        ends = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, second)]
+    common = {"PADDLE_MASTER": ends[0], "PADDLE_TRAINER_ENDPOINTS": ",".join(ends), "PADDLE_DISTRI_BACKEND": "gloo"}
+    common.update(PADDLE_TRAINERS_NUM="2", PADDLE_LOCAL_SIZE="2", **ONE_THREAD)
+    ranks = [{"PADDLE_TRAINER_ID": str(rank), "PADDLE_RANK_IN_NODE": str(rank)} for rank in range(2)]
+    return [{**common, **rank, "PADDLE_CURRENT_ENDPOINT": end} for rank, end in zip(ranks, ends)]
 
 
 def _serve(channel: socket.socket) -> tuple[list[str], dict[str, str], str]:

@@ -31,7 +31,15 @@ from tiny import (
 
 from video_zoo.engine.backends.paddle_network import PaddleNetwork
 from video_zoo.engine.checkpoint import NotFinite, State
-from video_zoo.engine.evaluate import VideoLogits, average_views, cross_entropy, evaluate, log_softmax, reorder
+from video_zoo.engine.evaluate import (
+    VideoLogits,
+    average_views,
+    cross_entropy,
+    evaluate,
+    log_softmax,
+    reorder,
+    steps_of,
+)
 from video_zoo.engine.predict import predict
 from video_zoo.engine.results import Prediction
 from video_zoo.engine.stepper import clip_losses
@@ -320,7 +328,24 @@ def test_a_batch_is_cut_into_steps_that_change_nothing():
 
     expected = VideoLogits(compute)(whole)
     assert np.array_equal(VideoLogits(compute, clips_at_once=4)(whole), expected) and len(expected) == 3
-    assert sizes == [6, 4, 2]
+    assert sizes == [6, 4, 4]  # black clips fill up
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "views", "clips"), [(16, 1, 16), (16, 3, 15), (16, 30, 15), (16, 10, 10), (1, 6, 1), (16, 16, 16)]
+)
+def test_videos_fill_the_steps(batch_size, views, clips):
+    assert steps_of(batch_size, views) == clips
+
+
+@pytest.mark.contract
+def test_a_clips_logits_have_the_same_digits_in_any_batch():
+    whole, compute = make_batch(7), VideoLogits(PaddleNetwork(make_network()).logits, clips_at_once=4)
+    expected = compute(whole)
+    for sizes in ((1,) * 7, (2, 5), (4, 3), (3, 3, 1)):
+        starts = np.cumsum((0, *sizes))
+        parts = [compute(part_of(whole, first, end)) for first, end in zip(starts, starts[1:])]
+        assert np.array_equal(np.concatenate(parts), expected)
 
 
 def test_frames_in_another_order():

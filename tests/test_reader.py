@@ -362,7 +362,7 @@ def test_each_rank_knows_its_own_bad_videos(folder, tmp_path):
     assert [line for _, line in failures] == [1]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["train", "valid"])
 def test_a_batch_smaller_than_the_ranks_is_refused(folder, mode):
     config = make_config(mode, str(folder / "all.list"), batch_size=2)
     with pytest.raises(InputError, match=rf"{mode.upper()}\.batch_size = 2 is that of all 3 processes together"):
@@ -382,7 +382,7 @@ def test_the_ranks_of_a_machine_share_its_cores(folder, monkeypatch, threads, co
 
     monkeypatch.setattr(reader_module, "usable_cores", lambda: cores)
     monkeypatch.setattr(reader_module, "WorkerPool", Pool)
-    config = make_config("test", str(folder / "all.list"), num_reader_threads=threads, batch_size=8)
+    config = make_config("test", str(folder / "all.list"), num_reader_threads=threads, batch_size=1)  # of each process
     with open_any("test", config, Launch(6, 8, 0, local_size)) as reader:
         assert ids(list(reader)) == ["v6.mp4"]
     assert asked == [(processes, min(VIDEOS, 2 + processes))]  # two batches, of each of which one clip is this rank's
