@@ -196,7 +196,7 @@ def test_infer_keeps_the_others_when_a_video_is_bad(trained, config, run_cli, mo
     (tmp_path / "my.list").write_text(f"{moving_shapes}/backwards.mp4\n{tmp_path}/text.mp4\nmissing.mp4 3\n")
     result = run_cli(
         *("infer.py", f"--config={config}", f"--weights={trained[0]}/TSM_best", f"--filelist={tmp_path}/my.list"),
-        f"--save_dir={tmp_path}",
+        *(f"--save_dir={tmp_path}", "--engine=paddle"),
     )
     assert result.returncode == 1
     assert result.stderr.startswith("error: 2 of 3 videos of ")

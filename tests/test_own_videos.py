@@ -89,7 +89,7 @@ def test_test_and_infer_take_its_config_and_say_its_names(videos, tuned, run_cli
     best = json.loads((folder / "TSM_best/checkpoint.json").read_text())["best_top1"]
     assert f"top1_acc: {100 * best:.2f}" in result.stdout and "over 3 of 3 videos" in result.stdout, result.stderr
     filelist = make_list(tmp_path / "my.list", [str(video) for video in videos.glob("*/*.mp4")])
-    result = run_cli("infer.py", *common, *sizes, f"--filelist={filelist}", f"--save_dir={tmp_path}")
+    result = run_cli("infer.py", *common, *sizes, f"--filelist={filelist}", f"--save_dir={tmp_path}", "--engine=paddle")
     assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in (tmp_path / "TSM_infer_result.jsonl").read_text().splitlines()]
     assert {top["name"] for row in rows for top in row["top"]} == {"golf", "tennis serve", "黄昏"}
