@@ -142,10 +142,11 @@ def _check_crops(name: str, resize: str, settings: Config) -> int:
     """How many crops there are of a frame. Raises InputError: they do not fit the scaled frame, or the classes."""
     section, crops = settings.TEST, CROPS.get(name)
     short_size, size = section.short_size, section.target_size
-    if crops.mirrors and not settings.TRAIN.flip:
+    if crops.mirrors and (settings.TRAIN.flip_labels or not settings.TRAIN.flip):
+        key = "TRAIN.flip_labels" if settings.TRAIN.flip_labels else "TRAIN.flip = False"
         raise InputError(
-            f"the crops {name} mirror half of the views, and TRAIN.flip = False says that classes tell left from right:"
-            " take crops without mirrors, as tsm_fullres3"
+            f"the crops {name} mirror half of the views, and {key} says that classes tell left from right: take crops"
+            " without mirrors, as tsm_fullres3"
         )
     if crops.whole_side and short_size != size:
         raise InputError(

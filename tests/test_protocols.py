@@ -261,10 +261,13 @@ def test_a_protocol_that_does_not_fit_is_one_message(keys, model, message):
         protocol_of(load(model=model, **keys))
 
 
-def test_mirrors_are_refused_where_classes_tell_left_from_right():
-    with pytest.raises(InputError, match=r"tsm_over10 mirror half of the views, and TRAIN.flip = False"):
-        protocol_of(load(protocol="uniform10", train={"flip": False}))
-    assert protocol_of(load(protocol="dense10x3", train={"flip": False})).views == 30
+@pytest.mark.parametrize(
+    ("train", "key"), [({"flip": False}, "TRAIN.flip = False"), ({"flip_labels": [[86, 87]]}, "TRAIN.flip_labels")]
+)
+def test_mirrors_are_refused_where_classes_tell_left_from_right(train, key):
+    with pytest.raises(InputError, match=f"tsm_over10 mirror half of the views, and {key} says"):
+        protocol_of(load(protocol="uniform10", train=train))
+    assert protocol_of(load(protocol="dense10x3", train=train)).views == 30
 
 
 @pytest.mark.parametrize(
