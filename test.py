@@ -23,7 +23,7 @@ from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.protocol_flags import add_protocol_flags, list_protocols, print_views
-from video_zoo.datareader.protocols import protocol_of
+from video_zoo.datareader.protocols import notes_of, protocol_of
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.comparison import run_compare, run_mean
@@ -97,7 +97,9 @@ def main() -> None:
     if launch.size > 1 and engine != "paddle":
         raise InputError(f"--engine={engine} computes in one process: start test.py without the launcher")
     settings = load_settings(args, deployment)
-    logger.info("protocol %s: %s", settings.TEST.protocol, protocol_of(settings).description)
+    protocol = protocol_of(settings)
+    for line in (protocol.description, *notes_of(protocol)):
+        logger.info("protocol %s: %s", protocol.name, line)
     names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
     orders, folder = [NATURAL, *dict.fromkeys(args.order)], make_folder(args.save_dir) / "eval"
     check_place(folder)
