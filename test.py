@@ -92,7 +92,7 @@ def main() -> None:
     launch = Launch.of_environment()
     if launch.rank:
         logger.setLevel(logging.WARNING)  # the first rank speaks for all
-    deployment = Deployment.read(Path(args.weights)) if is_deployment(args.weights) else None
+    deployment = read_deployment(args.weights)
     engine = args.engine or ("auto" if deployment else "paddle")
     if launch.size > 1 and engine != "paddle":
         raise InputError(f"--engine={engine} computes in one process: start test.py without the launcher")
@@ -133,13 +133,20 @@ def show(args: argparse.Namespace) -> None:
     """Prints what a flag asks for that computes nothing."""
     logger.setLevel(logging.WARNING)  # what is printed is all of the output
     if args.show_views:
-        print_views(load_settings(args), *args.show_views)
+        print_views(load_settings(args, read_deployment(args.weights)), *args.show_views)
     elif args.list_protocols:
+        if deployment := read_deployment(args.weights):  # also protocols that need another export
+            args.config = str(deployment.folder / CONFIG)
         print(list_protocols(lambda name: load_settings(args, protocol=name), clip_cost))
     elif args.compare:
         run_compare(*args.compare, args.save_dir)
     else:
         run_mean(args.mean_over)
+
+
+def read_deployment(weights: str | None) -> Deployment | None:
+    """The deployment folder that --weights names, if it names one."""
+    return Deployment.read(Path(weights)) if is_deployment(weights) else None
 
 
 def load_settings(
