@@ -23,7 +23,7 @@ from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.protocol_flags import add_protocol_flags, list_protocols, print_views
-from video_zoo.datareader.protocols import protocol_of
+from video_zoo.datareader.protocols import notes_of, protocol_of
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.comparison import run_compare, run_mean
@@ -92,12 +92,14 @@ def main() -> None:
     launch = Launch.of_environment()
     if launch.rank:
         logger.setLevel(logging.WARNING)  # the first rank speaks for all
-    deployment = Deployment.read(Path(args.weights)) if is_deployment(args.weights) else None
+    deployment = read_deployment(args.weights)
     engine = args.engine or ("auto" if deployment else "paddle")
     if launch.size > 1 and engine != "paddle":
         raise InputError(f"--engine={engine} computes in one process: start test.py without the launcher")
     settings = load_settings(args, deployment)
-    logger.info("protocol %s: %s", settings.TEST.protocol, protocol_of(settings).description)
+    protocol = protocol_of(settings)
+    for line in (protocol.description, *notes_of(protocol)):
+        logger.info("protocol %s: %s", protocol.name, line)
     names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
     orders, folder = [NATURAL, *dict.fromkeys(args.order)], make_folder(args.save_dir) / "eval"
     check_place(folder)
@@ -131,13 +133,20 @@ def show(args: argparse.Namespace) -> None:
     """Prints what a flag asks for that computes nothing."""
     logger.setLevel(logging.WARNING)  # what is printed is all of the output
     if args.show_views:
-        print_views(load_settings(args), *args.show_views)
+        print_views(load_settings(args, read_deployment(args.weights)), *args.show_views)
     elif args.list_protocols:
+        if deployment := read_deployment(args.weights):  # also protocols that need another export
+            args.config = str(deployment.folder / CONFIG)
         print(list_protocols(lambda name: load_settings(args, protocol=name), clip_cost))
     elif args.compare:
         run_compare(*args.compare, args.save_dir)
     else:
         run_mean(args.mean_over)
+
+
+def read_deployment(weights: str | None) -> Deployment | None:
+    """The deployment folder that --weights names, if it names one."""
+    return Deployment.read(Path(weights)) if is_deployment(weights) else None
 
 
 def load_settings(

@@ -334,7 +334,7 @@ for _names, _entry in {
     "mmaction2_3d": Sampling(from_first_to_last_start, STRIDED),
     "mmaction2_3d_repeat_last": Sampling(partial(from_first_to_last_start, repeat_last=True), STRIDED),
     "mmaction2_3d_legacy0x paddle_frame_interval": Sampling(middles_of_room, STRIDED),
-    "mmaction2_3d_targetfps30": Sampling(stretched, STRIDED),
+    "mmaction2_3d_targetfps30": Sampling(stretched, STRIDED, note=_rate()),
     "mmaction2_3d_twice": Sampling(
         partial(from_first_to_last_start, every_start_twice=True),
         STRIDED,
@@ -353,7 +353,7 @@ for _names, _entry in {
         fewest=2,
         note="in long videos the public code draws the place of a clip in its part at random; here it is the start",
     ),
-    "torchvision_15of30": Sampling(windows_of_half, STRIDED, note=_NUMBERED),
+    "torchvision_15of30": Sampling(windows_of_half, STRIDED, note=f"{_rate()}; {_NUMBERED}"),
     "pytorchvideo_uniform_fps30": Sampling(back_to_back, STRIDED, 0),
     "pytorchvideo_uniform_fps30_fraction": Sampling(partial(back_to_back, exact=True), STRIDED, 0),
     "pytorchvideo_uniform_backpad_fps30": Sampling(partial(back_to_back, backpad=True), STRIDED, 0),

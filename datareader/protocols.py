@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from video_zoo.configs.protocols import PROTOCOLS
-from video_zoo.configs.schema import Config
+from video_zoo.configs.protocols import PROTOCOLS, Protocol
+from video_zoo.configs.schema import Config, TestSection
 from video_zoo.datareader.crops import CROPS
 from video_zoo.datareader.frame_rules import SAMPLINGS, STRIDED, ClipShape, Sampling
 from video_zoo.datareader.resizes import RESIZES, V15
 from video_zoo.utils.errors import InputError
+
+_PARTS = ("sampling", "clips", "seg_num", "resize", "short_size", "crops", "target_size", "average")  # keys of TEST
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class TestProtocol:
 
     Args:
         name: of the protocol.
+        replaced: the keys that say something else than it does, as "sampling, crops"; None: it is as its name says.
         sampling, resize, crops: names of rules, in small letters.
         clips, views: of a video.
         average: "logits" or "probabilities".
@@ -29,6 +32,7 @@ class TestProtocol:
     """
 
     name: str
+    replaced: str | None
     sampling: str
     clips: int
     resize: str
@@ -54,6 +58,7 @@ class TestProtocol:
         return (
             f"{self.sampling}, {self.resize} to {self.short_size} px, {self.crops} of {self.target_size};"
             f" {self.views} view{'s' * (self.views > 1)} a video, mean of {self.average}"
+            + (f" (its {self.replaced} replaced)" if self.replaced else "")
         )
 
     def facts(self) -> dict[str, Any]:
@@ -94,13 +99,23 @@ def protocol_of(settings: Config, num_frames: int | None = None) -> TestProtocol
     sizes = (section.short_size, section.target_size)
     frames, average = settings.clip_shape("test")[0], section.average or record.average
     parts = (sampling, clips, resize, crops, average, *sizes, frames, stride)
-    return TestProtocol(record.name, *parts, clips * count, record.clip_by_clip)
+    return TestProtocol(record.name, _replaced(record, section), *parts, clips * count, record.clip_by_clip)
 
 
 def notes_of(protocol: TestProtocol) -> list[str]:
     """What a user has to know of its rules, as where the public code draws at random."""
     rules = [SAMPLINGS.get(protocol.sampling)] if protocol.sampling != V15 else []
     return [rule.note for rule in (*rules, CROPS.get(protocol.crops)) if rule.note]
+
+
+def _replaced(record: Protocol, section: TestSection) -> str | None:
+    """The keys that say something else than the record of the protocol, which is silent where it has None."""
+
+    def differs(key: str) -> bool:
+        own, said = getattr(record, key), getattr(section, key)
+        return None not in (own, said) and str(own).lower() != str(said).lower()
+
+    return ", ".join(filter(differs, _PARTS)) or None
 
 
 def _check_sampling(name: str, sampling: Sampling, usual: int, settings: Config) -> int:
@@ -142,10 +157,11 @@ def _check_crops(name: str, resize: str, settings: Config) -> int:
     """How many crops there are of a frame. Raises InputError: they do not fit the scaled frame, or the classes."""
     section, crops = settings.TEST, CROPS.get(name)
     short_size, size = section.short_size, section.target_size
-    if crops.mirrors and not settings.TRAIN.flip:
+    if crops.mirrors and (settings.TRAIN.flip_labels or not settings.TRAIN.flip):
+        key = "TRAIN.flip_labels" if settings.TRAIN.flip_labels else "TRAIN.flip = False"
         raise InputError(
-            f"the crops {name} mirror half of the views, and TRAIN.flip = False says that classes tell left from right:"
-            " take crops without mirrors, as tsm_fullres3"
+            f"the crops {name} mirror half of the views, and {key} says that classes tell left from right: take crops"
+            " without mirrors, as tsm_fullres3"
         )
     if crops.whole_side and short_size != size:
         raise InputError(

@@ -64,8 +64,9 @@ class Places:
     def find(self, names: Iterable[str], class_name: str) -> Place | None:
         """Where the video of the first of the names is that is there, in a folder of its class before others."""
         for name in names:
-            if name in self._places:
-                return min(self._places[name], key=lambda place: (class_name != _parent(place.path), place.path))
+            there = [place for place in self._places.get(name, ()) if os.path.exists(place.path)]  # no link to nowhere
+            if there:
+                return min(there, key=lambda place: (class_name != _parent(place.path), place.path))
         return None
 
     def example(self) -> str:

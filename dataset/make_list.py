@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from video_zoo.configs.schema import ModelSection
+from video_zoo.datareader.class_folders import UNFIT
 from video_zoo.datareader.labels import read_class_names, write_class_names
 from video_zoo.dataset.folders import Place, Places, missing_table, path_prefix
 from video_zoo.dataset.official import diving48, hmdb51, jester, something, ucf101
@@ -69,9 +70,12 @@ class Found(NamedTuple):
 
 
 def unique_entries(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries without repetitions; the first stays. Raises InputError if one video has two classes."""
+    """The entries without repetitions; the first stays. Raises InputError if one video has two classes, or a name that
+    fits no list."""
     kept: dict[str, Entry] = {}
     for entry in entries:
+        if UNFIT.search(entry.names[0]):
+            raise InputError(f"{entry.place}: the name {entry.names[0]!r} is not one line of text")
         first = kept.setdefault(entry.names[0], entry)
         if first.label != entry.label:
             raise InputError(f"{entry.place}: {entry.names[0]} has another class in {first.place}")

@@ -133,7 +133,7 @@ def _protocol_text(facts: Mapping[str, Any]) -> str:
     """The protocol in one line of HTML."""
     protocol = facts["protocol"]
     parts = [
-        f"<b>{markup(str(protocol.get('name') or 'own'))}</b>",
+        f"<b>{markup(str(protocol.get('name') or 'own'))}</b>" + _say(protocol, "replaced", " (its {} replaced)"),
         _say(protocol, "views", "{} views a video"),
         _say(protocol, "clips", "{} clips"),
         _say(protocol, "frames", "{} frames a clip"),

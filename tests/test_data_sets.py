@@ -100,6 +100,14 @@ def test_ucf101(ucf101, run):
     assert (ucf101 / "missing.txt").read_text() == "train1 v_YoYo_g09_c01\n"
 
 
+def test_a_link_to_nowhere_is_no_video(ucf101, run):
+    video = ucf101 / "videos/Biking/v_Biking_g08_c01.avi"
+    video.unlink()
+    video.symlink_to("nowhere.avi")
+    lists, said = run("ucf101")
+    assert len(lists["train1"]) == 3 and ["Biking", "1", "0", "1"] in [line.split() for line in said.splitlines()]
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
@@ -189,6 +197,13 @@ def test_hmdb51(tmp_path, run):
         run("hmdb51")
     (tmp_path / "ann/climb_test_split2.txt").unlink()
     with pytest.raises(InputError, match="ann has no climb_test_split2.txt; the others of split 2 are there"):
+        run("hmdb51")
+    (tmp_path / "ann").rename(tmp_path / "old")
+    put(tmp_path / "ann", {"climb_test_split1.txt": "b_climb_0.avi 0 \n"})
+    with pytest.raises(InputError, match="ann: none of its videos has a 1, for training, or a 2, for testing"):
+        run("hmdb51")
+    (tmp_path / "ann" / os.fsdecode(b"\xff_test_split1.txt")).write_text("b_climb_0.avi 1 \n")
+    with pytest.raises(InputError, match=r"ann: the class '\\udcff' is not one line of text"):
         run("hmdb51")
 
 
@@ -282,10 +297,16 @@ def test_something_v2(tmp_path, run, prefix):
         ("train.json", "[" * 50, "train.json is no JSON"),
         ("labels.json", {LEFT: "1"}, "labels.json: its 1 classes are not numbered from 0 to 0"),
         ("labels.json", {LEFT: [1]}, "labels.json: its 1 classes are not numbered"),
+        ("labels.json", {LEFT: "0", "\ud800": "1"}, r"labels.json: the class '\\ud800' is not one line of text"),
+        ("labels.json", {LEFT: "0", "two\nlines 0": "1"}, r"the class 'two\\nlines 0' is not one line of text"),
+        ("test.json", [{"id": "9"}, {"id": "\ud800"}], r"test.json, video 2: the name '\\ud800' is not one line"),
+        ("test.json", [{"id": "9\ntrain 8"}], r"test.json, video 1: the name '9\\ntrain 8' is not one line of text"),
     ):
+        before = (tmp_path / "ann" / f"{prefix}{file}").read_text()
         put(tmp_path / "ann", {f"{prefix}{file}": content})
         with pytest.raises(InputError, match=message):
             run("something_v2")
+        put(tmp_path / "ann", {f"{prefix}{file}": before})
 
 
 def test_jester_of_images_and_of_videos(tmp_path, run):

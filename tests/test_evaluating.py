@@ -93,6 +93,16 @@ def test_a_deployment_folder_is_measured_in_the_engine_that_will_run_it(exported
             assert float(row["probability"]) == pytest.approx(float(other["probability"]), abs=1e-4)
 
 
+def test_the_views_of_a_deployment_folder_are_those_of_its_config(exported, place, run_cli):
+    weights, sizes = f"--weights={place}/exported", ("--set", "TEST.short_size=32", "--set", "TEST.target_size=32")
+    result = run_cli("test.py", weights, "--show_views=9,40,32", *sizes)
+    (view,) = json.loads(result.stdout)["views"]
+    assert view["frames"] == [1, 5] and view["crop"][2:] == [32, 32]
+    result = run_cli("test.py", weights, "--protocol=dense10x3", "--show_views=9,40,32")
+    assert result.returncode == 1 and "exported with other settings than the flags give" in result.stderr
+    assert " a clip of 2 x 224 px" in run_cli("test.py", weights, "--list_protocols").stdout
+
+
 def test_videos_that_fail_are_named_beside_the_number(evaluated, moving_shapes, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     lines = [f"{moving_shapes}/{line}" for line in (moving_shapes / "val.list").read_text().splitlines()[:3]]

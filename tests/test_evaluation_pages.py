@@ -143,6 +143,11 @@ def test_facts_that_are_missing_are_left_out(report):
     assert texts(page, "dt") == [] and "None" not in page.inner_text("body")
 
 
+def test_parts_of_the_protocol_that_were_replaced_are_said(report):
+    page = report(replace(made_up(5, NAMES), facts={"protocol": {"name": "dense10x3", "replaced": "target_size"}}))
+    assert "Protocol dense10x3 (its target_size replaced)" in page.inner_text("body")
+
+
 def test_failed_videos_are_listed_with_their_reasons(report):
     evaluation = replace(made_up(5, NAMES), failures=[(f"<i>{n}.mp4", f"reason {n}") for n in range(FAILURES + 5)])
     page = report(evaluation)

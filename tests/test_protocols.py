@@ -211,6 +211,22 @@ def test_dense10x3_reads_what_mit_reads():
     }
 
 
+@pytest.mark.parametrize(
+    ("keys", "replaced"),
+    [
+        ({}, None),
+        ({"protocol": "dense10x3", "sampling": "TSM_test_dense10", "clips": 10, "average": "logits"}, None),
+        ({"sampling": "tsm_test_dense10", "crops": "tsm_fullres3", "short_size": 288}, "sampling, crops"),
+        ({"protocol": "dense10x3", "target_size": 224, "average": "probabilities"}, "target_size, average"),
+        ({"protocol": "slowfast10x3", "stride": 8, "clips": 5}, "clips"),
+    ],
+)
+def test_a_protocol_of_which_keys_replace_parts_says_so(keys, replaced):
+    protocol = protocol_of(load(**keys))
+    assert protocol.facts()["replaced"] == protocol.replaced == replaced
+    assert (f"(its {replaced} replaced)" in protocol.description) == (replaced is not None)
+
+
 def test_a_protocol_wins_over_sizes_that_were_given_before_it(tmp_path):
     def sizes(settings: Config) -> tuple[int | None, ...]:
         return settings.TEST.short_size, settings.TEST.target_size, settings.TEST.seg_num
@@ -261,10 +277,13 @@ def test_a_protocol_that_does_not_fit_is_one_message(keys, model, message):
         protocol_of(load(model=model, **keys))
 
 
-def test_mirrors_are_refused_where_classes_tell_left_from_right():
-    with pytest.raises(InputError, match=r"tsm_over10 mirror half of the views, and TRAIN.flip = False"):
-        protocol_of(load(protocol="uniform10", train={"flip": False}))
-    assert protocol_of(load(protocol="dense10x3", train={"flip": False})).views == 30
+@pytest.mark.parametrize(
+    ("train", "key"), [({"flip": False}, "TRAIN.flip = False"), ({"flip_labels": [[86, 87]]}, "TRAIN.flip_labels")]
+)
+def test_mirrors_are_refused_where_classes_tell_left_from_right(train, key):
+    with pytest.raises(InputError, match=f"tsm_over10 mirror half of the views, and {key} says"):
+        protocol_of(load(protocol="uniform10", train=train))
+    assert protocol_of(load(protocol="dense10x3", train=train)).views == 30
 
 
 @pytest.mark.parametrize(
@@ -389,6 +408,13 @@ def test_bad_flags_are_one_message(run_cli, flags, message):
     result = run_cli("test.py", *flags)
     assert result.returncode and not result.stdout
     assert message in result.stderr.splitlines()[-1] and "Traceback" not in result.stderr
+
+
+def test_an_evaluation_says_where_the_public_code_draws_at_random(run_cli):
+    keys = ("TEST.sampling=vjepa_norandom", "TEST.stride=4", "TEST.clips=2", "TEST.filelist=no.list")
+    result = run_cli("test.py", *(word for key in keys for word in ("--set", key)))
+    assert "(its sampling replaced)" in result.stdout and "the public code draws the place of a clip" in result.stdout
+    assert result.returncode == 1 and "no list no.list" in result.stderr
 
 
 def test_the_list_says_views_cost_and_scores(run_cli):

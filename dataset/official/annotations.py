@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
+from video_zoo.datareader.class_folders import UNFIT
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.json_files import parse_json
 from video_zoo.utils.registry import did_you_mean
@@ -96,7 +97,10 @@ def read_json(path: Path, kind: type) -> Any:
 
 
 def indices(names: Sequence[str], path: Path) -> dict[str, int]:
-    """Class name -> label. Raises InputError if a name comes twice."""
+    """Class name -> label. Raises InputError if a name comes twice, or is not one line of text."""
+    for name in names:
+        if not name.strip() or name != name.strip() or UNFIT.search(name):
+            raise InputError(f"{path}: the class {name!r} is not one line of text")
     found = {name: label for label, name in enumerate(names)}
     if len(found) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

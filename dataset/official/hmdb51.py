@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from video_zoo.dataset.official.annotations import DataSet, Entry, Official, find_file, numbered_lines
+from video_zoo.dataset.official.annotations import DataSet, Entry, Official, find_file, indices, numbered_lines
 from video_zoo.utils.errors import InputError
 
 _ORIGIN = "unpack test_train_splits.rar and give its folder testTrainMulti_7030_splits"
@@ -24,6 +24,7 @@ def read(folder: Path) -> Official:
     if not found:
         find_file(folder, "brush_hair_test_split1.txt", origin=_ORIGIN)
     names = sorted({name for name, _ in found})
+    indices(names, folder)
     lists: dict[str, list[Entry]] = {}
     for split in sorted({split for _, split in found}):
         for label, name in enumerate(names):
@@ -35,6 +36,8 @@ def read(folder: Path) -> Official:
                 if part := _PARTS[number]:
                     entry = Entry((os.path.splitext(video[0])[0],), label, place)
                     lists.setdefault(f"{part}{split}", []).append(entry)
+    if not lists:
+        raise InputError(f"{folder}: none of its videos has a 1, for training, or a 2, for testing")
     return Official(names, lists)
 
 
