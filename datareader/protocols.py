@@ -95,7 +95,7 @@ def protocol_of(settings: Config, num_frames: int | None = None) -> TestProtocol
         raise InputError(f"TEST.clips = {clips}, and the sampling v15 takes one clip of a video")
     if resize != V15:
         RESIZES.get(resize)
-    count = _check_crops(crops, resize, settings)
+    count = _check_crops(crops, settings)
     sizes = (section.short_size, section.target_size)
     frames, average = settings.clip_shape("test")[0], section.average or record.average
     parts = (sampling, clips, resize, crops, average, *sizes, frames, stride)
@@ -145,6 +145,10 @@ def _check_sampling(name: str, sampling: Sampling, usual: int, settings: Config)
         raise InputError(
             f"{said} takes {allowed} frame{'s' * (allowed != '1')} of a segment, and MODEL.seglen is {model.seglen}"
         )
+    elif model.seglen > 1 and (settings.TEST.stride or model.frame_stride) > 1:
+        raise InputError(
+            f"{said} takes consecutive frames of a segment: it needs MODEL.frame_stride = 1, and no TEST.stride above"
+        )
     clips = (asked or usual) if sampling.clips is None else sampling.clips
     if asked not in (None, clips):
         raise InputError(f"TEST.clips = {asked}, and {said} takes {clips or 'as many as fit into the video'}")
@@ -153,7 +157,7 @@ def _check_sampling(name: str, sampling: Sampling, usual: int, settings: Config)
     return clips
 
 
-def _check_crops(name: str, resize: str, settings: Config) -> int:
+def _check_crops(name: str, settings: Config) -> int:
     """How many crops there are of a frame. Raises InputError: they do not fit the scaled frame, or the classes."""
     section, crops = settings.TEST, CROPS.get(name)
     short_size, size = section.short_size, section.target_size

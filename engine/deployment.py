@@ -187,7 +187,7 @@ class Deployment:
         if changed:
             raise InputError(
                 f"{self.folder} was exported with other settings than the flags give, and cannot change:"
-                f" {', '.join(changed)}. Leave the --set out, or export again."
+                f" {', '.join(changed)}. Leave those flags out, or export again."
             )
         if settings.MODEL.num_classes != len(self.names):
             raise InputError(f"{self.folder} is damaged: its {CONFIG} and {FILE} have other numbers of classes")

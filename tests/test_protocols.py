@@ -258,6 +258,7 @@ def test_a_protocol_wins_over_sizes_that_were_given_before_it(tmp_path):
         ({"sampling": "mmaction2_3d"}, {"seglen": 4}, "TSM sees 8 segments of 4 frames"),
         ({"protocol": "uniform1"}, {"seglen": 3}, "tsm_test takes 1 frame of a segment, and MODEL.seglen is 3"),
         ({"sampling": "paddle_samplerpkl_len3"}, {}, "takes 3 frames of a segment, and MODEL.seglen is 1"),
+        ({"sampling": "tsm_test_flow5"}, {"seglen": 5, "frame_stride": 2}, "takes consecutive frames of a segment"),
         ({"sampling": "vjepa_norandom", "stride": 8}, {}, r"TEST.clips = 1, and .* takes at least 2"),
         ({"sampling": "tsm_test_dense10", "clips": 3}, {}, r"TEST.clips = 3, and .* takes 10"),
         ({"clips": 3}, {}, "the sampling v15 takes one clip"),
