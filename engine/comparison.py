@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -226,9 +227,12 @@ def _check_classes(evaluations: Sequence[StoredEvaluation]) -> None:
 
 
 def _keys(evaluation: StoredEvaluation) -> Iterator[tuple[str, int, int]]:
-    """Each video and label, and how often they have come before: a list may name a video twice."""
+    """Each video and label, and how often they have come before: a list may name a video twice. The folder that holds
+    all videos is left out: the same list may name another one, where they were moved."""
+    paths = [*evaluation.ids, *(video for video, _ in evaluation.failures)]
+    inside = os.path.commonprefix(paths).rfind("/") + 1
     seen: Counter[tuple[str, int]] = Counter()
-    for key in zip(evaluation.ids, evaluation.labels.tolist()):
+    for key in zip((video[inside:] for video in evaluation.ids), evaluation.labels.tolist()):
         yield (*key, seen[key])
         seen[key] += 1
 

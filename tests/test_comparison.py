@@ -97,6 +97,17 @@ def test_a_comparison_equals_a_slow_reference(videos):
     assert found.only_read_by_second == [f"v{i}" for i in read[1] if i not in both]
 
 
+def test_videos_that_were_moved_are_the_same_videos():
+    """Two have one name, and the second evaluation could not read one of them."""
+    ids = ["val/x/1.mp4", "val/y/1.mp4", "val/y/2.mp4"]
+    first = stored([f"/old/{video}" for video in ids], [0, 0, 1], [0, 1, 1])
+    second = stored([f"/new/disk/{video}" for video in ids[1:]], [0, 1], [0, 1])
+    second.failures.append(("/new/disk/val/x/1.mp4", "no video stream"))
+    found = compare(first, second)
+    assert [each.video for each in found.changes] == ["/old/val/y/1.mp4"] and found.both == 1
+    assert found.only_read_by_first == ["/old/val/x/1.mp4"] and not found.only_read_by_second
+
+
 def write(folder: Path, labels: list[int], predicted: list[int], **options) -> str:
     write_evaluation(folder, make_evaluation(labels, predicted, **options), lambda video: None)
     return str(folder)
