@@ -151,7 +151,7 @@ def test_what_was_only_read_once_is_said(tmp_path, capsys):
 
 def test_evaluations_that_do_not_match_are_one_message_each(tmp_path, pages):
     a = write(tmp_path / "a", [0, 1], [0, 1])
-    other_list = write(tmp_path / "l", [0, 1], [0, 1], list={"path": "train.list", "sha256": "c" * 64, "videos": 2})
+    other_list = write(tmp_path / "l", [0, 1], [0, 1], list={"path": "train.list", "fingerprint": "c" * 8, "videos": 2})
     names = write(tmp_path / "n", [0, 1], [0, 1], names=["abseiling", "yoga", "judo"])
     fewer = write(tmp_path / "f", [0, 1], [0, 1], names=["abseiling", "yoga"])
     for b, message in (
@@ -183,7 +183,7 @@ def test_a_comparison_is_whole_or_not_there(tmp_path, pages):
 
 
 def split(number: int) -> dict:
-    return {"path": f"split{number}.list", "sha256": str(number) * 64, "videos": 4}
+    return {"path": f"split{number}.list", "fingerprint": str(number) * 16, "videos": 4}
 
 
 def test_the_mean_over_splits(tmp_path, capsys):
