@@ -13,6 +13,7 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 import logging
+import sys
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import partial
@@ -25,7 +26,7 @@ from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.protocol_flags import add_protocol_flags, list_protocols, print_views
 from video_zoo.datareader.protocols import notes_of, protocol_of
 from video_zoo.datareader.reader import VideoReader
-from video_zoo.engine.backends import add_engine_flags
+from video_zoo.engine.backends import ENGINES, add_engine_flags
 from video_zoo.engine.comparison import run_compare, run_mean
 from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
 from video_zoo.engine.evaluate import VideoLogits, cross_entropy, evaluate, steps_of
@@ -179,12 +180,14 @@ def describe(
 ) -> dict[str, Any]:
     """What eval.json says of how the numbers came about."""
     engine = {"name": backend.engine, "description": backend.description, "device": backend.device}
+    paddle = sys.modules["paddle"].__version__ if ENGINES.get(backend.engine).needs_paddle() else None
     return {
         "model": settings.MODEL.name.upper(),
         "weights": {"name": str(weights.path), "sha256": weights.sha256()},
         "protocol": protocol_of(settings).facts(),
-        "list": {"path": str(settings.TEST.filelist), "sha256": reader.fingerprint(), "videos": len(reader)},
+        "list": {"path": str(settings.TEST.filelist), "fingerprint": reader.fingerprint(), "videos": len(reader)},
         "engine": {**engine, "precision": precision},
+        "paddle": paddle,
         "config": {"MODEL": asdict(settings.MODEL), "TEST": asdict(settings.TEST)},
     }
 
@@ -195,7 +198,8 @@ def common_with_a_stopped_one(facts: dict[str, Any]) -> dict[str, Any]:
     free = {"filelist", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos"}
     section = {key: value for key, value in facts["config"]["TEST"].items() if key not in free}
     listed = {key: value for key, value in facts["list"].items() if key != "path"}
-    return {**facts, "list": listed, "config": {**facts["config"], "TEST": section}}
+    weights = {"sha256": facts["weights"]["sha256"]}  # which may be named in several ways
+    return {**facts, "weights": weights, "list": listed, "config": {**facts["config"], "TEST": section}}
 
 
 def compute_rows(

@@ -59,7 +59,7 @@ def made_up(
             **{"average": "logits", "short_size": 256, "target_size": 256, "frames": 8, "stride": 8, "views": 30},
         },
         "weights": {"name": "TSM_final.pdparams", "sha256": "ab" * 32},
-        "list": {"path": "dataset/kinetics/val.list", "sha256": "cd" * 32, "videos": videos + failed},
+        "list": {"path": "dataset/kinetics/val.list", "fingerprint": "cd" * 8, "videos": videos + failed},
         "engine": {"name": "paddle", "description": "dynamic mode", "device": "CPU", "precision": "fp32"},
         **{"paddle": "3.3.1", "made_at": "2026-11-26T08:00:00Z", "seconds": 5025.5, "videos_per_second": 3.98},
         "zoo": "0.2.0",

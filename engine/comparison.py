@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from video_zoo.utils.texts import one_line
 
 FOLDER, JSON, PAGE = "compare", "compare.json", "compare.html"  # of a comparison, in SAVE_DIR
 _SHOWN, _SHOWN_FACTS = 10, 20  # classes won, as many lost, and differences in how they were made: in the terminal
-_COMPARED = ("model", "protocol", "weights", "engine", "paddle", "zoo", "config")
+_COMPARED = ("model", "protocol", "weights", "engine", "paddle", "config")
 _SHARES = {"top1": "top-1", "top5": "top-5"}
 
 
@@ -182,7 +183,7 @@ def mean_over(evaluations: Sequence[StoredEvaluation]) -> dict[str, tuple[float,
                 raise InputError(
                     f"{first.folder} and {each.folder} differ in {name}, {ours} and {theirs}: they have no mean"
                 )
-        other = seen.setdefault(each.facts["list"]["sha256"], each)
+        other = seen.setdefault(each.facts["list"]["fingerprint"], each)
         if other is not each:
             raise InputError(f"{other.folder} and {each.folder} are of the same list: a mean is over different ones")
     values = {name: [each.scores[NATURAL][name].value for each in evaluations] for name in _SHARES}
@@ -208,7 +209,7 @@ def _said(evaluation: StoredEvaluation) -> str:
 
 def _check_lists(first: StoredEvaluation, second: StoredEvaluation) -> None:
     ours, theirs = first.facts["list"], second.facts["list"]
-    if ours["sha256"] != theirs["sha256"]:
+    if ours["fingerprint"] != theirs["fingerprint"]:
         raise InputError(
             f"{first.folder} is of the list {ours.get('path')}, and {second.folder} of {theirs.get('path')}, which is"
             " another one or has changed: evaluations of one list can be compared"
@@ -226,9 +227,12 @@ def _check_classes(evaluations: Sequence[StoredEvaluation]) -> None:
 
 
 def _keys(evaluation: StoredEvaluation) -> Iterator[tuple[str, int, int]]:
-    """Each video and label, and how often they have come before: a list may name a video twice."""
+    """Each video and label, and how often they have come before: a list may name a video twice. The folder that holds
+    all videos is left out: the same list may name another one, where they were moved."""
+    paths = [*evaluation.ids, *(video for video, _ in evaluation.failures)]
+    inside = os.path.commonprefix(paths).rfind("/") + 1
     seen: Counter[tuple[str, int]] = Counter()
-    for key in zip(evaluation.ids, evaluation.labels.tolist()):
+    for key in zip((video[inside:] for video in evaluation.ids), evaluation.labels.tolist()):
         yield (*key, seen[key])
         seen[key] += 1
 

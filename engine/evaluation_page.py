@@ -159,22 +159,21 @@ def _draw_facts(evaluation: Evaluation) -> str:
     weights, videos, engine = (facts.get(key) or {} for key in ("weights", "list", "engine"))
     times = ((facts.get("seconds"), "s"), (facts.get("videos_per_second"), "videos/s"))
     rows = [
-        ("Weights", _with_hash(weights.get("name"), weights.get("sha256"))),
-        ("List", _with_hash(videos.get("path"), videos.get("sha256"))),
+        ("Weights", _with_hash(weights.get("name"), "SHA-256", weights.get("sha256"))),
+        ("List", _with_hash(videos.get("path"), "fingerprint", videos.get("fingerprint"))),
         ("Engine", ", ".join(markup(str(engine[key])) for key in ("name", "description") if engine.get(key))),
         ("Device", markup(str(engine.get("device") or ""))),
         ("Precision", markup(str(engine.get("precision") or ""))),
         ("Paddle", markup(str(facts.get("paddle") or ""))),
         ("Made", markup(str(facts.get("made_at") or ""))),
         ("Time", ", ".join(f"{each:,.1f} {unit}" for each, unit in times if each is not None)),
-        ("This program", markup(str(facts.get("zoo") or ""))),
     ]
     return section("How it was made", facts_list(rows), _draw_failures(evaluation))
 
 
-def _with_hash(name: Any, digest: Any) -> str:
+def _with_hash(name: Any, kind: str, digest: Any) -> str:
     text = isolated(str(name)) if name else ""
-    return text + (f"<br><small>SHA-256 {markup(str(digest))}</small>" if digest else "")
+    return text + (f"<br><small>{kind} {markup(str(digest))}</small>" if digest else "")
 
 
 def _draw_failures(evaluation: Evaluation) -> str:

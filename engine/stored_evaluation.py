@@ -128,7 +128,7 @@ _FIELDS = {
     ),
     "protocol": is_mapping,
     "weights": is_mapping,
-    "list": lambda value: is_mapping(value) and is_text(value.get("sha256")),
+    "list": lambda value: is_mapping(value) and is_text(value.get("fingerprint")),
     "engine": is_mapping,
 }
 

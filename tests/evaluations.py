@@ -27,14 +27,13 @@ def make_facts(**changes: Any) -> dict[str, Any]:
             "views": 1,
         },
         "weights": {"name": "TSM_k400", "sha256": "a" * 64},
-        "list": {"path": "val.list", "sha256": "b" * 64, "videos": 8},
+        "list": {"path": "val.list", "fingerprint": "b" * 16, "videos": 8},
         "engine": {"name": "paddle", "description": "Paddle 3.3.1", "device": "cpu", "precision": "float32"},
         "paddle": "3.3.1",
         "config": {"MODEL": {"num_classes": 3, "image_mean": [0.5, 0.5, 0.5]}, "TEST": {"batch_size": 4}},
         "made_at": "2026-11-26T08:00:00Z",
         "seconds": 1.5,
         "videos_per_second": 4.0,
-        "zoo": "0.2.0",
         **changes,
     }
 

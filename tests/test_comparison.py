@@ -97,6 +97,17 @@ def test_a_comparison_equals_a_slow_reference(videos):
     assert found.only_read_by_second == [f"v{i}" for i in read[1] if i not in both]
 
 
+def test_videos_that_were_moved_are_the_same_videos():
+    """Two have one name, and the second evaluation could not read one of them."""
+    ids = ["val/x/1.mp4", "val/y/1.mp4", "val/y/2.mp4"]
+    first = stored([f"/old/{video}" for video in ids], [0, 0, 1], [0, 1, 1])
+    second = stored([f"/new/disk/{video}" for video in ids[1:]], [0, 1], [0, 1])
+    second.failures.append(("/new/disk/val/x/1.mp4", "no video stream"))
+    found = compare(first, second)
+    assert [each.video for each in found.changes] == ["/old/val/y/1.mp4"] and found.both == 1
+    assert found.only_read_by_first == ["/old/val/x/1.mp4"] and not found.only_read_by_second
+
+
 def write(folder: Path, labels: list[int], predicted: list[int], **options) -> str:
     write_evaluation(folder, make_evaluation(labels, predicted, **options), lambda video: None)
     return str(folder)
@@ -140,7 +151,7 @@ def test_what_was_only_read_once_is_said(tmp_path, capsys):
 
 def test_evaluations_that_do_not_match_are_one_message_each(tmp_path, pages):
     a = write(tmp_path / "a", [0, 1], [0, 1])
-    other_list = write(tmp_path / "l", [0, 1], [0, 1], list={"path": "train.list", "sha256": "c" * 64, "videos": 2})
+    other_list = write(tmp_path / "l", [0, 1], [0, 1], list={"path": "train.list", "fingerprint": "c" * 8, "videos": 2})
     names = write(tmp_path / "n", [0, 1], [0, 1], names=["abseiling", "yoga", "judo"])
     fewer = write(tmp_path / "f", [0, 1], [0, 1], names=["abseiling", "yoga"])
     for b, message in (
@@ -172,7 +183,7 @@ def test_a_comparison_is_whole_or_not_there(tmp_path, pages):
 
 
 def split(number: int) -> dict:
-    return {"path": f"split{number}.list", "sha256": str(number) * 64, "videos": 4}
+    return {"path": f"split{number}.list", "fingerprint": str(number) * 16, "videos": 4}
 
 
 def test_the_mean_over_splits(tmp_path, capsys):

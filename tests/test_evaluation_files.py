@@ -208,7 +208,7 @@ def damage(folder: Path, name: str, old: str, new: str) -> None:
     [
         ("eval.json", '"format": 1', '"format": 2', "has format 2, and this version reads 1: run this"),
         ("eval.json", '"format"', '"form"', "does not say format; run test.py again"),
-        ("eval.json", '"sha256": "b', '"sha": "b', "is damaged: list is"),
+        ("eval.json", '"fingerprint": "b', '"finger": "b', "is damaged: list is"),
         ("eval.json", '"value"', '"worth"', "is damaged: scores is"),
         ("eval.json", '"listed": 3', '"listed": 4', "has 3 videos, and eval.json says otherwise"),
         ("eval.json", '"value": 0.6666', '"value": 0.7777', "another top-1 accuracy"),

@@ -128,7 +128,7 @@ def test_how_it_was_made(report):
         "TSM_final.pdparams",
         "ab" * 32,
         "dataset/kinetics/val.list",
-        "cd" * 32,
+        "cd" * 8,
         "dynamic mode",
         "CPU",
         "fp32",
