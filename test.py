@@ -133,6 +133,8 @@ def main() -> None:
 def show(args: argparse.Namespace) -> None:
     """Prints what a flag asks for that computes nothing."""
     logger.setLevel(logging.WARNING)  # what is printed is all of the output
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # of a folder whose name is no text
     if args.show_views:
         print_views(load_settings(args, read_deployment(args.weights)), *args.show_views)
     elif args.list_protocols:

@@ -181,12 +181,14 @@ class VideoReader:
         if failed > round(self.max_bad_videos * total, 6) or failed == total:
             section = self.mode.upper()
             videos = "videos" if self.list_path is None else f"videos of {self.list_path}"
+            allowed, more = f", and {section}.max_bad_videos allows {self.max_bad_videos:.1%}", ""
+            if self.max_bad_videos < 1:
+                more = f", or allow more with --set {section}.max_bad_videos=SHARE, from 0 to 1"
             raise TooManyBadVideos(
-                f"{failed} of {total} {videos} cannot be read, and {section}.max_bad_videos allows"
-                f" {self.max_bad_videos:.1%}:\n"
+                f"{failed} of {total} {videos} cannot be read{allowed if more else ''}:\n"
                 + "\n".join(f"  {self._describe(failure)}" for failure in self.failures[:10])
                 + ("\n  ..." if failed > 10 else "")
-                + f"\nMend or remove them, or allow more with --set {section}.max_bad_videos=SHARE, from 0 to 1"
+                + f"\nMend or remove them{more}"
             )
 
     def report_failures(self) -> None:

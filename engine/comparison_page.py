@@ -19,7 +19,6 @@ from video_zoo.engine.html_document import (
     signed,
     table,
 )
-from video_zoo.utils.files import atomic_file
 
 if TYPE_CHECKING:
     from video_zoo.engine.comparison import Comparison
@@ -32,7 +31,7 @@ LISTED = 1000  # videos that only one of them read, in the page
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Writes the page of a comparison: one file, which needs nothing from elsewhere.
 
-    Raises InputError: the file cannot be written.
+    Raises OSError: the file cannot be written.
     """
     body = [
         f'<p class="headline">top-1 {signed(comparison.difference)} (95% interval {signed(comparison.low)} to '
@@ -43,8 +42,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
         _draw_changes(),
     ]
     title = f"{_title(comparison.first)} and {_title(comparison.second)}"
-    with atomic_file(path) as file:
-        file.write(document(title, body, _data(comparison), "comparison.js"))
+    path.write_text(document(title, body, _data(comparison), "comparison.js"), encoding="utf-8")
 
 
 def _title(evaluation: StoredEvaluation) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from visualdl.component.base_component import image, meta_data, pr_curve_raw, roc_curve_raw
-from visualdl.writer.record_writer import RecordFileWriter
+from visualdl.proto.record_pb2 import Record
+from visualdl.writer.record_writer import RecordWriter
 
 from video_zoo.engine.evaluation_files import Summary, check_own_folder
 from video_zoo.metrics.statistics import class_accuracy
@@ -39,19 +40,22 @@ def curves_to_board(folder: Path, summary: Summary, names: Sequence[str]) -> Non
     check_no_link(board)
     check_own_folder(board / "eval", [_FILE])
     now = {"step": 0, "walltime": round(1000 * time.time())}
-    with atomic_folder(board / "eval") as target:
-        writer = RecordFileWriter(str(target), filename=_FILE)
-        writer.add_record(meta_data(display_name="", **now))
-        writer.add_record(image("confusion_matrix", draw_confusion(summary.confusion), **now))
+    with atomic_folder(board / "eval") as target, (target / _FILE).open("wb") as file:
+        writer = RecordWriter(file)
+
+        def add(record: Record) -> None:
+            writer.write(record.SerializeToString())
+
+        add(meta_data(display_name="", **now))
+        add(image("confusion_matrix", draw_confusion(summary.confusion), **now))
         for name, right, wrong in _curves(summary, names):
             tag = name.replace("%", " percent")  # VisualDL takes a % for an escape, and has one kind of curve a tag
             counts = {"tp": right, "fp": wrong, "tn": wrong[0] - wrong, "fn": right[0] - right}
             shares = {"tpr": right / max(right[0], 1), "fpr": wrong / max(wrong[0], 1)}
             common = {**now, **_lists(counts)}
             precision = (right / np.maximum(right + wrong, 1)).tolist()
-            writer.add_record(pr_curve_raw(f"pr/{tag}", precision=precision, recall=shares["tpr"].tolist(), **common))
-            writer.add_record(roc_curve_raw(f"roc/{tag}", **_lists(shares), **common))
-        writer.close()
+            add(pr_curve_raw(f"pr/{tag}", precision=precision, recall=shares["tpr"].tolist(), **common))
+            add(roc_curve_raw(f"roc/{tag}", **_lists(shares), **common))
 
 
 def draw_confusion(confusion: np.ndarray) -> np.ndarray:

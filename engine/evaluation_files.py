@@ -13,6 +13,7 @@ from typing import Any, Callable
 
 import numpy as np
 
+from video_zoo.engine.evaluate import log_softmax
 from video_zoo.engine.evaluation import NATURAL, Evaluation
 from video_zoo.metrics import statistics
 from video_zoo.metrics.accuracy import label_ranks
@@ -204,10 +205,9 @@ def _measure(ids: Sequence[str], logits: np.ndarray, labels: np.ndarray) -> tupl
     probabilities, losses, ranks = np.empty(logits.shape, np.float32), [], []
     for start in range(0, len(logits), _BLOCK):
         part = slice(start, start + _BLOCK)
-        own, own_labels = logits[part].astype(np.float64), labels[part]
+        own_labels = labels[part]
         with np.errstate(invalid="ignore", divide="ignore"):
-            own = own - own.max(axis=1, keepdims=True)
-            own -= np.log(np.exp(own).sum(axis=1, keepdims=True))
+            own = log_softmax(logits[part])
         if np.isnan(own).any():
             video = ids[start + int(np.isnan(own).any(axis=1).argmax())]
             raise InputError(f"the logits of {video} are not finite: the weights are not sound, or no match")

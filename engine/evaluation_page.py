@@ -30,7 +30,6 @@ from video_zoo.engine.html_document import (
 )
 from video_zoo.engine.page import BARS, draw_bar, film_strip
 from video_zoo.metrics.statistics import wilson_interval
-from video_zoo.utils.files import atomic_file
 
 if TYPE_CHECKING:
     from video_zoo.engine.evaluation_files import Score, Summary
@@ -52,7 +51,7 @@ def write_page(
         clip_of: the frames that the network saw of a video, uint8 RGB (T, 3, H, W); None if they cannot be had. It is
             asked for the most confident mistakes.
 
-    Raises InputError: the file cannot be written.
+    Raises OSError: the file cannot be written.
     """
     facts = evaluation.facts
     title = f"{facts.get('model', 'Evaluation')} on {Path(str(facts.get('list', {}).get('path', 'a list'))).name}"
@@ -65,8 +64,8 @@ def write_page(
         side_by_side(draw_coverage(summary, summary.predicted == evaluation.labels), draw_calibration(summary)),
         _draw_mistakes(evaluation, summary, clip_of),
     ]
-    with atomic_file(path) as file:
-        file.write(document(title, body, _data(evaluation, summary), "matrix.js", "evaluation.js"))
+    text = document(title, body, _data(evaluation, summary), "matrix.js", "evaluation.js")
+    path.write_text(text, encoding="utf-8")
 
 
 def _data(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:

@@ -142,6 +142,18 @@ def test_bad_input_is_one_message_and_nothing_is_lost(evaluated, moving_shapes, 
     assert [path.name for path in (tmp_path / "foreign/eval").iterdir()] == ["letter.txt"]
 
 
+def test_a_folder_whose_name_is_no_text_is_compared(evaluated, tmp_path):
+    evaluated()
+    folder = tmp_path / "a\udcff"
+    folder.mkdir()
+    (tmp_path / "eval").rename(folder / "eval")
+    command = [sys.executable, "test.py", "--compare", folder / "eval", folder / "eval", f"--save_dir={tmp_path}"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0 and f"{tmp_path}/a\\udcff/eval" in result.stdout, result.stderr
+    assert (tmp_path / "compare/compare.html").exists()
+
+
 def test_an_earlier_evaluation_stays_until_the_new_one_is_there(evaluated, tmp_path):
     evaluated()
     before = {path.name: path.read_bytes() for path in (tmp_path / "eval").iterdir()}

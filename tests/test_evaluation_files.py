@@ -288,6 +288,16 @@ def test_curves_follow_no_link(tmp_path):
     assert not list(other.iterdir())
 
 
+def test_curves_are_whole_or_not_there(tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("visualdl.writer.record_writer.RecordWriter.write", fail)
+    with pytest.raises(InputError, match="visualdl/eval: No space left on device"):
+        curves_to_board(tmp_path, Summary.of(make_evaluation([0], [0])), ["a", "b", "c"])
+    assert not list((tmp_path / "visualdl").iterdir())
+
+
 @pytest.mark.parametrize("classes, side", [(1, 800), (3, 798), (400, 800), (900, 800)])
 def test_a_confusion_matrix_is_drawn_by_roots_of_shares(classes, side):
     confusion = np.zeros((classes, classes), np.int64)

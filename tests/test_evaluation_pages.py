@@ -25,6 +25,7 @@ from video_zoo.engine.evaluation import Evaluation
 from video_zoo.engine.evaluation_files import Summary, write_evaluation
 from video_zoo.engine.evaluation_page import FAILURES, FIRST, STRIPS, write_page
 from video_zoo.engine.stored_evaluation import read_evaluation
+from video_zoo.utils.errors import InputError
 
 HOSTILE = [
     "</script><img src=x onerror=hacked=1>",
@@ -577,3 +578,13 @@ def test_hostile_names_in_a_comparison(comparison_page, width, scheme):
     page, comparison = comparison_page(first, worse(first, 60), width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") == width and page.locator("img").count() == 0
     assert listed(page, "#changed") == [each.video for each in comparison.changes]
+
+
+def test_a_page_that_finds_no_room_names_the_folder(tmp_path, monkeypatch):
+    def fail(*_: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(InputError, match=f"^cannot write {tmp_path}/eval: No space left"):
+        write_evaluation(tmp_path / "eval", made_up(5, NAMES), lambda video: None)
+    assert not list(tmp_path.iterdir())

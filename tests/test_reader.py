@@ -671,6 +671,14 @@ def test_too_many_bad_videos_stop_a_run(folder, tmp_path, mode):
     assert f"--set {mode.upper()}.max_bad_videos=" in message
 
 
+def test_a_list_of_bad_videos_alone_is_refused_whatever_is_allowed(folder, tmp_path):
+    said = pytest.raises(TooManyBadVideos, match="2 of 2 videos of [^,]* cannot be read:")
+    with make_reader("test", mixed_list(folder, tmp_path, "xx"), max_bad_videos=1.0) as reader, said as caught:
+        list(reader)
+        reader.check_failures()
+    assert "allow" not in str(caught.value)
+
+
 @pytest.mark.parametrize("mode", ["train", "valid", "test"])
 def test_as_many_bad_videos_as_are_allowed_do_not_stop_it(folder, tmp_path, mode):
     filelist = mixed_list(folder, tmp_path, "x...x...")
