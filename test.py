@@ -14,11 +14,10 @@ import argparse
 import contextlib
 import logging
 import sys
-from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
@@ -26,11 +25,11 @@ from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.protocol_flags import add_protocol_flags, list_protocols, print_views
 from video_zoo.datareader.protocols import notes_of, protocol_of
 from video_zoo.datareader.reader import VideoReader
-from video_zoo.engine.backends import ENGINES, add_engine_flags
+from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.comparison import run_compare, run_mean
 from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
 from video_zoo.engine.evaluate import VideoLogits, cross_entropy, evaluate, steps_of
-from video_zoo.engine.evaluation import NATURAL, ORDERS, Evaluation
+from video_zoo.engine.evaluation import NATURAL, ORDERS, Evaluation, describe, what_decides_digits
 from video_zoo.engine.evaluation_files import PAGE, check_place, write_evaluation
 from video_zoo.engine.evaluation_rows import EvaluationRows
 from video_zoo.engine.inference import open_backend
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from video_zoo.datareader.batches import Batch
     from video_zoo.engine.backends.base import Backend
     from video_zoo.engine.ranks import Ranks
-    from video_zoo.utils.fluid_vars import VariableStore
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,14 +60,14 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     cli.add_common_flags(parser, MODELS)
     cli.add_weights_flag(parser)
-    add_protocol_flags(parser)
+    what = parser.add_mutually_exclusive_group()
+    add_protocol_flags(parser, what)
     add_engine_flags(parser, default="paddle for a checkpoint, or else auto")
     add("--filelist", type=cli.optional_path, metavar="FILE", help="the list of videos, with labels (config)")
     add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config)")
     add("--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)")
     add("--save_dir", type=cli.path, default="./", metavar="DIR", help="for the folder eval: report.html ... (./)")
     add("--order", nargs="+", default=[], choices=ORDERS[1:], help="also with the frames of each clip in this order")
-    what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--compare",
         nargs=2,
@@ -116,7 +114,7 @@ def main() -> None:
         if store is not None:
             names = names_of(settings.MODEL, trained=store.info().get("classes"))
         facts = describe(settings, reader, backend, args.precision, store or deployment)
-        made_with = {**common_with_a_stopped_one(facts), "orders": orders, "processes": launch.size}
+        made_with = {**what_decides_digits(facts), "orders": orders, "processes": launch.size}
         place = folder.with_name("eval.partial")
         rows = stack.enter_context(EvaluationRows(place, reader, launch.rank, orders, len(names), made_with))
         logger.info("what is done is in %s: if this is stopped, --resume=auto goes on with it", place)
@@ -175,33 +173,6 @@ def join_others(launch: Launch) -> Ranks | None:
     from video_zoo.engine.ranks import Ranks  # imports Paddle
 
     return Ranks(launch)
-
-
-def describe(
-    settings: Config, reader: VideoReader, backend: Backend, precision: str, weights: VariableStore | Deployment
-) -> dict[str, Any]:
-    """What eval.json says of how the numbers came about."""
-    engine = {"name": backend.engine, "description": backend.description, "device": backend.device}
-    paddle = sys.modules["paddle"].__version__ if ENGINES.get(backend.engine).needs_paddle() else None
-    return {
-        "model": settings.MODEL.name.upper(),
-        "weights": {"name": str(weights.path), "sha256": weights.sha256()},
-        "protocol": protocol_of(settings).facts(),
-        "list": {"path": str(settings.TEST.filelist), "fingerprint": reader.fingerprint(), "videos": len(reader)},
-        "engine": {**engine, "precision": precision},
-        "paddle": paddle,
-        "config": {"MODEL": asdict(settings.MODEL), "TEST": asdict(settings.TEST)},
-    }
-
-
-def common_with_a_stopped_one(facts: dict[str, Any]) -> dict[str, Any]:
-    """What an evaluation that goes on must have in common with the one that was stopped: what changes no digit is left
-    out."""
-    free = {"filelist", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos"}
-    section = {key: value for key, value in facts["config"]["TEST"].items() if key not in free}
-    listed = {key: value for key, value in facts["list"].items() if key != "path"}
-    weights = {"sha256": facts["weights"]["sha256"]}  # which may be named in several ways
-    return {**facts, "weights": weights, "list": listed, "config": {**facts["config"], "TEST": section}}
 
 
 def compute_rows(

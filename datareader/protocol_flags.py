@@ -19,20 +19,20 @@ from video_zoo.utils.errors import InputError
 _LARGEST = 1_000_000  # frames or pixels of a video that is made up
 
 
-def add_protocol_flags(parser: argparse.ArgumentParser) -> None:
-    """--protocol, --list_protocols and --show_views."""
+def add_protocol_flags(parser: argparse.ArgumentParser, printing: argparse._MutuallyExclusiveGroup) -> None:
+    """--protocol and, in the group of the flags that only print, --list_protocols and --show_views."""
     parser.add_argument(
         "--protocol",
         metavar="NAME",
         help="which views of a video are averaged (v15: 1 clip, centre crop). It wins over sizes of the config file,"
         " and --set TEST.target_size=N over it",
     )
-    parser.add_argument(
+    printing.add_argument(
         "--list_protocols",
         action="store_true",
         help="prints the protocols, what they cost and published scores, and ends",
     )
-    parser.add_argument(
+    printing.add_argument(
         "--show_views",
         type=_frames_and_size,
         metavar="FRAMES,WIDTH,HEIGHT",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from preloaded import PRELOADED, rank_environments
+from preloaded import PRELOADED, ROOT, rank_environments
 
 SIZES = ("--set", "TEST.short_size=32", "--set", "TEST.target_size=32", "--set", "TEST.num_reader_threads=1")
 
