@@ -4,7 +4,7 @@
     python scripts/convert_weights.py OUR_FOLDER OUT.pth --layout=mit
 
 CHECKPOINT is a .pth of MIT's temporal-shift-module, of MMAction2 or of torchvision, or a .pdparams of paddle.vision or
-PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d. Which of them, its names tell. OUR_FOLDER is
+PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d or piergiaj's I3D. Which of them, its names tell. OUR_FOLDER is
 a checkpoint, a v1.5 folder, or a .tar.gz of either.
 """
 
@@ -54,7 +54,7 @@ of 101 layers or more, of which MIT's code and MMAction2 shift every second bloc
 
 A .pth takes PyTorch: pip install torch
 """
-PYTORCH = ("mit", "mmaction2", "torchvision")
+PYTORCH = ("mit", "mmaction2", "torchvision", "piergiaj")
 
 
 def to_folder(flags: argparse.Namespace) -> None:

@@ -18,8 +18,8 @@ from video_zoo.scripts import convert_weights
 from video_zoo.utils.errors import InputError
 
 # Model -> keys that its weights tell, and how many of its tensors are matrices of linear layers.
-KEYS = {"S3D": {"gating": True}}
-LINEAR = {"S3D": 0}
+KEYS = {"I3D": {}, "S3D": {"gating": True}}
+LINEAR = {"I3D": 0, "S3D": 0}
 
 
 def network_of(name: str) -> ClipNetwork:
