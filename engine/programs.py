@@ -165,8 +165,15 @@ def _write_openvino(network: nn.Layer, shape: Sequence[int], path: Path) -> None
     with _to_convert(network, shape, path, newest_form=False) as source:
         try:
             model = ov.Core().read_model(source)
-        except RuntimeError as error:
-            raise InputError(f"OpenVINO cannot convert the network: {error}") from error
+        except RuntimeError as error:  # it knows no 3-D convolutions of Paddle's, but those of ONNX
+            if missing := missing_packages(_onnx_packages()):
+                raise InputError(
+                    f"OpenVINO cannot convert the network ({error}); by way of ONNX it may, which needs: pip install"
+                    f" {' '.join(missing)}"
+                ) from error
+            between = source.with_suffix(".onnx")
+            _write_onnx(network, shape, between)
+            model = ov.Core().read_model(between)
         model.input(0).set_names({INPUT})
         model.output(0).set_names({OUTPUT})
         ov.save_model(model, path, compress_to_fp16=False)

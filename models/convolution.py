@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
+from paddle.nn import functional as F
 
 from video_zoo.utils import onednn
+
+Triple = tuple[int, int, int]
 
 _convolution = functools.lru_cache(maxsize=1024)(onednn.Convolution)
 
 
-class Conv2D(nn.Conv2D):
+class _OneDNN:
+    """What the layers below put before Paddle's own `forward`."""
+
+    _channels_last = False
+
+    @paddle.jit.not_to_static  # translated, it would stay so in dynamic mode, and be slow
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if not _has_onednn(x, self.weight):
+            return self._by_paddle(x)
+        shape = (x.shape[0], x.shape[-1], *x.shape[1:-1]) if self._channels_last else x.shape
+        try:
+            pads = self._pads(shape)
+            geometry = (tuple(self._stride), *pads, self._groups, self._channels_last)
+            convolution = _convolution(tuple(shape), tuple(self.weight.shape), *geometry)
+        except RuntimeError:  # a shape that does not fit: Paddle says what is wrong
+            return self._by_paddle(x)
+        if paddle.is_grad_enabled() and not (x.stop_gradient and self.weight.stop_gradient):
+            y = _Convolve.apply(x, self.weight, convolution)
+        else:
+            y = convolution.forward(x.contiguous(), self.weight)
+        return y if self.bias is None else y + self.bias.reshape([-1] + [1] * (len(shape) - 2))
+
+    def _by_paddle(self, x: paddle.Tensor) -> paddle.Tensor:
+        return super().forward(x)
+
+    def _pads(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Zeros before and after each axis of the kernel, for an input of that shape, (N, C, ...)."""
+        if self._padding == "SAME":
+            return same_padding(shape, self._kernel_size, self._stride)
+        return self._padding, self._padding
+
+
+class Conv2D(_OneDNN, nn.Conv2D):
     """nn.Conv2D without bias; its weights and, but for the order of sums, its results. On a GPU, in static programs,
     and where oneDNN is not there, Paddle's own.
 
@@ -30,21 +66,54 @@ class Conv2D(nn.Conv2D):
         self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0, *, data_format: str
     ):
         super().__init__(in_channels, out_channels, kernel, stride, padding, bias_attr=False, data_format=data_format)
-        self._geometry = ((stride,) * 2, (padding,) * 2)
-        self._channels_last = data_format == "NHWC"
+        self._padding, self._channels_last = (padding,) * 2, data_format == "NHWC"
 
-    @paddle.jit.not_to_static  # translated, it would stay so in dynamic mode, and be slow
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if not _has_onednn(x, self.weight):
-            return super().forward(x)
-        shape = (x.shape[0], x.shape[-1], *x.shape[1:-1]) if self._channels_last else x.shape
-        try:
-            convolution = _convolution(tuple(shape), tuple(self.weight.shape), *self._geometry, 1, self._channels_last)
-        except RuntimeError:  # a shape that does not fit: Paddle says what is wrong
-            return super().forward(x)
-        if paddle.is_grad_enabled() and not (x.stop_gradient and self.weight.stop_gradient):
-            return _Convolve.apply(x, self.weight, convolution)
-        return convolution.forward(x.contiguous(), self.weight)
+
+class Conv3D(_OneDNN, nn.Conv3D):
+    """nn.Conv3D of clips (n, C, T, H, W), as Conv2D is nn.Conv2D.
+
+    Args:
+        kernel, stride: of T, H and W.
+        padding: zeros on each side of T, H and W, or "SAME" (`same_padding`).
+        bias: whether it has one.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Triple,
+        stride: Triple = (1, 1, 1),
+        padding: Triple | str = (0, 0, 0),
+        *,
+        groups: int = 1,
+        bias: bool = False,
+    ):
+        how = {"groups": groups, "bias_attr": None if bias else False}
+        super().__init__(in_channels, out_channels, kernel, stride, padding, **how)
+
+    def _by_paddle(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self._padding != "SAME":
+            return super()._by_paddle(x)
+        pads = in_pairs(self._pads(x.shape))  # of Paddle's "SAME", paddle2onnx makes something else
+        return F.conv3d(x, self.weight, self.bias, self._stride, pads, groups=self._groups)
+
+
+def same_padding(
+    shape: Sequence[int], kernel: Sequence[int], stride: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """TensorFlow's padding SAME: the zeros before and after each of T, H and W of an input (n, C, T, H, W). They make
+    the result's size the input's over the stride, rounded up; where their number is odd, there is one more at the end.
+
+    Source: https://www.tensorflow.org/api_docs/python/tf/nn, "Notes on padding".
+    """
+    totals = [max(length - (size % step or step), 0) for size, length, step in zip(shape[2:], kernel, stride)]
+    return tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
+
+
+def in_pairs(pads: tuple[tuple[int, ...], tuple[int, ...]]) -> list[int]:
+    """Zeros before and after each axis, as Paddle's functions take them: before T, after T, before H ..."""
+    return [zeros for axis in zip(*pads) for zeros in axis]
 
 
 def _has_onednn(*tensors: paddle.Tensor) -> bool:

@@ -12,7 +12,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from video_zoo.models import convolution
-from video_zoo.models.convolution import Conv2D
+from video_zoo.models.convolution import Conv2D, Conv3D
 from video_zoo.utils import onednn
 
 pytestmark = pytest.mark.contract
@@ -23,7 +23,7 @@ def _with_gradients(layer, x, *, own):
     layer.clear_gradients()
     x = x.detach()
     x.stop_gradient = False
-    y = layer(x) if own else nn.Conv2D.forward(layer, x)
+    y = layer(x) if own else super(convolution._OneDNN, layer).forward(x)
     (y * paddle.linspace(-1, 1, y.size).reshape(y.shape)).sum().backward()
     return [tensor.numpy().copy() for tensor in (y, layer.weight.grad, x.grad)]
 
@@ -87,9 +87,31 @@ def test_three_dimensions_and_groups(groups):
     expected = F.conv3d(x, weight, stride=[1, 2, 2], padding=1, groups=groups)
     gradient = paddle.randn(expected.shape)
     expected.backward(gradient)
-    ours = onednn.Convolution(x.shape, weight.shape, (1, 2, 2), (1, 1, 1), groups)
+    ours = onednn.Convolution(x.shape, weight.shape, (1, 2, 2), (1, 1, 1), (1, 1, 1), groups)
     found = ours.forward(x, weight), ours.backward_data(gradient, weight), ours.backward_weights(x, gradient)
     _assert_near([each.numpy() for each in found], [each.numpy() for each in (expected, x.grad, weight.grad)])
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    channels=st.tuples(*[st.integers(1, 6)] * 2),
+    size=st.tuples(*[st.integers(3, 9)] * 3),
+    kernel=st.tuples(*[st.integers(1, 3)] * 3),
+    stride=st.tuples(*[st.integers(1, 2)] * 3),
+    padding=st.one_of(st.just("SAME"), st.tuples(*[st.integers(0, 1)] * 3)),
+    groups=st.integers(1, 2),
+    bias=st.booleans(),
+)
+def test_clips_equal_paddles_own(channels, size, kernel, stride, padding, groups, bias):
+    inputs, outputs = (count * groups for count in channels)
+    layer = Conv3D(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias)
+    if bias:
+        layer.bias.set_value(paddle.randn([outputs]))
+    x = paddle.randn([2, inputs, *size])
+    found = _with_gradients(layer, x, own=True)
+    if padding == "SAME":
+        assert found[0].shape == (2, outputs, *(-(-length // step) for length, step in zip(size, stride)))
+    _assert_near(found, _with_gradients(layer, x, own=False))
 
 
 def test_two_threads_do_not_disturb_each_other():

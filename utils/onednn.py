@@ -203,7 +203,8 @@ class Convolution:
     Args:
         source: (N, C, H, W), or (N, C, T, H, W) in three dimensions.
         weights: (C', C / groups, kernel ...).
-        strides, padding: of each axis of the kernel.
+        strides: of each axis of the kernel.
+        before, after: zeros at the start and the end of each axis.
         channels_last: the tensors are (N, H, W, C); `source` and `weights` are said as above.
 
     Attributes:
@@ -217,14 +218,15 @@ class Convolution:
         source: Sequence[int],
         weights: Sequence[int],
         strides: Sequence[int],
-        padding: Sequence[int],
+        before: Sequence[int],
+        after: Sequence[int],
         groups: int = 1,
         channels_last: bool = False,
     ):
         axes, kernel = len(source), weights[2:]
         sizes = [
-            (size + 2 * pad - length) // stride + 1
-            for size, length, stride, pad in zip(source[2:], kernel, strides, padding)
+            (size + start + end - length) // stride + 1
+            for size, length, stride, start, end in zip(source[2:], kernel, strides, before, after)
         ]
         result = (source[0], weights[0], *sizes)
         grouped = weights if groups == 1 else (groups, weights[0] // groups, *weights[1:])
@@ -235,8 +237,8 @@ class Convolution:
         is_product = math.prod(kernel) == max(strides) == 1 and math.prod(sizes) >= _PLAIN_PIXELS
         plain = is_product or (channels_last and math.prod(kernel) > 1)
         any_x, any_w, any_y = (x if plain else _Layout(source), _Layout(grouped), y if plain else _Layout(result))
-        library, pads = _library(), _Sizes(*padding)
-        geometry = (_Sizes(*strides), _Sizes(), pads, pads)  # the second: no dilation
+        library = _library()
+        geometry = (_Sizes(*strides), _Sizes(), _Sizes(*before), _Sizes(*after))  # the second: no dilation
         x_w_y = [any_x.pointer, any_w.pointer, any_y.pointer]
         x_w_b_y = [*x_w_y[:2], None, any_y.pointer]
         forward = _Primitive("convolution_forward", library.engine, _TRAINING, _DIRECT, *x_w_b_y, *geometry)
