@@ -46,8 +46,9 @@ What is done: names change; the first and the second eighth of the channels chan
 them from the next and from the previous frame, and ours the other way round; the last layer's weight makes up for
 dropout, which multiplies by 1 - p at inference here and by nothing there.
 
-What cannot be converted is refused: other backbones, non-local blocks, temporal pooling, input other than RGB, and TSMs
-of 101 layers or more, of which MIT's code and MMAction2 shift every second block, and this project every block.
+What cannot be converted is refused: other backbones, non-local blocks of a TSM of MMAction2, temporal pooling, input
+other than RGB, and TSMs of 101 layers or more, of which MIT's code and MMAction2 shift every second block, and this
+project every block.
 
 A .pth takes PyTorch: pip install torch
 """
@@ -143,7 +144,7 @@ def info_of(network: Network) -> dict[str, Any]:
     model = {name: getattr(network, name) for name in ("num_classes", "num_layers", "base_width")}
     model |= {name: getattr(ModelSection(), name) for name in ("seglen", "image_mean", "image_std")}
     if network.model == "TSM":
-        model["shift"] = network.shift
+        model |= {"shift": network.shift, "non_local": network.non_local}
     if network.dropout != DROPOUT[network.model]:
         model["dropout"] = network.dropout
     return {"model": network.model, "MODEL": model, "epoch": 0, "global_step": 0, "best_top1": -1.0}
@@ -178,7 +179,8 @@ def _check_folder(source: str, target: str) -> None:
 
 def _is_ours(name: str) -> bool:
     """Whether a file of this name is one of a folder of weights: v1.5's, or a checkpoint of ours."""
-    return bool(re.fullmatch(r"(conv1|res\d|bn|fc_0)\w*(\.[wb]_0\w*)?|@LR_DECAY_COUNTER@", name)) or name == INFO_FILE
+    weights = r"(conv1|res\d|nl\d|bn|fc_0)\w*(\.[wb]_0\w*)?"
+    return name == INFO_FILE or bool(re.fullmatch(rf"{weights}|@LR_DECAY_COUNTER@", name))
 
 
 def _what_it_tells(flags: argparse.Namespace, store: VariableStore) -> dict[str, Any]:

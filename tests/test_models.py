@@ -330,7 +330,8 @@ def test_the_zoo_is_listed():
         assert f"{name}\n  paper     {spec.paper}\n  keys      num_layers = 50 (18 34 50 101 152), " in text
         for choice, weights in spec.weights.items():
             assert f"  {choice:<9} {weights.name}: {weights.trained_on}" in text
-    assert "shift = bi (bi uni), dropout = unset\n" in text and ", top-1 70.0%, num_layers 50, base_width 64\n" in text
+    assert "shift = bi (bi uni), non_local = False, dropout = unset\n" in text
+    assert ", top-1 70.0%, num_layers 50, base_width 64, non_local False\n" in text
     assert max(map(len, text.splitlines())) <= 120
 
 
