@@ -95,11 +95,11 @@ def _describe(settings: Config, cost: Callable[[Config], int]) -> str:
     rows = [("elsewhere", record.called)]
     try:
         protocol = protocol_of(settings)
+        each, clip = cost(settings) / 1e9, f"{protocol.frames} x {protocol.target_size} px"
     except InputError as error:
         rows.append(("does not fit", str(error)))
     else:
         rows.append(("takes", protocol.description))
-        each, clip = cost(settings) / 1e9, f"{protocol.frames} x {protocol.target_size} px"
         rows.append(("costs", f"{each * protocol.views:,.1f} GFLOPs a video, {each:,.1f} a clip of {clip}"))
         rows += [("note", note) for note in notes_of(protocol)]
     rows.append(("published", record.scores))

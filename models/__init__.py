@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from video_zoo.configs.schema import Config, ModelSection
+from video_zoo.models.clip_models import CLIP_MODELS
 from video_zoo.models.pretrained import Weights, load_weights
 from video_zoo.models.spec import ModelSpec
 from video_zoo.utils.config import key
@@ -68,14 +69,22 @@ for _spec in (
         eval_transform="center_crop",
         weights={"kinetics": _TSN_KINETICS, "imagenet": _IMAGENET},
     ),
+    *CLIP_MODELS,
 ):
     MODELS.add(_spec.name, _spec)
 
 
 def build_network(settings: Config, mode: str) -> VideoNetwork:
-    """The network of settings.MODEL for a mode ("train", "valid", "test", "infer"), with fresh weights."""
+    """The network of settings.MODEL for a mode ("train", "valid", "test", "infer"), with fresh weights.
+
+    Raises InputError if it does not take the clips of that mode; of "train", those of "valid", too.
+    """
     channels_last = mode == "train" and settings.TRAIN.channels_last
-    network = MODELS.get(settings.MODEL.name).network_class()
+    spec = MODELS.get(settings.MODEL.name)
+    if spec.clips:
+        for each in ("train", "valid") if mode == "train" and settings.VALID.filelist else (mode,):
+            spec.clips.check(spec.name, settings, each)
+    network = spec.network_class()
     return network.from_config(settings.MODEL, settings.seg_num(mode), channels_last)
 
 

@@ -7,13 +7,45 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING
 
-from video_zoo.configs.schema import ModelSection
+from video_zoo.configs.schema import Config, ModelSection
 from video_zoo.models.pretrained import Weights, other_weights
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.registry import Registry
 
 if TYPE_CHECKING:
     from video_zoo.models.network import VideoNetwork
+
+
+@dataclass(frozen=True)
+class ClipSizes:
+    """The clips that a 3-D network takes.
+
+    Args:
+        frames, pixels: the fewest frames, and the smallest crop.
+        most_frames, most_pixels: None: any.
+    """
+
+    frames: int = 1
+    pixels: int = 1
+    most_frames: int | None = None
+    most_pixels: int | None = None
+
+    def check(self, name: str, settings: Config, mode: str) -> None:
+        """Raises InputError if the clips of a mode are others: `name` is the network's."""
+        section = mode.upper()
+        if settings.seg_num(mode) != 1:
+            raise InputError(
+                f"{section}.seg_num is {settings.seg_num(mode)}, and a clip of {name} is one segment of MODEL.seglen"
+                " frames: that protocol or key is for networks on images"
+            )
+        frames, _, size, _ = settings.clip_shape(mode)
+        limits = ((frames, self.frames, self.most_frames), (size, self.pixels, self.most_pixels))
+        if any(found < least or found > (most or found) for found, least, most in limits):
+            taken = (_span(least, most) for _, least, most in limits)
+            raise InputError(
+                "{} takes clips of {} frames (MODEL.seglen) and crops of {} px ({}.target_size), and the config has"
+                " {} and {}".format(name, *taken, section, frames, size)
+            )
 
 
 @dataclass(frozen=True)
@@ -27,6 +59,7 @@ class ModelSpec:
         paper: authors, title, place and year.
         train_transform, eval_transform: how images are scaled and cropped, by their names in datareader.transforms.
         weights: the released ones, by their names in --pretrain; "kinetics" is what --weights takes if it is left out.
+        clips: of a 3-D network, those that it takes; None: it is one on images.
     """
 
     name: str
@@ -36,6 +69,7 @@ class ModelSpec:
     train_transform: str
     eval_transform: str
     weights: Mapping[str, Weights] = field(default_factory=dict)
+    clips: ClipSizes | None = None
 
     def network_class(self) -> type[VideoNetwork]:
         """The network's class; imports Paddle."""
@@ -73,6 +107,10 @@ def _describe_key(key: Field) -> str:
     default = "unset" if key.default is None else key.default
     choices = key.metadata["choices"]
     return f"{key.name} = {default}" + (f" ({' '.join(map(str, choices))})" if choices else "")
+
+
+def _span(least: int, most: int | None) -> str:
+    return f"at least {least}" if most is None else f"{least} to {most}"
 
 
 def _numbers(values: Iterable[float]) -> str:

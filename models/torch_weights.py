@@ -72,7 +72,7 @@ def to_ours(
         array = np.asarray(state[tensor.theirs])
         array = _exchanged(array.T if tensor.is_transposed else array, tensor, network)
         divisor = 1 - network.dropout if tensor.ours == FC_WEIGHT else 1
-        variables[tensor.ours] = _float32(array.astype(np.float64) / divisor, tensor.theirs, source)
+        variables[tensor.ours] = as_float32(array.astype(np.float64) / divisor, tensor.theirs, source)
     return variables, name, network
 
 
@@ -115,7 +115,7 @@ def from_ours(
     for tensor in tensors_of(network, target):
         array = _exchanged(np.asarray(variables[tensor.ours]), tensor, network)
         factor = 1 - network.dropout if tensor.ours == FC_WEIGHT else 1
-        array = _float32(array.astype(np.float64) * factor, tensor.ours, source)
+        array = as_float32(array.astype(np.float64) * factor, tensor.ours, source)
         state[target.wrapper + tensor.theirs] = np.ascontiguousarray(array.T) if tensor.is_transposed else array
     return state, network
 
@@ -204,7 +204,8 @@ def _check_array(array: np.ndarray, name: str, shape: tuple[int, ...], network: 
         raise InputError(f"{source}: {name} is made of {array.dtype}, not of floating-point numbers")
 
 
-def _float32(array: np.ndarray, name: str, source: str) -> np.ndarray:
+def as_float32(array: np.ndarray, name: str, source: str) -> np.ndarray:
+    """The array as float32. Raises InputError, with its name, if not all of it is finite then."""
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
     if not np.isfinite(array).all():

@@ -1,10 +1,11 @@
-"""Converts weights of other projects' TSM, TSN and ResNet to ours, and ours to theirs, so that the outputs are equal.
+"""Converts weights of other projects' networks to ours, and ours to theirs, so that the outputs are equal.
 
     python scripts/convert_weights.py CHECKPOINT.pth OUT_FOLDER
     python scripts/convert_weights.py OUR_FOLDER OUT.pth --layout=mit
 
 CHECKPOINT is a .pth of MIT's temporal-shift-module, of MMAction2 or of torchvision, or a .pdparams of paddle.vision or
-PaddleClas; which of them, its names tell. OUR_FOLDER is a checkpoint, a v1.5 folder, or a .tar.gz of either.
+PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d. Which of them, its names tell. OUR_FOLDER is
+a checkpoint, a v1.5 folder, or a .tar.gz of either.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ from video_zoo.utils.safe_pickles import read_arrays
 if TYPE_CHECKING:
     import torch
 
+    from video_zoo.models.clip_weights import ClipWeights
     from video_zoo.models.weight_layouts import Network
 
 HELP = """
 What is done: names change; the first and the second eighth of the channels change places, because PyTorch's TSM takes
 them from the next and from the previous frame, and ours the other way round; the last layer's weight makes up for
-dropout, which multiplies by 1 - p at inference here and by nothing there.
+dropout, which multiplies by 1 - p at inference here and by nothing there. 3-D networks stay as they are, but for the
+matrices of linear layers, which are turned around.
 
 What cannot be converted is refused: other backbones, non-local blocks of a TSM of MMAction2, temporal pooling, input
 other than RGB, and TSMs of 101 layers or more, of which MIT's code and MMAction2 shift every second block, and this
@@ -57,11 +60,15 @@ PYTORCH = ("mit", "mmaction2", "torchvision")
 
 def to_folder(flags: argparse.Namespace) -> None:
     """CHECKPOINT -> OUT_FOLDER, and says what it found and did."""
+    from video_zoo.models.clip_weights import convert, find_model
     from video_zoo.models.torch_weights import to_ours
     from video_zoo.models.weight_layouts import LAYOUTS
 
     _check_folder(flags.source, flags.target)
     state = read_arrays(flags.source) if flags.source.endswith(".pdparams") else read_pth(flags.source)
+    if spec := find_model(state):
+        clip_to_folder(flags, convert(state, spec, to_ours=True, source=flags.source))
+        return
     variables, layout, network = to_ours(state, shift=flags.shift or "bi", dropout=flags.dropout, source=flags.source)
     is_video = LAYOUTS[layout].shifts
     for flag, found in (("layout", layout), ("model_name", network.model if is_video else None)):
@@ -78,6 +85,8 @@ def to_folder(flags: argparse.Namespace) -> None:
 
 def to_pth(flags: argparse.Namespace) -> None:
     """OUR_FOLDER -> OUT.pth, and says what it found and did."""
+    from video_zoo.models.clip_weights import convert, find_model
+    from video_zoo.models.clip_weights import is_weight as is_clip_weight
     from video_zoo.models.torch_weights import from_ours, is_weight
     from video_zoo.models.weight_layouts import LAYOUTS
 
@@ -87,6 +96,10 @@ def to_pth(flags: argparse.Namespace) -> None:
         raise InputError(f"{flags.target} is a folder: give the name of a .pth to write")
     torch = _import_torch(f"writing {flags.target}")
     store = VariableStore(flags.source)
+    arrays = {name: store.read(name) for name in store.names() if is_clip_weight(name)}
+    if spec := find_model(arrays):
+        clip_to_pth(flags, convert(arrays, spec, to_ours=False, source=flags.source), torch)
+        return
     told = _what_it_tells(flags, store)
     variables = {name: store.read(name) for name in store.names() if is_weight(name)}
     state, network = from_ours(variables, flags.layout, source=flags.source, **told)
@@ -101,6 +114,40 @@ def to_pth(flags: argparse.Namespace) -> None:
     if network.model == "TSM" and not is_video:
         print("  take care: a plain ResNet has no shifts; it is for PyTorch's TSM to put them in")
     print(f"{flags.target}: {len(state)} tensors as {flags.layout} names them", flush=True)
+
+
+def clip_to_folder(flags: argparse.Namespace, weights: ClipWeights) -> None:
+    """A 3-D network's CHECKPOINT -> OUT_FOLDER."""
+    _check_clip_flags(flags, weights)
+    section = weights.section
+    told = {**weights.keys, "image_mean": section.image_mean, "image_std": section.image_std}
+    info = {"model": weights.spec.name, "MODEL": told, "epoch": 0, "global_step": 0, "best_top1": -1.0}
+    with atomic_folder(flags.target) as folder:
+        write_folder(folder, dict(weights.arrays), info)
+    usual = weights.spec.config()
+    sets = [f" --set MODEL.{key}={value}" for key, value in weights.keys.items() if value != getattr(usual, key)]
+    print(f"{flags.source}: {weights.project}, {weights}, {len(weights.arrays)} tensors")
+    print(f"{flags.target}: {len(weights.arrays)} variables and checkpoint.json")
+    name, path = weights.spec.name, shlex.quote(flags.target)
+    print(f"next: python test.py --model_name={name} --weights={path}{''.join(sets)}", flush=True)
+
+
+def clip_to_pth(flags: argparse.Namespace, weights: ClipWeights, torch: Any) -> None:
+    """Our folder with a 3-D network -> OUT.pth."""
+    _check_clip_flags(flags, weights)
+    with atomic_file(flags.target, "wb") as file:
+        torch.save({name: torch.from_numpy(array) for name, array in weights.arrays.items()}, file)
+    print(f"{flags.source}: {weights}, {len(weights.arrays)} variables")
+    print(f"{flags.target}: {len(weights.arrays)} tensors as {weights.project} names them", flush=True)
+
+
+def _check_clip_flags(flags: argparse.Namespace, weights: ClipWeights) -> None:
+    for flag, found in (("layout", weights.project), ("model_name", weights.spec.name)):
+        asked = getattr(flags, flag)
+        if asked not in (None, found):
+            raise InputError(f"{flags.source} is of {found}, as its names tell, and --{flag} is {asked}")
+    if flags.shift or flags.dropout is not None:
+        raise InputError(f"{flags.source} is a {weights.spec.name}: --shift and --dropout are for TSM and TSN")
 
 
 def read_pth(path: str) -> dict[str, np.ndarray]:
@@ -168,7 +215,8 @@ def _check_folder(source: str, target: str) -> None:
     place = Path(target)
     if place.exists() and not place.is_dir():
         raise InputError(f"{target} is a file: give the name of a folder to write")
-    if place.is_dir() and any(place.iterdir()) and not (place / "conv1_weights").is_file():
+    firsts = {spec.network_class().first_layer for _, spec in MODELS.items()}
+    if place.is_dir() and any(place.iterdir()) and not any((place / name).is_file() for name in firsts):
         raise InputError(f"{target} is a folder of something else, and would be replaced: give another name")
     foreign = sorted(file.name for file in place.iterdir() if not _is_ours(file.name)) if place.is_dir() else []
     if foreign:
@@ -179,8 +227,9 @@ def _check_folder(source: str, target: str) -> None:
 
 def _is_ours(name: str) -> bool:
     """Whether a file of this name is one of a folder of weights: v1.5's, or a checkpoint of ours."""
-    weights = r"(conv1|res\d|nl\d|bn|fc_0)\w*(\.[wb]_0\w*)?"
-    return name == INFO_FILE or bool(re.fullmatch(rf"{weights}|@LR_DECAY_COUNTER@", name))
+    of_images = r"(conv1|res\d|nl\d|bn|fc_0)\w*(\.[wb]_0\w*)?"
+    of_clips = r"[\w.]+\.(weight|bias|running_mean|running_var)"
+    return name == INFO_FILE or bool(re.fullmatch(rf"{of_images}|{of_clips}(_\w+)?|@LR_DECAY_COUNTER@", name))
 
 
 def _what_it_tells(flags: argparse.Namespace, store: VariableStore) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from video_zoo.models.tsn import TSN
 from video_zoo.utils.errors import InputError
 
 pytestmark = pytest.mark.contract
+ON_IMAGES = [name for name, spec in MODELS.items() if spec.clips is None]  # 3-D networks: test_clip_networks.py
 
 
 def small(name: str, **keys) -> ModelSection:
@@ -33,14 +34,15 @@ def clips(seg_num: int = 3, seglen: int = 1) -> paddle.Tensor:
 
 
 def test_each_record_is_of_its_network():
-    assert MODELS.names() == ["TSM", "TSN"]
+    assert ON_IMAGES == ["TSM", "TSN"]
     for name, spec in MODELS.items():
-        assert spec.name == spec.config().name == spec.network_class().__name__ == name
-        variables = build_network(Config(MODEL=small(name)), "test").variables()
+        assert spec.name == spec.config().name == spec.network_class().__name__.upper() == name
+        section = small(name) if name in ON_IMAGES else spec.config()
+        variables = build_network(Config(MODEL=section), "test").variables()
         assert {spec.network_class().first_layer, *spec.network_class().last_layer} <= set(variables)
 
 
-@pytest.mark.parametrize("name", MODELS.names())
+@pytest.mark.parametrize("name", ON_IMAGES)
 @pytest.mark.parametrize("num_layers", [18, 34, 50])
 def test_shapes_and_gradients(name, num_layers):
     network = build_network(Config(MODEL=small(name, num_layers=num_layers)), "train")
@@ -91,7 +93,7 @@ def test_channels_last_is_of_training_alone():
         assert build_network(config, mode).backbone.conv1.conv._data_format == "NCHW"
 
 
-@pytest.mark.parametrize("name", MODELS.names())
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_a_frozen_batch_norm_stays_as_it_is(name):
     """Its statistics, scale and offset, in training mode, too; and it uses its statistics, not the batch's."""
     network = build_network(Config(MODEL=small(name, dropout=0.0)), "train")
@@ -118,7 +120,7 @@ def test_a_frozen_batch_norm_stays_as_it_is(name):
         assert np.array_equal(tensor.numpy(), before[key]) is key.startswith("bn"), key
 
 
-@pytest.mark.parametrize("name", MODELS.names())
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_batch_norm_over_several_ranks_is_frozen_too(name):
     """Paddle puts other layers in the BatchNorms' place. They have no kernel on a CPU."""
     network = build_network(Config(MODEL=small(name)), "train")
@@ -267,7 +269,7 @@ def test_the_rolled_shift_is_the_shift(clips, frames, channels, direction, seed)
     assert np.array_equal(shift.roll(x).numpy(), shift.move(x).numpy())
 
 
-@pytest.mark.parametrize("name", MODELS.names())
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_seglen_stacks_the_frames_of_a_segment_as_channels(name):
     """Channels are those of v1.5's clips (n, seg_num, 3 * seglen, H, W)."""
     network, batch, seen = build_network(Config(MODEL=small(name, seglen=2)), "test"), clips(seglen=2), []
@@ -327,7 +329,8 @@ def test_a_network_is_prepared_for_export_and_back():
 def test_the_zoo_is_listed():
     text = describe(MODELS)
     for name, spec in MODELS.items():
-        assert f"{name}\n  paper     {spec.paper}\n  keys      num_layers = 50 (18 34 50 101 152), " in text
+        keys = "num_layers = 50 (18 34 50 101 152), " if name in ON_IMAGES else ""
+        assert f"{name}\n  paper     {spec.paper}\n  keys      {keys}" in text
         for choice, weights in spec.weights.items():
             assert f"  {choice:<9} {weights.name}: {weights.trained_on}" in text
     assert "shift = bi (bi uni), non_local = False, dropout = unset\n" in text

@@ -1,0 +1,47 @@
+"""The records of the 3-D networks. Nothing here imports Paddle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from video_zoo.configs.schema import ModelSection
+from video_zoo.models.spec import ClipSizes, ModelSpec
+from video_zoo.utils.config import key
+
+_MEAN = "mean of R, G, B, on the scale 0 to 1"
+_STD = "standard deviation of R, G, B, likewise"
+_KINETICS_MEAN, _KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # torchvision's
+
+
+@dataclass(frozen=True)
+class ClipSection(ModelSection):
+    """What the MODEL sections of 3-D networks share: a clip is one segment, and its length need not be training's."""
+
+    seg_num: int = key(1, "a clip of a 3-D network is one segment", low=1, high=1)
+    seglen: int = key(16, "frames of a clip, frame_stride apart", low=1, high=10_000)
+    frame_stride: int = key(2, "from one frame of a clip to the next, in frames of the video", low=1, high=1_000_000)
+
+
+@dataclass(frozen=True)
+class S3DSection(ClipSection):
+    """The MODEL section of an S3D."""
+
+    name: str = key("S3D", "the model the file is for")
+    image_mean: tuple[float, float, float] = key(_KINETICS_MEAN, _MEAN, low=-10, high=10, fixed=True)
+    image_std: tuple[float, float, float] = key(_KINETICS_STD, _STD, low=1e-3, high=10, fixed=True)
+    gating: bool = key(False, "S3D-G: gates behind the branches of each block", fixed=True)
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0.2", low=0, high=0.99)
+
+
+CLIP_MODELS = (
+    ModelSpec(
+        name="S3D",
+        network="video_zoo.models.s3d:S3D",
+        config=S3DSection,
+        paper="Xie et al.: Rethinking Spatiotemporal Feature Learning, ECCV 2018, arXiv:1712.04851",
+        train_transform="multi_scale_crop",
+        eval_transform="center_crop",
+        clips=ClipSizes(frames=13, pixels=209),
+    ),
+)

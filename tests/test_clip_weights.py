@@ -1,0 +1,112 @@
+"""Weights of 3-D networks of other projects: there and back, exactly, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from video_zoo.models import MODELS
+from video_zoo.models.clip_models import CLIP_MODELS
+from video_zoo.models.clip_network import ClipNetwork
+from video_zoo.models.clip_weights import convert, find_model
+from video_zoo.models.pretrained import load_weights
+from video_zoo.scripts import convert_weights
+from video_zoo.utils.errors import InputError
+
+# Model -> keys that its weights tell, and how many of its tensors are matrices of linear layers.
+KEYS = {"S3D": {"gating": True}}
+LINEAR = {"S3D": 0}
+
+
+def network_of(name: str) -> ClipNetwork:
+    spec = MODELS.get(name)
+    return spec.network_class().from_config(spec.config(num_classes=5, **KEYS[name]), seg_num=1)
+
+
+def theirs_of(network: ClipNetwork) -> dict[str, np.ndarray]:
+    """Another project's weights of the same network, none of which it has."""
+    arrays = {name: tensor.numpy() + 1 for name, tensor in network.variables().items()}
+    return {name: array.T if array.ndim == 2 else array for name, array in arrays.items()}
+
+
+def test_all_3d_networks_are_here():
+    assert set(KEYS) == set(LINEAR) == {spec.name for spec in CLIP_MODELS}
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", KEYS)
+def test_there_and_back(name):
+    network = network_of(name)
+    theirs = theirs_of(network)
+    counter = {"module.features.0.0.1.num_batches_tracked": np.array(3)}
+    wrapped = {f"module.{key}": array.astype(np.float64) for key, array in theirs.items()}
+    spec = find_model(wrapped)
+    assert spec is not None and spec.name == name
+    weights = convert({**wrapped, **counter}, spec, to_ours=True, source="x.pth")
+    assert weights.keys == {"num_classes": 5, **KEYS[name]}
+    ours = {key: tensor.numpy() + 1 for key, tensor in network.variables().items()}
+    assert list(weights.arrays) == list(ours)
+    assert all(np.array_equal(array, ours[key]) for key, array in weights.arrays.items())
+    assert sum(not np.array_equal(array, theirs[key]) for key, array in weights.arrays.items()) == LINEAR[name]
+    back = convert(weights.arrays, find_model(weights.arrays), to_ours=False, source="ours").arrays
+    assert back.keys() == theirs.keys() and all(np.array_equal(array, theirs[key]) for key, array in back.items())
+
+
+def test_what_is_wrong_is_one_message():
+    theirs = theirs_of(network_of("S3D"))
+    first, bias = "features.0.0.0.weight", "classifier.1.bias"
+
+    def refused(**changes: object) -> str:
+        state = {**theirs, **{key.replace("_", "."): value for key, value in changes.items()}}
+        state = {key: value for key, value in state.items() if value is not None}
+        with pytest.raises(InputError) as caught:
+            convert(state, find_model(state), to_ours=True, source="x.pth")
+        return str(caught.value)
+
+    assert refused(classifier_1_bias=None) == "x.pth is no whole S3D: classifier.1.bias is missing or empty"
+    said = refused(features_2_1_weight=None, features_99_weight=theirs[bias])
+    assert "features.99.weight has no place (1 such), and features.2.1.weight is missing (1 of " in said
+    said = refused(features_0_0_0_weight=theirs[first][..., :5])
+    assert (
+        "features.0.0.0.weight is float32 of shape [64, 3, 1, 7, 5]; of this S3D it is made of floating-point" in said
+    )
+    assert "features.2.0.weight is int64" in refused(features_2_0_weight=theirs["features.2.0.weight"].astype(int))
+    assert "is not made of finite float32 numbers" in refused(classifier_1_bias=np.full(5, np.nan, np.float32))
+    assert find_model({"conv1.weight": theirs[bias]}) is None
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_script_converts_files(name, tmp_path, monkeypatch, capsys):
+    torch = pytest.importorskip("torch")
+    network = network_of(name)
+    theirs = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in theirs_of(network).items()}
+    torch.save(theirs, tmp_path / "x.pth")
+
+    def run(*command: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["convert_weights.py", *map(str, command)])
+        convert_weights.main()
+        return capsys.readouterr().out
+
+    said = run(tmp_path / "x.pth", tmp_path / "ours")
+    assert (
+        f"x.pth: {network.project}, {name}, num_classes 5" in said and f"{len(theirs)} variables and checkpoint" in said
+    )
+    assert f"next: python test.py --model_name={name} --weights={tmp_path}/ours --set MODEL.num_classes=5" in said
+    info = json.loads(Path(tmp_path / "ours/checkpoint.json").read_text())
+    assert info["model"] == name and {"num_classes": 5, **KEYS[name]}.items() <= info["MODEL"].items()
+    made_for = MODELS.get(name).config(num_classes=5, **KEYS[name])
+    load_weights(network, tmp_path / "ours", config=made_for, complete=True)
+    said = run(tmp_path / "ours", tmp_path / "back.pth", f"--layout={network.project}")
+    assert f"{len(theirs)} tensors as {network.project} names them" in said
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert back.keys() == theirs.keys() and all(torch.equal(back[key], theirs[key]) for key in theirs)
+    with pytest.raises(InputError, match=f"is of {name}, as its names tell, and --model_name is TSM"):
+        run(tmp_path / "x.pth", tmp_path / "out", "--model_name=TSM")
+    with pytest.raises(InputError, match="--shift and --dropout are for TSM and TSN"):
+        run(tmp_path / "x.pth", tmp_path / "out", "--dropout=0.3")
+    with pytest.raises(InputError, match=f"is of {network.project}, as its names tell, and --layout is mit"):
+        run(tmp_path / "ours", tmp_path / "back.pth", "--layout=mit")
