@@ -78,7 +78,7 @@ class VideoNetwork(nn.Layer):
         return {self.variable_name(key): tensor for key, tensor in self.state_dict().items()}
 
     def image_names(self) -> dict[str, str]:
-        """Of the variables that weights of a 2-D ResNet can set, such as ImageNet's: name -> v1.5's name of them."""
+        """Of the variables that weights of a 2-D ResNet can set, such as ImageNet's: name -> v1.5's name of it."""
         return {name: name for name in self.variables() if name not in self.last_layer}
 
     @staticmethod

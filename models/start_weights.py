@@ -25,5 +25,5 @@ def load_start_weights(network: VideoNetwork, settings: Config) -> None:
         released = spec.released(choice.lower(), "--pretrain")
         needed = set(network.image_names().values())
         path = replace(released, num_classes=None).fetch(settings.MODEL, "--pretrain", needed)  # no last layer
-    load_weights(network, path, skip=network.last_layer)
+    load_weights(network, path, skip=network.last_layer, inflate=True)
     logger.info("the last layer starts fresh, for %d classes", settings.MODEL.num_classes)

@@ -4,8 +4,9 @@
     python scripts/convert_weights.py OUR_FOLDER OUT.pth --layout=mit
 
 CHECKPOINT is a .pth of MIT's temporal-shift-module, of MMAction2 or of torchvision, or a .pdparams of paddle.vision or
-PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d. Which of them, its names tell. OUR_FOLDER is
-a checkpoint, a v1.5 folder, or a .tar.gz of either.
+PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d, of MMAction2's I3D of a ResNet-50 or of
+pseudo-3d-pytorch's P3D. Which of them, its names tell. OUR_FOLDER is a checkpoint, a v1.5 folder, or a .tar.gz of
+either.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ project every block.
 
 A .pth takes PyTorch: pip install torch
 """
-PYTORCH = ("mit", "mmaction2", "torchvision")
+PYTORCH = ("mit", "mmaction2", "torchvision", "pseudo-3d-pytorch")
 
 
 def to_folder(flags: argparse.Namespace) -> None:
@@ -100,6 +101,10 @@ def to_pth(flags: argparse.Namespace) -> None:
     if spec := find_model(arrays):
         clip_to_pth(flags, convert(arrays, spec, to_ours=False, source=flags.source), torch)
         return
+    if flags.layout not in LAYOUTS:
+        raise InputError(
+            f"{flags.source} is no network that {flags.layout} has: --layout takes {', '.join(PYTORCH[:3])} for it"
+        )
     told = _what_it_tells(flags, store)
     variables = {name: store.read(name) for name in store.names() if is_weight(name)}
     state, network = from_ours(variables, flags.layout, source=flags.source, **told)
