@@ -36,6 +36,16 @@ class S3DSection(ClipSection):
 
 
 @dataclass(frozen=True)
+class I3DSection(ClipSection):
+    """The MODEL section of an I3D."""
+
+    name: str = key("I3D", "the model the file is for")
+    image_mean: tuple[float, float, float] = key((0.5, 0.5, 0.5), _MEAN, low=-10, high=10, fixed=True)
+    image_std: tuple[float, float, float] = key((0.5, 0.5, 0.5), _STD, low=1e-3, high=10, fixed=True)
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0.5", low=0, high=0.99)
+
+
+@dataclass(frozen=True)
 class I3DResNet50Section(ClipSection):
     """The MODEL section of an I3D of a ResNet-50."""
 
@@ -55,6 +65,15 @@ class P3DSection(ClipSection):
 
 
 CLIP_MODELS = (
+    ModelSpec(
+        name="I3D",
+        network="video_zoo.models.i3d:I3D",
+        config=I3DSection,
+        paper="Carreira, Zisserman: Quo Vadis, Action Recognition?, CVPR 2017, arXiv:1705.07750",
+        train_transform="multi_scale_crop",
+        eval_transform="center_crop",
+        clips=ClipSizes(frames=9, pixels=193),
+    ),
     ModelSpec(
         name="S3D",
         network="video_zoo.models.s3d:S3D",

@@ -37,7 +37,7 @@ class P3D(ClipNetwork):
 
     first_layer = "conv1_custom.weight"
     last_layer = ("fc.weight", "fc.bias")
-    project = "pseudo-3d-pytorch"
+    project = "qijiezhao"
 
     def __init__(self, num_classes: int = 400, num_layers: int = 63, dropout: float | None = None, **options: Any):
         super().__init__(**options)

@@ -4,8 +4,8 @@
     python scripts/convert_weights.py OUR_FOLDER OUT.pth --layout=mit
 
 CHECKPOINT is a .pth of MIT's temporal-shift-module, of MMAction2 or of torchvision, or a .pdparams of paddle.vision or
-PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d, of MMAction2's I3D of a ResNet-50 or of
-pseudo-3d-pytorch's P3D. Which of them, its names tell. OUR_FOLDER is a checkpoint, a v1.5 folder, or a .tar.gz of
+PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d, piergiaj's I3D, MMAction2's I3D of a
+ResNet-50 or qijiezhao's P3D. Which of them, its names tell. OUR_FOLDER is a checkpoint, a v1.5 folder, or a .tar.gz of
 either.
 """
 
@@ -56,7 +56,7 @@ project every block.
 
 A .pth takes PyTorch: pip install torch
 """
-PYTORCH = ("mit", "mmaction2", "torchvision", "pseudo-3d-pytorch")
+PYTORCH = ("mit", "mmaction2", "torchvision", "piergiaj", "qijiezhao")
 
 
 def to_folder(flags: argparse.Namespace) -> None:

@@ -20,6 +20,10 @@ pytestmark = pytest.mark.contract
 # Name in golden/ -> the model; case -> frames, size and seed of its clips, and how many of the two are computed here;
 # clips of the training; parameters, as counted in PyTorch.
 NETWORKS = {
+    "i3d": (
+        *("I3D", {"a": (16, 224, 1201, 1), "c": (17, 200, 1203, 1), "b": (64, 224, 1202, 1)}),
+        *((16, 224, 1250), 12_697_264),
+    ),
     "s3d": ("S3D", {"a": (16, 224, 1101, 1), "b": (32, 224, 1102, 1)}, (16, 224, 1150), 8_320_048),
 }
 

@@ -68,7 +68,7 @@ def test_logits(name):
 
 
 def test_cost():
-    """The multiply-adds are PyTorch's; those of I3D are 33.128 and of P3D-199 18.403, which takes longer to find out."""
+    """The multiply-adds are PyTorch's. Those of I3D are 33.128 and of P3D-199 18.403, which takes longer to count."""
     assert multiply_adds(P3D(), (16, 3, 160, 160)) / 1e9 == pytest.approx(8.44, rel=1e-3)
 
 
