@@ -32,6 +32,7 @@ class TSMSection(ResNetSection):
 
     name: str = key("TSM", "the model the file is for")
     shift: str = key("bi", "bi: past and future; uni: past alone, for live video", choices=("bi", "uni"), fixed=True)
+    non_local: bool = key(False, "non-local blocks between those of the ResNet (Wang et al., CVPR 2018)", fixed=True)
     dropout: Optional[float] = key(None, "before the last layer; unset: 0.5", low=0, high=0.99)
 
 
@@ -45,7 +46,7 @@ class TSNSection(ResNetSection):
 
 _RESNET_50 = {"num_layers": 50, "base_width": 64}
 _IMAGENET = Weights("ResNet50_pretrained", "ImageNet", _RESNET_50, num_classes=None)
-_TSM_KINETICS = Weights("tsm_kinetics", "Kinetics-400", _RESNET_50, num_classes=400, top1=0.70)
+_TSM_KINETICS = Weights("tsm_kinetics", "Kinetics-400", {**_RESNET_50, "non_local": False}, num_classes=400, top1=0.70)
 _TSN_KINETICS = Weights("tsn_kinetics", "Kinetics-400", _RESNET_50, num_classes=400, top1=0.67)
 
 MODELS: Registry[ModelSpec] = Registry("model")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from video_zoo.configs.schema import ModelSection
+from video_zoo.models.pretrained import Weights
 from video_zoo.models.spec import ClipSizes, ModelSpec
 from video_zoo.utils.config import key
 
@@ -61,6 +62,25 @@ class R2Plus1DSection(ClipSection):
     dropout: Optional[float] = key(None, "before the last layer; unset: 0", low=0, high=0.99)
 
 
+@dataclass(frozen=True)
+class I3DResNet50Section(ClipSection):
+    """The MODEL section of an I3D of a ResNet-50."""
+
+    name: str = key("I3DRESNET50", "the model the file is for")
+    seglen: int = key(32, "frames of a clip, frame_stride apart", low=1, high=10_000)
+    non_local: bool = key(False, "non-local blocks between those of the ResNet (Wang et al., CVPR 2018)", fixed=True)
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0.5", low=0, high=0.99)
+
+
+@dataclass(frozen=True)
+class P3DSection(ClipSection):
+    """The MODEL section of a P3D."""
+
+    name: str = key("P3D", "the model the file is for")
+    num_layers: int = key(63, "depth: 63 is made of a ResNet-50, 199 of a ResNet-152", choices=(63, 199), fixed=True)
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0.5", low=0, high=0.99)
+
+
 CLIP_MODELS = (
     ModelSpec(
         name="I3D",
@@ -88,5 +108,25 @@ CLIP_MODELS = (
         train_transform="multi_scale_crop",
         eval_transform="center_crop",
         clips=ClipSizes(frames=13, pixels=209),
+    ),
+    ModelSpec(
+        name="I3DRESNET50",
+        network="video_zoo.models.i3d_resnet50:I3DResNet50",
+        config=I3DResNet50Section,
+        paper="Wang, Girshick, Gupta, He: Non-local Neural Networks, CVPR 2018, arXiv:1711.07971",
+        train_transform="multi_scale_crop",
+        eval_transform="center_crop",
+        weights={"imagenet": Weights("ResNet50_pretrained", "ImageNet, inflated", {}, num_classes=None)},
+        clips=ClipSizes(frames=5, pixels=17),
+    ),
+    ModelSpec(
+        name="P3D",
+        network="video_zoo.models.p3d:P3D",
+        config=P3DSection,
+        paper="Qiu, Yao, Mei: Learning Spatio-Temporal Representation with Pseudo-3D Residual Networks, ICCV 2017",
+        train_transform="multi_scale_crop",
+        eval_transform="center_crop",
+        weights={"imagenet": Weights("ResNet50_pretrained", "ImageNet", {"num_layers": 63}, num_classes=None)},
+        clips=ClipSizes(frames=16, most_frames=31, pixels=129, most_pixels=160),
     ),
 )

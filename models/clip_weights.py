@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from paddle import nn
 
 from video_zoo.configs.schema import ModelSection
 from video_zoo.models.clip_models import CLIP_MODELS
@@ -82,10 +81,9 @@ def convert(arrays: Mapping[str, np.ndarray], spec: ModelSpec, *, to_ours: bool,
     made = network.from_config(spec.config(**keys), seg_num=1)
     expected = {name: tuple(tensor.shape) for name, tensor in made.variables().items()}
     _check_names(arrays, expected, spec.name, source)
-    layers = dict(made.named_sublayers())
     found = {}
     for name, shape in expected.items():
-        is_turned = type(layers[name.rpartition(".")[0]]) is nn.Linear and len(shape) == 2
+        is_turned = len(shape) == 2  # only a linear layer's weight has two axes
         array, theirs = np.asarray(arrays[name]), shape[::-1] if is_turned else shape
         if array.shape != (theirs if to_ours else shape) or array.dtype.kind != "f":
             raise InputError(

@@ -9,10 +9,15 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from video_zoo.models.non_local import Attention
+
+_COUNTED = (nn.Conv2D, nn.Conv3D, nn.Linear, Attention)
+
 
 @paddle.no_grad()
 def multiply_adds(network: nn.Layer, clip_shape: Sequence[int]) -> int:
-    """The multiply-adds of the convolutions and linear layers for one clip, counted as it runs through them.
+    """The multiply-adds of the convolutions, linear layers and attention's products for one clip, counted as it runs
+    through them.
 
     Papers count one of them as one FLOP (TSM: 33 G for ResNet-50 and 8 frames of 224 px); normalisation, activations,
     pooling and shifts are left out.
@@ -24,11 +29,14 @@ def multiply_adds(network: nn.Layer, clip_shape: Sequence[int]) -> int:
     counted: list[int] = []
 
     def count(layer: nn.Layer, inputs: Any, output: paddle.Tensor) -> None:
+        if isinstance(layer, Attention):
+            counted.append(layer.multiply_adds(*inputs))
+            return
         weight = layer.weight.shape  # a convolution's (out, in / groups, *kernel), a linear layer's (in, out)
         each = weight[0] if isinstance(layer, nn.Linear) else math.prod(weight[1:])
         counted.append(math.prod(output.shape) * each)
 
-    layers = [layer for layer in network.sublayers() if isinstance(layer, (nn.Conv2D, nn.Conv3D, nn.Linear))]
+    layers = [layer for layer in network.sublayers() if isinstance(layer, _COUNTED)]
     hooks = [layer.register_forward_post_hook(count) for layer in layers]
     training = network.training
     try:

@@ -77,6 +77,10 @@ class VideoNetwork(nn.Layer):
         """All weights and statistics in the network's order, by the names of their files in a folder of weights."""
         return {self.variable_name(key): tensor for key, tensor in self.state_dict().items()}
 
+    def image_names(self) -> dict[str, str]:
+        """Of the variables that weights of a 2-D ResNet can set, such as ImageNet's: name -> v1.5's name of it."""
+        return {name: name for name in self.variables() if name not in self.last_layer}
+
     @staticmethod
     def variable_name(key: str) -> str:
         """The name of the file, in a folder of weights, for the entry `key` of the state_dict."""

@@ -109,6 +109,7 @@ def load_weights(
     config: ModelSection | None = None,
     skip: Collection[str] = (),
     complete: bool = False,
+    inflate: bool = False,
 ) -> VariableStore:
     """Sets a network's weights from a v1.5 folder, our own checkpoint, or a .tar.gz of either, and logs the count.
 
@@ -119,6 +120,8 @@ def load_weights(
             any will do, to start from.
         skip: names that keep their fresh values.
         complete: every other name must be there.
+        inflate: weights of a 2-D ResNet will do for a 3-D network that has one inside (VideoNetwork.image_names): a
+            kernel is repeated over time and divided by its length (Carreira, Zisserman, CVPR 2017, section 3.3).
 
     Returns: the open store, for what else it holds.
 
@@ -132,12 +135,15 @@ def load_weights(
     if config is not None:
         _check_model(store, config)
         complete = complete or bool(store.info())
-    missing = [name for name in wanted if name not in store.names()]
+    theirs = {name: name for name in wanted}
+    if inflate and theirs.keys().isdisjoint(store.names()):
+        theirs = network.image_names()
+    missing = [name for name in wanted if theirs.get(name) not in store.names()]
     if len(missing) == len(wanted):
         hint = _weights_below(store.path, network.first_layer)
         raise InputError(f"{path} holds no weights of this {type(network).__name__}{hint}")
-    found = [name for name in wanted if name in store.names()]
-    arrays = {name: _read_fitting(store, name, variables[name], network.last_layer) for name in found}
+    found = [name for name in wanted if theirs.get(name) in store.names()]
+    arrays = {name: _read_fitting(store, theirs[name], variables[name], network.last_layer) for name in found}
     if missing and complete:
         raise InputError(
             f"{path} is incomplete, or of another depth: {len(missing)} of {len(wanted)} names are missing, the first"
@@ -153,6 +159,8 @@ def load_weights(
 
 def _read_fitting(store: VariableStore, name: str, tensor, last_layer: Collection[str]) -> np.ndarray:
     array, expected = store.read(name), list(tensor.shape)
+    if array.ndim == 4 and len(expected) == 5:
+        array = np.repeat(array[:, :, None] / np.float32(expected[2]), expected[2], axis=2)  # -> (out, in, T, H, W)
     if list(array.shape) != expected:
         hint = "another number of classes?" if name in last_layer else "a checkpoint of another depth or width?"
         raise InputError(

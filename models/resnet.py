@@ -23,6 +23,7 @@ STAGES = {
 }
 
 MakeShift = Callable[[], nn.Layer]
+MakeNonLocal = Callable[[int], nn.Layer]
 
 
 class ConvBN(nn.Layer):
@@ -82,6 +83,8 @@ class ResNet(nn.Layer):
         in_channels: channels of the input.
         make_shift: called once a block, gives what the block's residual branch does to its input first.
         data_format: "NCHW", or "NHWC": the images are turned on entry. The weights are the same.
+        make_non_local: called with the channels of each block that `has_non_local` names, gives what follows it; None:
+            nothing does.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class ResNet(nn.Layer):
         in_channels: int = 3,
         make_shift: MakeShift = nn.Identity,
         data_format: str = "NCHW",
+        make_non_local: MakeNonLocal | None = None,
     ):
         super().__init__()
         self._data_format = data_format
@@ -108,6 +112,9 @@ class ResNet(nn.Layer):
                 self.add_sublayer(name, block(channels, width, stride, make_shift(), data_format))
                 self.block_names.append(name)
                 channels = width * block.expansion
+                if make_non_local and has_non_local(stage, index):
+                    self.block_names.append(name.replace("res", "nl"))
+                    self.add_sublayer(self.block_names[-1], make_non_local(channels))
         self.out_channels = channels
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
@@ -124,6 +131,12 @@ def block_name(num_layers: int, stage: int, index: int) -> str:
     if num_layers in (101, 152) and stage == 2:
         return "res4a" if index == 0 else f"res4b{index}"
     return f"res{stage + 2}{chr(ord('a') + index)}"
+
+
+def has_non_local(stage: int, index: int) -> bool:
+    """Whether a non-local block follows a block, where there are some: every other of the second and third stage, from
+    the first on (mit-han-lab/temporal-shift-module, ops/non_local.py; both count from 0)."""
+    return stage in (1, 2) and index % 2 == 0
 
 
 def _projection(in_channels: int, out_channels: int, stride: int, data_format: str) -> nn.Layer:

@@ -23,7 +23,7 @@ def load_start_weights(network: VideoNetwork, settings: Config) -> None:
     path, spec = choice, MODELS.get(settings.MODEL.name)
     if choice.lower() in {"imagenet", "kinetics", *spec.weights}:
         released = spec.released(choice.lower(), "--pretrain")
-        needed = set(network.variables()) - set(network.last_layer)
+        needed = set(network.image_names().values())
         path = replace(released, num_classes=None).fetch(settings.MODEL, "--pretrain", needed)  # no last layer
-    load_weights(network, path, skip=network.last_layer)
+    load_weights(network, path, skip=network.last_layer, inflate=True)
     logger.info("the last layer starts fresh, for %d classes", settings.MODEL.num_classes)

@@ -26,7 +26,10 @@ from video_zoo.utils.errors import InputError
 
 DROPOUT = {"TSM": TSM.default_dropout, "TSN": TSN.default_dropout}
 
-_OURS = re.compile(r"(conv1|res\w+_branch\w+)_weights|bn\w+_(scale|offset|mean|variance)|fc_0\.[wb]_0")
+_OURS = re.compile(
+    r"(conv1|res\w+_branch\w+)_weights|bn\w+_(scale|offset|mean|variance)|fc_0\.[wb]_0"
+    r"|nl\d\w+_(g|theta|phi|W)_(weights|biases)"
+)
 _WRAPPED = ".net.weight"
 _PREPROCESSOR = {  # MMAction2 keeps it among the weights; RGB of 0 to 255
     "data_preprocessor.mean": (123.675, 116.28, 103.53),
@@ -61,7 +64,8 @@ def to_ours(
     if name == "mit" and "base_model.fc.weight" in state:  # how MIT's network is without dropout
         layout = replace(layout, fc="base_model.fc")
     model = "TSM" if layout.shifts and any(key.endswith(_WRAPPED) for key in state) else "TSN"
-    network = _recognize(state, "theirs", layout, Network(model, shift=shift), source)
+    non_local = layout.non_local and any(key.endswith(".nl.g.0.weight") for key in state)
+    network = _recognize(state, "theirs", layout, Network(model, shift=shift, non_local=non_local), source)
     network = replace(network, dropout=_dropout(model, dropout))
     variables = {}
     for tensor in tensors_of(network, layout):
@@ -97,7 +101,10 @@ def from_ours(
     """
     variables = {name: array for name, array in variables.items() if is_weight(name)}
     target = LAYOUTS[layout]
-    network = _recognize(variables, "ours", target, Network(model, shift=shift), source)
+    non_local = any(name.startswith("nl") for name in variables)
+    if non_local and not target.non_local:
+        raise InputError(f"{source} has non-local blocks: of the layouts here, {layout} has none; mit has")
+    network = _recognize(variables, "ours", target, Network(model, shift=shift, non_local=non_local), source)
     network = replace(network, dropout=_dropout(model, dropout))
     if model == "TSM" and target.shifts and network.num_layers > 100:
         raise InputError(
@@ -176,8 +183,8 @@ def _check_names(arrays: Mapping[str, np.ndarray], expected: list[str], network:
     if left:
         raise InputError(
             f"{source} is no plain {network.model}: of a ResNet-{network.num_layers}, {left[0]} has no place"
-            f"{f', nor have {len(left) - 1} others' if left[1:] else ''}. Non-local blocks, temporal pooling, shifts of"
-            " whole blocks and other backbones cannot be converted"
+            f"{f', nor have {len(left) - 1} others' if left[1:] else ''}. Non-local blocks other than MIT's, temporal"
+            " pooling, shifts of whole blocks and other backbones cannot be converted"
         )
     missing = [name for name in expected if name not in arrays]
     if missing:

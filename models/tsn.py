@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from video_zoo.models.network import VideoNetwork
-from video_zoo.models.resnet import MakeShift, ResNet
+from video_zoo.models.resnet import MakeNonLocal, MakeShift, ResNet
 
 DATA_FORMATS = {False: "NCHW", True: "NHWC"}
 
@@ -27,6 +27,7 @@ class TSN(VideoNetwork):
         channels_last: the ResNet computes in NHWC; clips, weights and results are the same.
         make_shift: called once a block of the ResNet, gives what its residual branch does to its input first.
         fc_bias: how the last layer's bias learns; None: as everything else.
+        make_non_local: of the ResNet.
     """
 
     first_layer = "conv1_weights"
@@ -46,11 +47,13 @@ class TSN(VideoNetwork):
         channels_last: bool = False,
         make_shift: MakeShift = nn.Identity,
         fc_bias: paddle.ParamAttr | None = None,
+        make_non_local: MakeNonLocal | None = None,
     ):
         super().__init__(image_mean, image_std)
         self.seg_num = seg_num
         self.seglen = seglen
-        self.backbone = ResNet(num_layers, base_width, 3 * seglen, make_shift, DATA_FORMATS[channels_last])
+        form = DATA_FORMATS[channels_last]
+        self.backbone = ResNet(num_layers, base_width, 3 * seglen, make_shift, form, make_non_local)
         # Paddle 1.x's dropout: training does not rescale, inference multiplies by 1 - p.
         rate = self.default_dropout if dropout is None else dropout
         self.dropout = nn.Dropout(rate, mode="downscale_in_infer")
@@ -65,17 +68,25 @@ class TSN(VideoNetwork):
         features = features.reshape([-1, self.seg_num, features.shape[1]])  # -> (n, seg_num, F)
         return self.fc(features.mean(1))
 
+    def image_names(self) -> dict[str, str]:
+        """A plain ResNet has all but the last layer and the non-local blocks, by the same names."""
+        return {name: name for name in super().image_names() if not name.startswith(("nl", "bn_nl"))}
+
     @staticmethod
     def variable_name(key: str) -> str:
-        """v1.5's: `backbone.res2a.branch2b.bn.weight` -> `bn2a_branch2b_scale`."""
+        """v1.5's: `backbone.res2a.branch2b.bn.weight` -> `bn2a_branch2b_scale`; of non-local blocks, which it has not,
+        likewise: `backbone.nl3a.theta.bias` -> `nl3a_theta_biases`."""
         parts = key.split(".")
         if parts[0] == "fc":
             return {"weight": "fc_0.w_0", "bias": "fc_0.b_0"}[parts[1]]
         layer, kind, leaf = "_".join(parts[1:-2]), parts[-2], parts[-1]
         if kind == "conv":
             return f"{layer}_weights"
-        layer = f"bn_{layer}" if layer == "conv1" else layer.replace("res", "bn", 1)
+        if kind != "bn":
+            return f"{layer}_{kind}_{_V15_CONVOLUTION[leaf]}"
+        layer = layer.replace("res", "bn", 1) if layer.startswith("res") else f"bn_{layer}"
         return f"{layer}_{_V15_SUFFIXES[leaf]}"
 
 
 _V15_SUFFIXES = {"weight": "scale", "bias": "offset", "_mean": "mean", "_variance": "variance"}
+_V15_CONVOLUTION = {"weight": "weights", "bias": "biases"}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from video_zoo.models.resnet import STAGES, block_name
+from video_zoo.models.resnet import STAGES, block_name, has_non_local
 
 FC_WEIGHT, FC_BIAS = "fc_0.w_0", "fc_0.b_0"
 
@@ -24,6 +24,7 @@ class Network:
         model: "TSM" or "TSN".
         num_layers, num_classes, base_width, shift: as in the MODEL section; shift means nothing for a TSN.
         dropout: ours, which multiplies by 1 - dropout at inference.
+        non_local: whether it has non-local blocks.
     """
 
     model: str
@@ -32,11 +33,13 @@ class Network:
     base_width: int = 64
     shift: str = "bi"
     dropout: float = 0.0
+    non_local: bool = False
 
     def __str__(self) -> str:
         width = f", base_width {self.base_width}" if self.base_width != 64 else ""
         shift = f", shift {self.shift}" if self.model == "TSM" else ""
-        return f"{self.model}-{self.num_layers}{width}{shift}, {self.num_classes} classes"
+        blocks = " with non-local blocks" if self.non_local else ""
+        return f"{self.model}-{self.num_layers}{blocks}{width}{shift}, {self.num_classes} classes"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Layout:
     """How a project names the tensors of a ResNet.
 
     Args:
-        block: where a block is: {stage} from 1, {index} in the stage from 0, {number} of all blocks from 0.
+        block: where a block is: {stage} from 1, {index} in the stage from 0, {number} of all blocks from 0; {inner}
+            is nothing, or, where a non-local block follows, "block." for the block and "nl." for the other.
         part: (convolution, BatchNorm) of a block: {part} from 1, {before} from 0.
         projection, stem: likewise.
         fc: the last layer.
@@ -64,6 +68,11 @@ class Layout:
     shifts: bool = False
     wrapper: str = ""
 
+    @property
+    def non_local(self) -> bool:
+        """Whether it has names for non-local blocks."""
+        return "{inner}" in self.block
+
 
 _TORCHVISION = Layout(
     block="layer{stage}.{index}.",
@@ -74,7 +83,7 @@ _TORCHVISION = Layout(
 )
 LAYOUTS = {
     "mit": Layout(
-        block="base_model.layer{stage}.{index}.",
+        block="base_model.layer{stage}.{index}.{inner}",
         part=("conv{part}", "bn{part}"),
         projection=("downsample.0", "downsample.1"),
         stem=("base_model.conv1", "base_model.bn1"),
@@ -144,14 +153,14 @@ class _ConvBN(NamedTuple):
         )
         return branch, branch.replace("res", "bn", 1)
 
-    def theirs(self, layout: Layout, is_shifted: bool) -> tuple[str, str]:
+    def theirs(self, layout: Layout, is_shifted: bool, inner: str) -> tuple[str, str]:
         """A project's names of both; a shifted block's first convolution is wrapped."""
         if self.is_stem:
             return layout.stem
         conv, bn = layout.part if self.part else layout.projection
         if self.part == 1 and is_shifted:
             conv += ".net"
-        place = {"stage": self.stage + 1, "index": self.index, "number": self.number}
+        place = {"stage": self.stage + 1, "index": self.index, "number": self.number, "inner": inner}
         conv, bn = ((layout.block + name).format(part=self.part, before=self.part - 1, **place) for name in (conv, bn))
         return conv, bn
 
@@ -159,19 +168,44 @@ class _ConvBN(NamedTuple):
 def tensors_of(network: Network, layout: Layout) -> list[Tensor]:
     """All weights and statistics, in the order of the network; the last layer's weight and bias come last."""
     is_shifted = network.model == "TSM" and layout.shifts
-    mean, variance = layout.statistics
     tensors = []
     for unit in _conv_bns(network):
-        (ours, our_bn), (theirs, their_bn) = unit.ours(network.num_layers), unit.theirs(layout, is_shifted)
+        inner = "block." if network.non_local and has_non_local(unit.stage, unit.index) else ""
+        (ours, our_bn), (theirs, their_bn) = unit.ours(network.num_layers), unit.theirs(layout, is_shifted, inner)
         shape = (unit.outputs, unit.inputs, unit.kernel, unit.kernel)
         axes = (0,) * unit.writes + (1,) * unit.reads
         tensors.append(Tensor(f"{ours}_weights", f"{theirs}.weight", shape, axes))
-        for suffix, leaf in {"scale": "weight", "offset": "bias", "mean": mean, "variance": variance}.items():
+        for suffix, leaf in _batch_norm(layout).items():
             tensors.append(Tensor(f"{our_bn}_{suffix}", f"{their_bn}.{leaf}", (unit.outputs,), axes[: unit.writes]))
+    if network.non_local:
+        tensors += _non_local_tensors(network, layout)
     shape = (unit.outputs, network.num_classes)  # the last unit writes the stream
     tensors.append(Tensor(FC_WEIGHT, f"{layout.fc}.weight", shape, (0,), layout.out_first))
     tensors.append(Tensor(FC_BIAS, f"{layout.fc}.bias", (network.num_classes,), ()))
     return tensors
+
+
+def _non_local_tensors(network: Network, layout: Layout) -> Iterator[Tensor]:
+    """Of the non-local blocks, which read and write the residual stream; their names are MIT's."""
+    depths, is_bottleneck = STAGES[network.num_layers]
+    for stage, index in ((stage, index) for stage, depth in enumerate(depths) for index in range(depth)):
+        if not has_non_local(stage, index):
+            continue
+        channels = network.base_width * 2**stage * (4 if is_bottleneck else 1)
+        ours = block_name(network.num_layers, stage, index).replace("res", "nl")
+        theirs = layout.block.format(stage=stage + 1, index=index, inner="nl.")
+        for each, name in {"g": "g.0", "theta": "theta", "phi": "phi.0", "W": "W.0"}.items():
+            sizes, axes = ((channels, channels // 2), (0,)) if each == "W" else ((channels // 2, channels), (1,))
+            yield Tensor(f"{ours}_{each}_weights", f"{theirs}{name}.weight", (*sizes, 1, 1, 1), axes)
+            yield Tensor(f"{ours}_{each}_biases", f"{theirs}{name}.bias", sizes[:1], axes if each == "W" else ())
+        for suffix, leaf in _batch_norm(layout).items():
+            yield Tensor(f"bn_{ours}_{suffix}", f"{theirs}W.1.{leaf}", (channels,), (0,))
+
+
+def _batch_norm(layout: Layout) -> dict[str, str]:
+    """Our names of a BatchNorm's tensors -> theirs."""
+    mean, variance = layout.statistics
+    return {"scale": "weight", "offset": "bias", "mean": mean, "variance": variance}
 
 
 def _conv_bns(network: Network) -> Iterator[_ConvBN]:

@@ -4,8 +4,9 @@
     python scripts/convert_weights.py OUR_FOLDER OUT.pth --layout=mit
 
 CHECKPOINT is a .pth of MIT's temporal-shift-module, of MMAction2 or of torchvision, or a .pdparams of paddle.vision or
-PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d, r2plus1d_18, r3d_18 or mc3_18 or of
-piergiaj's I3D. Which of them, its names tell. OUR_FOLDER is a checkpoint, a v1.5 folder, or a .tar.gz of either.
+PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d, r2plus1d_18, r3d_18 or mc3_18, of
+piergiaj's I3D, of MMAction2's I3D of a ResNet-50 or of qijiezhao's P3D. Which of them, its names tell. OUR_FOLDER is a
+checkpoint, a v1.5 folder, or a .tar.gz of either.
 """
 
 from __future__ import annotations
@@ -49,12 +50,13 @@ them from the next and from the previous frame, and ours the other way round; th
 dropout, which multiplies by 1 - p at inference here and by nothing there. 3-D networks stay as they are, but for the
 matrices of linear layers, which are turned around.
 
-What cannot be converted is refused: other backbones, non-local blocks, temporal pooling, input other than RGB, and TSMs
-of 101 layers or more, of which MIT's code and MMAction2 shift every second block, and this project every block.
+What cannot be converted is refused: other backbones, non-local blocks of a TSM of MMAction2, temporal pooling, input
+other than RGB, and TSMs of 101 layers or more, of which MIT's code and MMAction2 shift every second block, and this
+project every block.
 
 A .pth takes PyTorch: pip install torch
 """
-PYTORCH = ("mit", "mmaction2", "torchvision", "piergiaj")
+PYTORCH = ("mit", "mmaction2", "torchvision", "piergiaj", "qijiezhao")
 
 
 def to_folder(flags: argparse.Namespace) -> None:
@@ -99,6 +101,10 @@ def to_pth(flags: argparse.Namespace) -> None:
     if spec := find_model(arrays):
         clip_to_pth(flags, convert(arrays, spec, to_ours=False, source=flags.source), torch)
         return
+    if flags.layout not in LAYOUTS:
+        raise InputError(
+            f"{flags.source} is no network that {flags.layout} has: --layout takes {', '.join(PYTORCH[:3])} for it"
+        )
     told = _what_it_tells(flags, store)
     variables = {name: store.read(name) for name in store.names() if is_weight(name)}
     state, network = from_ours(variables, flags.layout, source=flags.source, **told)
@@ -190,7 +196,7 @@ def info_of(network: Network) -> dict[str, Any]:
     model = {name: getattr(network, name) for name in ("num_classes", "num_layers", "base_width")}
     model |= {name: getattr(ModelSection(), name) for name in ("seglen", "image_mean", "image_std")}
     if network.model == "TSM":
-        model["shift"] = network.shift
+        model |= {"shift": network.shift, "non_local": network.non_local}
     if network.dropout != DROPOUT[network.model]:
         model["dropout"] = network.dropout
     return {"model": network.model, "MODEL": model, "epoch": 0, "global_step": 0, "best_top1": -1.0}
@@ -226,7 +232,8 @@ def _check_folder(source: str, target: str) -> None:
 
 def _is_ours(name: str) -> bool:
     """Whether a file of this name is one of a folder of weights: v1.5's, or a checkpoint of ours."""
-    of_images, of_clips = r"(conv1|res\d|bn|fc_0)\w*(\.[wb]_0\w*)?", r"[\w.]+\.(weight|bias|running_mean|running_var)"
+    of_images = r"(conv1|res\d|nl\d|bn|fc_0)\w*(\.[wb]_0\w*)?"
+    of_clips = r"[\w.]+\.(weight|bias|running_mean|running_var)"
     return name == INFO_FILE or bool(re.fullmatch(rf"{of_images}|{of_clips}(_\w+)?|@LR_DECAY_COUNTER@", name))
 
 

@@ -5,6 +5,7 @@ Names and shapes are PyTorch's: a linear layer's weight is (out, in).
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,23 @@ from pathlib import Path
 import numpy as np
 
 # The last layer's weight of each network, which the recipe keeps small.
-LAST = {"s3d": "classifier.1.weight", "i3d": "logits.conv3d.weight"}
+LAST = {
+    "s3d": "classifier.1.weight",
+    "i3d": "logits.conv3d.weight",
+    "i3d_r50": "cls_head.fc_cls.weight",
+    "r50_2d": "fc.weight",
+    "p3d63": "fc.weight",
+    "p3d199": "fc.weight",
+    "tsm_r50_nl": "new_fc.weight",
+}
+# The scales that end a residual branch, and their range: larger ones would let activations grow.
+BRANCH_ENDS = {
+    "i3d_r50": (r"conv3\.bn\.weight", (0.2, 0.4)),
+    "r50_2d": (r"bn3\.weight", (0.2, 0.4)),
+    "p3d63": (r"bn4\.weight", (0.2, 0.4)),
+    "p3d199": (r"bn4\.weight", (0.05, 0.15)),
+    "tsm_r50_nl": (r"bn3\.weight|\.nl\.W\.1\.weight", (0.2, 0.4)),
+}
 
 
 def golden(name: str) -> dict[str, np.ndarray]:
@@ -29,7 +46,10 @@ def weight(net: str, name: str, shape: Sequence[int]) -> np.ndarray:
     elif name.endswith(("running_mean", "bias")):
         values = rng.normal(0.0, 0.1, shape)
     elif len(shape) == 1:
-        values = rng.uniform(0.8, 1.2, shape)
+        ends, span = BRANCH_ENDS.get(net, ("(?!)", ()))
+        values = rng.uniform(*(span if re.search(f"({ends})$", name) else (0.8, 1.2)), shape)
+    elif re.search(r"\.nl\.(theta|phi)", name):
+        values = rng.normal(0.0, 0.003, shape)
     else:
         values = rng.normal(0.0, 0.01 if name == LAST[net] else np.sqrt(2.0 / np.prod(shape[1:])), shape)
     return values.astype("float32")

@@ -19,8 +19,11 @@ from video_zoo.scripts import convert_weights
 from video_zoo.utils.errors import InputError
 
 # Model -> keys that its weights tell, and how many of its tensors are matrices of linear layers.
-KEYS = {"I3D": {}, "S3D": {"gating": True}, "R2PLUS1D": {"form": "mc3", "num_layers": 18}}
-LINEAR = {"I3D": 0, "S3D": 0, "R2PLUS1D": 1}
+KEYS = {
+    **{"I3D": {}, "S3D": {"gating": True}, "R2PLUS1D": {"form": "mc3", "num_layers": 18}},
+    **{"I3DRESNET50": {"non_local": True}, "P3D": {"num_layers": 63}},
+}
+LINEAR = {"I3D": 0, "S3D": 0, "R2PLUS1D": 1, "I3DRESNET50": 1, "P3D": 1}
 
 
 def network_of(name: str) -> ClipNetwork:
