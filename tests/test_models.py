@@ -38,7 +38,9 @@ def test_each_record_is_of_its_network():
     for name, spec in MODELS.items():
         assert spec.name == spec.config().name == spec.network_class().__name__.upper() == name
         section = small(name) if name in ON_IMAGES else spec.config()
-        variables = build_network(Config(MODEL=section), "test").variables()
+        size = spec.clips.most_pixels if spec.clips else None
+        test = schema.TestSection(**({"target_size": size} if size else {}))
+        variables = build_network(Config(MODEL=section, TEST=test), "test").variables()
         assert {spec.network_class().first_layer, *spec.network_class().last_layer} <= set(variables)
 
 
