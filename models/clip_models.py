@@ -46,6 +46,23 @@ class I3DSection(ClipSection):
 
 
 @dataclass(frozen=True)
+class R2Plus1DSection(ClipSection):
+    """The MODEL section of an R(2+1)D, R3D or MC3."""
+
+    name: str = key("R2PLUS1D", "the model the file is for")
+    image_mean: tuple[float, float, float] = key(_KINETICS_MEAN, _MEAN, low=-10, high=10, fixed=True)
+    image_std: tuple[float, float, float] = key(_KINETICS_STD, _STD, low=1e-3, high=10, fixed=True)
+    form: str = key(
+        "r2plus1d",
+        "r2plus1d: convolutions over space, then over time; r3d: over both; mc3: over both in the first stage alone",
+        choices=("r2plus1d", "r3d", "mc3"),
+        fixed=True,
+    )
+    num_layers: int = key(18, "depth of the ResNet", choices=(18, 34), fixed=True)
+    dropout: Optional[float] = key(None, "before the last layer; unset: 0", low=0, high=0.99)
+
+
+@dataclass(frozen=True)
 class I3DResNet50Section(ClipSection):
     """The MODEL section of an I3D of a ResNet-50."""
 
@@ -73,6 +90,15 @@ CLIP_MODELS = (
         train_transform="multi_scale_crop",
         eval_transform="center_crop",
         clips=ClipSizes(frames=9, pixels=193),
+    ),
+    ModelSpec(
+        name="R2PLUS1D",
+        network="video_zoo.models.r2plus1d:R2Plus1D",
+        config=R2Plus1DSection,
+        paper="Tran et al.: A Closer Look at Spatiotemporal Convolutions, CVPR 2018, arXiv:1711.11248",
+        train_transform="multi_scale_crop",
+        eval_transform="center_crop",
+        clips=ClipSizes(),
     ),
     ModelSpec(
         name="S3D",

@@ -9,6 +9,7 @@ from typing import Any
 import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
+from paddle.nn import functional as F
 
 from video_zoo.utils import onednn
 
@@ -25,19 +26,22 @@ class _OneDNN:
     @paddle.jit.not_to_static  # translated, it would stay so in dynamic mode, and be slow
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if not _has_onednn(x, self.weight):
-            return super().forward(x)
+            return self._by_paddle(x)
         shape = (x.shape[0], x.shape[-1], *x.shape[1:-1]) if self._channels_last else x.shape
         try:
             pads = self._pads(shape)
             geometry = (tuple(self._stride), *pads, self._groups, self._channels_last)
             convolution = _convolution(tuple(shape), tuple(self.weight.shape), *geometry)
         except RuntimeError:  # a shape that does not fit: Paddle says what is wrong
-            return super().forward(x)
+            return self._by_paddle(x)
         if paddle.is_grad_enabled() and not (x.stop_gradient and self.weight.stop_gradient):
             y = _Convolve.apply(x, self.weight, convolution)
         else:
             y = convolution.forward(x.contiguous(), self.weight)
         return y if self.bias is None else y + self.bias.reshape([-1] + [1] * (len(shape) - 2))
+
+    def _by_paddle(self, x: paddle.Tensor) -> paddle.Tensor:
+        return super().forward(x)
 
     def _pads(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Zeros before and after each axis of the kernel, for an input of that shape, (N, C, ...)."""
@@ -88,6 +92,12 @@ class Conv3D(_OneDNN, nn.Conv3D):
         how = {"groups": groups, "bias_attr": None if bias else False}
         super().__init__(in_channels, out_channels, kernel, stride, padding, **how)
 
+    def _by_paddle(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self._padding != "SAME":
+            return super()._by_paddle(x)
+        pads = in_pairs(self._pads(x.shape))  # of Paddle's "SAME", paddle2onnx makes something else
+        return F.conv3d(x, self.weight, self.bias, self._stride, pads, groups=self._groups)
+
 
 def same_padding(
     shape: Sequence[int], kernel: Sequence[int], stride: Sequence[int]
@@ -99,6 +109,11 @@ def same_padding(
     """
     totals = [max(length - (size % step or step), 0) for size, length, step in zip(shape[2:], kernel, stride)]
     return tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
+
+
+def in_pairs(pads: tuple[tuple[int, ...], tuple[int, ...]]) -> list[int]:
+    """Zeros before and after each axis, as Paddle's functions take them: before T, after T, before H ..."""
+    return [zeros for axis in zip(*pads) for zeros in axis]
 
 
 def _has_onednn(*tensors: paddle.Tensor) -> bool:

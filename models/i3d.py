@@ -13,7 +13,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from video_zoo.models.clip_network import ClipNetwork, mean_of_windows
-from video_zoo.models.convolution import Conv3D, Triple
+from video_zoo.models.convolution import Conv3D, Triple, in_pairs, same_padding
 from video_zoo.models.s3d import BLOCKS
 
 _POOLS = ((3, (1, 3, 3), (1, 2, 2)), (4, (3, 3, 3), (2, 2, 2)), (5, (2, 2, 2), (2, 2, 2)))  # before a stage's blocks
@@ -99,4 +99,4 @@ class _Block(nn.Layer):
 
 def _max_pool(x: paddle.Tensor, kernel: Triple, stride: Triple) -> paddle.Tensor:
     """With padding SAME; the public code pads with zeros, below which nothing is behind a ReLU."""
-    return F.max_pool3d(x, kernel, stride, "SAME")
+    return F.max_pool3d(x, kernel, stride, in_pairs(same_padding(x.shape, kernel, stride)))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from video_zoo.models import MODELS, i3dresnet50, p3d
@@ -18,8 +19,9 @@ from video_zoo.scripts import convert_weights
 from video_zoo.utils.errors import InputError
 
 # Model -> keys that its weights tell, and how many of its tensors are matrices of linear layers.
-KEYS = {"I3D": {}, "S3D": {"gating": True}, "I3DRESNET50": {"non_local": True}, "P3D": {"num_layers": 63}}
-LINEAR = {"I3D": 0, "S3D": 0, "I3DRESNET50": 1, "P3D": 1}
+KEYS = {"I3D": {}, "S3D": {"gating": True}, "R2PLUS1D": {"form": "mc3", "num_layers": 18}}
+KEYS |= {"I3DRESNET50": {"non_local": True}, "P3D": {"num_layers": 63}}
+LINEAR = {"I3D": 0, "S3D": 0, "R2PLUS1D": 1, "I3DRESNET50": 1, "P3D": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +86,38 @@ def test_what_is_wrong_is_one_message():
     assert "features.2.0.weight is int64" in refused(features_2_0_weight=theirs["features.2.0.weight"].astype(int))
     assert "is not made of finite float32 numbers" in refused(classifier_1_bias=np.full(5, np.nan, np.float32))
     assert find_model({"conv1.weight": theirs[bias]}) is None
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("depth", [18, 34])
+@pytest.mark.parametrize("form", ["r2plus1d", "r3d", "mc3"])
+def test_3d_resnets_are_pytorchs(form, depth):
+    """Weights of a network of PyTorch (benchmark/torch_r2plus1d.py), converted, give its logits."""
+    torch = pytest.importorskip("torch")
+    from torch_r2plus1d import VideoResNet
+
+    theirs = VideoResNet(form, depth, 5)
+    state = {key: value for key, value in theirs.state_dict().items() if not key.endswith("tracked")}
+    rng = np.random.default_rng(0)
+    for key, value in state.items():
+        if value.ndim > 1:
+            made = rng.normal(0, (2 / np.prod(value.shape[1:])) ** 0.5, value.shape)
+        else:
+            made = rng.uniform(0.5, 1.5, value.shape) if key.endswith("var") else rng.normal(0.3, 0.2, value.shape)
+        value.copy_(torch.from_numpy(made))
+    arrays = {key: value.numpy() for key, value in state.items()}
+    weights = convert(arrays, find_model(arrays), to_ours=True, source="x.pth")
+    assert weights.keys == {"num_classes": 5, "form": form, "num_layers": depth}
+    ours = weights.spec.network_class().from_config(weights.section, seg_num=1)
+    for key, tensor in ours.variables().items():
+        tensor.set_value(weights.arrays[key])
+    clips = rng.normal(size=(2, 6, 3, 30, 30)).astype("float32")
+    theirs.eval(), ours.eval()
+    with paddle.no_grad(), torch.no_grad():
+        expected = theirs(torch.from_numpy(clips.transpose(0, 2, 1, 3, 4).copy())).numpy()
+        found = ours.classify(paddle.to_tensor(clips)).numpy()
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("name", KEYS)
