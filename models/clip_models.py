@@ -111,7 +111,7 @@ CLIP_MODELS = (
     ),
     ModelSpec(
         name="I3DRESNET50",
-        network="video_zoo.models.i3d_resnet50:I3DResNet50",
+        network="video_zoo.models.i3dresnet50:I3DResNet50",
         config=I3DResNet50Section,
         paper="Wang, Girshick, Gupta, He: Non-local Neural Networks, CVPR 2018, arXiv:1711.07971",
         train_transform="multi_scale_crop",

@@ -4,9 +4,9 @@
     python scripts/convert_weights.py OUR_FOLDER OUT.pth --layout=mit
 
 CHECKPOINT is a .pth of MIT's temporal-shift-module, of MMAction2 or of torchvision, or a .pdparams of paddle.vision or
-PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d, r2plus1d_18, r3d_18 or mc3_18, of
-piergiaj's I3D, of MMAction2's I3D of a ResNet-50 or of qijiezhao's P3D. Which of them, its names tell. OUR_FOLDER is a
-checkpoint, a v1.5 folder, or a .tar.gz of either.
+PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d, r2plus1d_18, r3d_18 or mc3_18, of piergiaj's
+I3D, of MMAction2's I3D of a ResNet-50 or of qijiezhao's P3D. Which of them, its names tell. OUR_FOLDER is a checkpoint,
+a v1.5 folder, or a .tar.gz of either.
 """
 
 from __future__ import annotations

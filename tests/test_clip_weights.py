@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
-from video_zoo.models import MODELS
+from video_zoo.models import MODELS, i3dresnet50, p3d
 from video_zoo.models.clip_models import CLIP_MODELS
 from video_zoo.models.clip_network import ClipNetwork
 from video_zoo.models.clip_weights import convert, find_model
@@ -19,11 +19,16 @@ from video_zoo.scripts import convert_weights
 from video_zoo.utils.errors import InputError
 
 # Model -> keys that its weights tell, and how many of its tensors are matrices of linear layers.
-KEYS = {
-    **{"I3D": {}, "S3D": {"gating": True}, "R2PLUS1D": {"form": "mc3", "num_layers": 18}},
-    **{"I3DRESNET50": {"non_local": True}, "P3D": {"num_layers": 63}},
-}
+KEYS = {"I3D": {}, "S3D": {"gating": True}, "R2PLUS1D": {"form": "mc3", "num_layers": 18}}
+KEYS |= {"I3DRESNET50": {"non_local": True}, "P3D": {"num_layers": 63}}
 LINEAR = {"I3D": 0, "S3D": 0, "R2PLUS1D": 1, "I3DRESNET50": 1, "P3D": 1}
+
+
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch):
+    """Fewer blocks than the large networks have."""
+    monkeypatch.setattr(i3dresnet50, "DEPTHS", (1, 2, 2, 1))
+    monkeypatch.setattr(p3d, "STAGES", {63: ((3, 1, 1, 1), 50)})
 
 
 def network_of(name: str) -> ClipNetwork:

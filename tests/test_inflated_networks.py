@@ -12,10 +12,10 @@ from video_zoo.engine.backends import ENGINES
 from video_zoo.engine.backends.base import Job
 from video_zoo.engine.backends.paddle_network import PaddleNetwork
 from video_zoo.engine.programs import PROGRAMS, write_program
-from video_zoo.models import MODELS, build_network, i3d_resnet50, p3d
+from video_zoo.models import MODELS, build_network, i3dresnet50, p3d
 from video_zoo.models.clip_network import ClipNetwork
 from video_zoo.models.cost import multiply_adds
-from video_zoo.models.i3d_resnet50 import I3DResNet50
+from video_zoo.models.i3dresnet50 import I3DResNet50
 from video_zoo.models.non_local import NonLocal
 from video_zoo.models.p3d import P3D
 from video_zoo.models.resnet import ResNet
@@ -161,7 +161,7 @@ def test_clips_that_do_not_fit_are_said_before(model, keys, size, message):
 @pytest.fixture
 def shallow(monkeypatch):
     """Both networks with few blocks, among them each kind of P3D's."""
-    monkeypatch.setattr(i3d_resnet50, "DEPTHS", (1, 2, 2, 1))
+    monkeypatch.setattr(i3dresnet50, "DEPTHS", (1, 2, 2, 1))
     monkeypatch.setattr(p3d, "STAGES", {63: ((3, 1, 1, 1), 50)})
 
 

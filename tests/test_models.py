@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paddle.nn import functional as F
 
 from video_zoo.configs import schema
-from video_zoo.configs.schema import Config, ModelSection, TestSection
+from video_zoo.configs.schema import Config, ModelSection
 from video_zoo.engine.optimizer import momentum, piecewise_decay
 from video_zoo.models import MODELS, build_network
 from video_zoo.models.resnet import STAGES, ResNet, block_name
@@ -38,7 +38,8 @@ def test_each_record_is_of_its_network():
     for name, spec in MODELS.items():
         assert spec.name == spec.config().name == spec.network_class().__name__.upper() == name
         section = small(name) if name in ON_IMAGES else spec.config()
-        test = TestSection(target_size=160) if name == "P3D" else TestSection()
+        size = spec.clips.most_pixels if spec.clips else None
+        test = schema.TestSection(**({"target_size": size} if size else {}))
         variables = build_network(Config(MODEL=section, TEST=test), "test").variables()
         assert {spec.network_class().first_layer, *spec.network_class().last_layer} <= set(variables)
 
