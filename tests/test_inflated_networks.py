@@ -7,7 +7,8 @@ import paddle
 import peer_recipe
 import pytest
 
-from video_zoo.configs.schema import Config, TestSection, TrainSection
+from video_zoo.configs import schema
+from video_zoo.configs.schema import Config
 from video_zoo.engine.backends import ENGINES
 from video_zoo.engine.backends.base import Job
 from video_zoo.engine.backends.paddle_network import PaddleNetwork
@@ -80,7 +81,7 @@ def test_a_2d_resnet_inflates(tmp_path, log):
     tensors = tensors_of(Network("TSN"), LAYOUTS["torchvision"])
     write_folder(folder, {each.ours: peer_recipe.weight("r50_2d", each.theirs, each.shape) for each in tensors[:-2]})
     model = MODELS.get("I3DResNet50").config()
-    settings = Config(MODEL=model, TRAIN=TrainSection(pretrain=str(folder)))
+    settings = Config(MODEL=model, TRAIN=schema.TrainSection(pretrain=str(folder)))
     network = build_network(settings, "train")
     load_start_weights(network, settings)
     assert "265 loaded, 2 skipped, 0 not found" in log.text
@@ -91,7 +92,7 @@ def test_a_2d_resnet_inflates(tmp_path, log):
     found = logits_of(network, peer_recipe.clip_batch(2, *NETWORKS["i3d_r50"][2]["a"])[:1])
     np.testing.assert_allclose(found, expected, atol=5e-4, rtol=1e-4)
     with pytest.raises(InputError, match="no kinetics weights are published for I3DRESNET50"):
-        load_start_weights(network, Config(MODEL=model, TRAIN=TrainSection(pretrain="kinetics")))
+        load_start_weights(network, Config(MODEL=model, TRAIN=schema.TrainSection(pretrain="kinetics")))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_an_inflated_kernel_gives_a_still_clip_the_same_features(tmp_path):
     plain = TSN(num_layers=50)
     plain.backbone.set_state_dict(resnet.state_dict())
     write_folder(tmp_path, {name: tensor.numpy() for name, tensor in plain.variables().items()})
-    settings = Config(MODEL=MODELS.get("I3DResNet50").config(), TRAIN=TrainSection(pretrain=str(tmp_path)))
+    settings = Config(MODEL=MODELS.get("I3DResNet50").config(), TRAIN=schema.TrainSection(pretrain=str(tmp_path)))
     network = build_network(settings, "train")
     load_start_weights(network, settings)
     network.eval()
@@ -153,7 +154,7 @@ def test_non_local_blocks_follow_every_second_block():
     ],
 )
 def test_clips_that_do_not_fit_are_said_before(model, keys, size, message):
-    settings = Config(MODEL=MODELS.get(model).config(**keys), TEST=TestSection(target_size=size))
+    settings = Config(MODEL=MODELS.get(model).config(**keys), TEST=schema.TestSection(target_size=size))
     with pytest.raises(InputError, match=message):
         build_network(settings, "test")
 
