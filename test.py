@@ -192,7 +192,8 @@ def compute_rows(
     if first:
         logger.info("going on with batch %d of %d", first, reader.batches)
     protocol = protocol_of(settings)
-    logits_of = VideoLogits(backend.logits, protocol.average, steps_of(settings.TEST.batch_size, protocol.views))
+    most = min(settings.TEST.batch_size, len(reader) * protocol.views)  # a short list fills no larger step
+    logits_of = VideoLogits(backend.logits, protocol.average, steps_of(most, protocol.views))
 
     def compute(batch: Batch) -> np.ndarray:
         logits = {order: logits_of(batch, order) for order in orders}

@@ -46,8 +46,8 @@ class VideoReader:
 
     Args:
         mode: "train", "valid", "test" or "infer".
-        settings: the whole config; batch_size, in clips, is that of all ranks together. Of videos with several views, a
-            batch has as many as make no more clips, but at least one a rank.
+        settings: the whole config; batch_size, in clips, is that of all ranks together, in test mode that of each. Of
+            videos with several views, a batch has as many as make no more clips, but at least one a rank.
         videos: as `read` finds them.
         read: what the reader processes do.
         launch: each rank reads its part of every batch of whole videos.
