@@ -13,6 +13,7 @@ from video_zoo.utils.config import key
 _MEAN = "mean of R, G, B, on the scale 0 to 1"
 _STD = "standard deviation of R, G, B, likewise"
 _KINETICS_MEAN, _KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # torchvision's
+_FULL_WIDTH = {"width_multiplier": 1.0}
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class ClipSection(ModelSection):
     seg_num: int = key(1, "a clip of a 3-D network is one segment", low=1, high=1)
     seglen: int = key(16, "frames of a clip, frame_stride apart", low=1, high=10_000)
     frame_stride: int = key(2, "from one frame of a clip to the next, in frames of the video", low=1, high=1_000_000)
+    width_multiplier: float = key(1.0, "the share of the published channels", low=0.01, high=8, fixed=True)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ CLIP_MODELS = (
         paper="Wang, Girshick, Gupta, He: Non-local Neural Networks, CVPR 2018, arXiv:1711.07971",
         train_transform="multi_scale_crop",
         eval_transform="center_crop",
-        weights={"imagenet": Weights("ResNet50_pretrained", "ImageNet, inflated", {}, num_classes=None)},
+        weights={"imagenet": Weights("ResNet50_pretrained", "ImageNet, inflated", _FULL_WIDTH, num_classes=None)},
         clips=ClipSizes(frames=5, pixels=17),
     ),
     ModelSpec(
@@ -126,7 +128,9 @@ CLIP_MODELS = (
         paper="Qiu, Yao, Mei: Learning Spatio-Temporal Representation with Pseudo-3D Residual Networks, ICCV 2017",
         train_transform="multi_scale_crop",
         eval_transform="center_crop",
-        weights={"imagenet": Weights("ResNet50_pretrained", "ImageNet", {"num_layers": 63}, num_classes=None)},
+        weights={
+            "imagenet": Weights("ResNet50_pretrained", "ImageNet", {"num_layers": 63, **_FULL_WIDTH}, num_classes=None)
+        },
         clips=ClipSizes(frames=16, most_frames=31, pixels=129, most_pixels=160),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ class ClipNetwork(VideoNetwork):
         image_mean, image_std: VideoNetwork's.
         seg_num, seglen: a clip's, which the network sees itself.
         channels_last: there is none.
+        width_multiplier: the share of the published channels, which `scaled` gives.
 
     Attributes:
         project: whose names the variables have, as scripts/convert_weights.py takes it.
@@ -38,10 +40,16 @@ class ClipNetwork(VideoNetwork):
         seg_num: int = 1,
         seglen: int = 1,
         channels_last: bool = False,
+        width_multiplier: float = 1.0,
     ):
         if channels_last:
             raise InputError(f"TRAIN.channels_last: {type(self).__name__} has no form for it, only networks on images")
         super().__init__(image_mean, image_std)
+        self._width_multiplier = width_multiplier
+
+    def scaled(self, channels: int) -> int:
+        """The network's channels where the published one has so many: their share, rounded up to a multiple of 8."""
+        return channels if self._width_multiplier == 1 else 8 * math.ceil(channels * self._width_multiplier / 8)
 
     def classify(self, clips: paddle.Tensor) -> paddle.Tensor:
         """Normalised float32 clips (n, T, 3, H, W) -> logits (n, num_classes)."""

@@ -34,15 +34,16 @@ class I3D(ClipNetwork):
 
     def __init__(self, num_classes: int = 400, dropout: float | None = None, **options: Any):
         super().__init__(**options)
-        self.logits = _Last(1024, num_classes)
-        self.Conv3d_1a_7x7 = _Unit(3, 64, (7, 7, 7), (2, 2, 2))
-        self.Conv3d_2b_1x1 = _Unit(64, 64)
-        self.Conv3d_2c_3x3 = _Unit(64, 192, (3, 3, 3))
-        channels, self._stages = 192, []
+        self.logits = _Last(sum(self.scaled(BLOCKS[-1][-1][branch]) for branch in (0, 2, 4, 5)), num_classes)
+        first, channels = self.scaled(64), self.scaled(192)
+        self.Conv3d_1a_7x7 = _Unit(3, first, (7, 7, 7), (2, 2, 2))
+        self.Conv3d_2b_1x1 = _Unit(first, first)
+        self.Conv3d_2c_3x3 = _Unit(first, channels, (3, 3, 3))
+        self._stages = []
         for (stage, *pool), sizes in zip(_POOLS, BLOCKS):
             names = [f"Mixed_{stage}{chr(ord('b') + index)}" for index in range(len(sizes))]
             for name, each in zip(names, sizes):
-                channels = self.add_sublayer(name, _Block(channels, each)).out_channels
+                channels = self.add_sublayer(name, _Block(channels, [*map(self.scaled, each)])).out_channels
             self._stages.append((pool, names))
         self.dropout = nn.Dropout(0.5 if dropout is None else dropout)
 

@@ -39,11 +39,11 @@ class I3DResNet50(ClipNetwork):
 
     def __init__(self, num_classes: int = 400, non_local: bool = False, dropout: float | None = None, **options: Any):
         super().__init__(**options)
-        self.backbone = _Backbone(non_local)
+        self.backbone = _Backbone(self.scaled(64), non_local)
         self.dropout = nn.Dropout(0.5 if dropout is None else dropout)
         self.cls_head = nn.Layer()
         weight = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.01))
-        self.cls_head.fc_cls = nn.Linear(2048, num_classes, weight)
+        self.cls_head.fc_cls = nn.Linear(32 * self.scaled(64), num_classes, weight)
 
     def compute(self, x: paddle.Tensor) -> paddle.Tensor:
         """Normalised float32 (n, 3, T, H, W) -> logits (n, num_classes)."""
@@ -79,18 +79,18 @@ class I3DResNet50(ClipNetwork):
 
 
 class _Backbone(nn.Layer):
-    def __init__(self, non_local: bool):
+    def __init__(self, base: int, non_local: bool):
         super().__init__()
-        self.conv1 = _ConvBN(3, 64, (5, 7, 7), (2, 2, 2))
+        self.conv1 = _ConvBN(3, base, (5, 7, 7), (2, 2, 2))
         self.pool1 = nn.MaxPool3D((1, 3, 3), (2, 2, 2), (0, 1, 1))
         self.pool2 = nn.MaxPool3D((2, 1, 1), (2, 1, 1))
-        channels = 64
+        channels = base
         for stage, (depth, inflated) in enumerate(zip(DEPTHS, INFLATED)):
             blocks = []
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                block = _Bottleneck(channels, 64 * 2**stage, stride, inflated[index % len(inflated)])
-                channels = 4 * 64 * 2**stage
+                block = _Bottleneck(channels, base * 2**stage, stride, inflated[index % len(inflated)])
+                channels = 4 * base * 2**stage
                 if non_local and stage in (1, 2) and index % 2 == 1:
                     block.non_local_block = NonLocal(channels, bias=False)
                 blocks.append(block)

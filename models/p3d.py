@@ -42,18 +42,19 @@ class P3D(ClipNetwork):
     def __init__(self, num_classes: int = 400, num_layers: int = 63, dropout: float | None = None, **options: Any):
         super().__init__(**options)
         self.num_layers = num_layers
-        self.conv1_custom = Conv3D(3, 64, (1, 7, 7), (1, 2, 2), (0, 3, 3))
-        self.bn1 = nn.BatchNorm3D(64)
+        base = channels = self.scaled(64)
+        self.conv1_custom = Conv3D(3, base, (1, 7, 7), (1, 2, 2), (0, 3, 3))
+        self.bn1 = nn.BatchNorm3D(base)
         self.maxpool = nn.MaxPool3D((2, 3, 3), 2, (0, 1, 1))
         self.maxpool_2 = nn.MaxPool3D((2, 1, 1), (2, 1, 1))
-        channels, number = 64, 0
+        number = 0
         for stage, depth in enumerate(STAGES[num_layers][0]):
             blocks = []
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
                 kind = "2-D" if stage == 3 else "ABC"[number % 3]
-                blocks.append(_Bottleneck(channels, 64 * 2**stage, stride, kind))
-                channels, number = 4 * 64 * 2**stage, number + 1
+                blocks.append(_Bottleneck(channels, base * 2**stage, stride, kind))
+                channels, number = 4 * base * 2**stage, number + 1
             self.add_sublayer(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.dropout = nn.Dropout(0.5 if dropout is None else dropout)
         self.fc = nn.Linear(channels, num_classes)

@@ -44,10 +44,10 @@ class R2Plus1D(ClipNetwork):
     ):
         super().__init__(**options)
         epsilon = 1e-5 if num_layers == 18 else 1e-3  # VMZ's
-        self.stem = _stem(form, epsilon)
-        channels = 64
+        base = channels = self.scaled(64)
+        self.stem = _stem(form, base, self.scaled(45), epsilon)
         for stage, depth in enumerate(STAGES[num_layers][0]):
-            width, blocks, kind = 64 * 2**stage, [], "flat" if form == "mc3" and stage else form
+            width, blocks, kind = base * 2**stage, [], "flat" if form == "mc3" and stage else form
             for index in range(depth):
                 stride = 2 if stage and not index else 1
                 blocks.append(_Block(channels, width, stride, kind, epsilon, own_middle=num_layers == 34))
@@ -120,11 +120,14 @@ def _convolution(kind: str, inputs: int, outputs: int, middle: int, stride: int,
     )
 
 
-def _stem(form: str, epsilon: float) -> nn.Sequential:
+def _stem(form: str, outputs: int, middle: int, epsilon: float) -> nn.Sequential:
     if form != "r2plus1d":
-        return nn.Sequential(Conv3D(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3)), _norm(64, epsilon), nn.ReLU())
-    space, time = Conv3D(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3)), Conv3D(45, 64, (3, 1, 1), (1, 1, 1), (1, 0, 0))
-    return nn.Sequential(space, _norm(45, epsilon), nn.ReLU(), time, _norm(64, epsilon), nn.ReLU())
+        return nn.Sequential(Conv3D(3, outputs, (3, 7, 7), (1, 2, 2), (1, 3, 3)), _norm(outputs, epsilon), nn.ReLU())
+    space, time = (
+        Conv3D(3, middle, (1, 7, 7), (1, 2, 2), (0, 3, 3)),
+        Conv3D(middle, outputs, (3, 1, 1), padding=(1, 0, 0)),
+    )
+    return nn.Sequential(space, _norm(middle, epsilon), nn.ReLU(), time, _norm(outputs, epsilon), nn.ReLU())
 
 
 def _norm(channels: int, epsilon: float) -> nn.BatchNorm3D:

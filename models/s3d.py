@@ -45,14 +45,14 @@ class S3D(ClipNetwork):
 
     def __init__(self, num_classes: int = 400, gating: bool = False, dropout: float | None = None, **options: Any):
         super().__init__(**options)
-        layers: list[nn.Layer] = [_Separable(3, 64, 7, 2), nn.MaxPool3D((1, 3, 3), (1, 2, 2), (0, 1, 1))]
-        layers += [_Unit(64, 64), _Separable(64, 192, 3), nn.MaxPool3D((1, 3, 3), (1, 2, 2), (0, 1, 1))]
+        first, channels = self.scaled(64), self.scaled(192)
+        layers: list[nn.Layer] = [_Separable(3, first, 7, 2), nn.MaxPool3D((1, 3, 3), (1, 2, 2), (0, 1, 1))]
+        layers += [_Unit(first, first), _Separable(first, channels, 3), nn.MaxPool3D((1, 3, 3), (1, 2, 2), (0, 1, 1))]
         if gating:
-            layers[3].add_sublayer("2", Gate(192))
-        channels = 192
+            layers[3].add_sublayer("2", Gate(channels))
         for sizes, pool in zip(BLOCKS, (nn.MaxPool3D(3, 2, 1), nn.MaxPool3D(2, 2, 0), None)):
             for each in sizes:
-                layers.append(_Block(channels, each, gating))
+                layers.append(_Block(channels, [*map(self.scaled, each)], gating))
                 channels = layers[-1].out_channels
             layers += [pool] if pool else []
         self.features = nn.Sequential(*layers)
