@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from video_zoo.dataset.moving_shapes.make_moving_shapes import draw_clip, write_mp4
+from video_zoo.dataset.moving_shapes.make_moving_shapes import VARIANTS, draw_clip, write_mp4
 
 
 @pytest.mark.parametrize(("one", "other"), [("left", "right"), ("up", "down")])
@@ -15,6 +15,32 @@ def test_opposite_directions_have_the_same_frames(one, other):
     assert np.array_equal(first[0], second[0])
     assert np.array_equal(first[1:], second[:0:-1])
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(("one", "other"), [("left_right", "right_left"), ("down_up", "up_down")])
+def test_the_order_of_two_motions_is_that_of_the_frames(one, other):
+    """Each motion leads round 32 px, so both clips show the same places; each turns once, at the same time."""
+    first, second = (draw_clip(name, 32, 24, 4, np.random.default_rng(1), "order") for name in (one, other))
+    assert np.array_equal(first[0], second[0]) and not np.array_equal(first, second)
+    assert {frame.tobytes() for frame in first} == {frame.tobytes() for frame in second}
+    turns = [number for number in range(1, 23) if np.array_equal(first[number - 1], first[number + 1])]
+    assert len(turns) == 1 and 9 <= turns[0] <= 15
+    motions = VARIANTS["order"]
+    assert set(motions[one]) == set(motions[other]) and motions[one] == motions[other][::-1]
+    alone, until = draw_clip(motions[one][0], 32, 24, 4, np.random.default_rng(1)), turns[0] + 1
+    assert np.array_equal(first[:until], alone[:until])
+
+
+def test_the_order_s_lists_name_its_classes(tmp_path, run_cli):
+    sizes = ("--train=4", "--val=2", "--size_px=16", "--frames=8")
+    result = run_cli("dataset/moving_shapes/make_moving_shapes.py", "--variant=order", f"--out={tmp_path}/made", *sizes)
+    assert result.returncode == 0, result.stderr
+    made = tmp_path / "made"
+    names = ["down_up", "left_right", "right_left", "up_down"]
+    assert (made / "label.txt").read_text().split()[::2] == names == sorted(VARIANTS["order"])
+    assert (made / "train.list").read_text().splitlines() == [
+        f"train/{name}_{label:04d}.mp4 {label}" for label, name in enumerate(names)
+    ]
 
 
 def test_a_clip_is_encoded_alike_each_time(tmp_path):

@@ -1,7 +1,10 @@
-"""Makes the data set "moving shapes": H.264 mp4 files whose class is a direction of motion.
+"""Makes the data set "moving shapes": H.264 mp4 files whose class is a direction of motion, or the order of two.
 
 A shape moves left, right, up or down over a noisy background, wrapping round. Its place, form and colours are drawn at
 random, so a single frame, or any frames without their order, say nothing about the class: a model must see time.
+
+In the variant "order" it turns back near the middle of the clip: right then left, left then right, down then up, or up
+then down. The motions tell horizontal from vertical; within such a pair only their order differs.
 
     python dataset/moving_shapes/make_moving_shapes.py        (--help: sizes, numbers, folder)
 """
@@ -26,20 +29,31 @@ from video_zoo.utils.log import logger, set_up_logging
 
 DIRECTIONS = {"down": (0, 1), "left": (-1, 0), "right": (1, 0), "up": (0, -1)}  # name -> (dx, dy), sorted by name
 FPS = 25
-BACKWARDS = "backwards.mp4"  # the last split's second clip, "left", from its end to its start
+VARIANTS = {  # name -> classes, sorted by name; a class -> its motions, one after the other
+    "direction": {name: (name,) for name in DIRECTIONS},
+    "order": {f"{one}_{two}": (one, two) for one, two in zip(DIRECTIONS, ("up", "right", "left", "down"))},
+}
+BACKWARDS = "backwards.mp4"  # the last split's second clip from its end to its start
 
 
-def draw_clip(direction: str, size_px: int, num_frames: int, step_px: int, rng: np.random.Generator) -> np.ndarray:
-    """One clip, uint8 RGB (num_frames, size_px, size_px, 3): the shape moves `step_px` a frame."""
+def draw_clip(
+    class_name: str, size_px: int, num_frames: int, step_px: int, rng: np.random.Generator, variant: str = "direction"
+) -> np.ndarray:
+    """One clip, uint8 RGB (num_frames, size_px, size_px, 3): the shape moves `step_px` a frame.
+
+    It turns, where the class has two motions, after half of the frames, or up to an eighth of them before or after.
+    """
     background = rng.integers(40, 216, (size_px, size_px, 3))
     mask, colour = _shape_mask(size_px, rng), rng.choice([0, 255], 3) * 0.9 + rng.integers(0, 25, 3)
-    dx, dy = DIRECTIONS[direction]
+    motions = VARIANTS[variant][class_name]
     x, y = rng.integers(0, size_px, 2)
+    turn = num_frames // 2 + rng.integers(-(num_frames // 8), num_frames // 8 + 1) if len(motions) > 1 else num_frames
     frames = np.empty((num_frames, size_px, size_px, 3), np.uint8)
     for number in range(num_frames):
-        shift = (y + dy * step_px * number, x + dx * step_px * number)
-        here = np.roll(mask, shift, axis=(0, 1))[..., None]  # (H, W) -> (H, W, 1)
+        here = np.roll(mask, (y, x), axis=(0, 1))[..., None]  # (H, W) -> (H, W, 1)
         frames[number] = np.where(here, colour, background)
+        dx, dy = DIRECTIONS[motions[int(number >= turn)]]
+        x, y = x + dx * step_px, y + dy * step_px
     return frames
 
 
@@ -50,15 +64,24 @@ def write_mp4(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
             writer.add_pixels(frame)
 
 
-def make_data_set(folder: Path, counts: dict[str, int], size_px: int, num_frames: int, step_px: int, seed: int) -> None:
+def make_data_set(
+    folder: Path,
+    counts: dict[str, int],
+    size_px: int,
+    num_frames: int,
+    step_px: int,
+    seed: int,
+    variant: str = "direction",
+) -> None:
     """Writes the videos, train.list, val.list ..., infer.list and label.txt; the folder is whole or not there.
 
     infer.list names the last split's first clips, without labels, and BACKWARDS.
 
     Args:
         counts: split ("train", "val") -> number of clips; the classes take turns.
+        variant: of VARIANTS.
     """
-    names = list(DIRECTIONS)
+    names = list(VARIANTS[variant])
     with atomic_folder(folder) as target:
         write_class_names(target / "label.txt", names)
         for split_number, (split, count) in enumerate(counts.items()):
@@ -68,7 +91,7 @@ def make_data_set(folder: Path, counts: dict[str, int], size_px: int, num_frames
                 label = number % len(names)
                 rng = np.random.default_rng([seed, split_number, number])
                 file = f"{split}/{names[label]}_{number:04d}.mp4"
-                frames = draw_clip(names[label], size_px, num_frames, step_px, rng)
+                frames = draw_clip(names[label], size_px, num_frames, step_px, rng, variant)
                 write_mp4(target / file, frames)
                 lines.append(f"{file} {label}\n")
                 if number == min(1, count - 1):
@@ -80,8 +103,9 @@ def make_data_set(folder: Path, counts: dict[str, int], size_px: int, num_frames
 
 def main() -> None:
     parser = cli.Parser(description=__doc__.split("\n\n")[1])
+    parser.add_argument("--variant", choices=VARIANTS, default="direction", help="what the classes are (direction)")
     parser.add_argument(
-        "--out", default=str(Path(__file__).parent / "videos"), metavar="DIR", help="(beside this script)"
+        "--out", type=Path, metavar="DIR", help="(beside this script: videos, or videos_order of that variant)"
     )
     parser.add_argument("--train", type=cli.positive_int, default=480, metavar="N", help="training clips (480)")
     parser.add_argument("--val", type=cli.positive_int, default=160, metavar="N", help="validation clips (160)")
@@ -93,11 +117,12 @@ def main() -> None:
     set_up_logging()
     if args.size_px % 2 or args.size_px < 16:
         raise InputError(f"--size_px={args.size_px}: H.264 in yuv420p needs an even size, and the shapes at least 16")
-    folder = Path(args.out)
+    folder = args.out or Path(__file__).parent / ("videos" if args.variant == "direction" else "videos_order")
     if (folder / "train.list").exists():
         logger.info("%s is there already; delete it to make it anew", folder)
         return
-    make_data_set(folder, {"train": args.train, "val": args.val}, args.size_px, args.frames, args.step_px, args.seed)
+    counts = {"train": args.train, "val": args.val}
+    make_data_set(folder, counts, args.size_px, args.frames, args.step_px, args.seed, args.variant)
     logger.info(
         "%d clips of %d frames, %d x %d px, in %s",
         args.train + args.val,
