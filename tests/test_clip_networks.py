@@ -11,6 +11,7 @@ from paddle.nn import functional as F
 from video_zoo.configs import schema
 from video_zoo.configs.schema import Config
 from video_zoo.models import MODELS, build_network
+from video_zoo.models.clip_models import CLIP_MODELS
 from video_zoo.models.clip_network import ClipNetwork
 from video_zoo.models.s3d import Gate
 from video_zoo.utils.errors import InputError
@@ -73,6 +74,26 @@ def test_the_gradients_of_a_training_step(name):
     np.testing.assert_allclose(norms, golden["train_grad0_norm"], atol=0.01 * golden["train_grad0_norm"].max())
 
 
+@pytest.mark.parametrize("spec", CLIP_MODELS, ids=lambda spec: spec.name)
+def test_a_narrow_network_takes_the_same_clips(spec):
+    """A tenth of the channels, rounded up to a multiple of 8, and none of its layers has the published ones."""
+    network = build_network(
+        Config(
+            MODEL=spec.config(num_classes=5, seglen=spec.clips.frames, width_multiplier=0.1),
+            TEST=schema.TestSection(target_size=spec.clips.pixels),
+        ),
+        "test",
+    )
+    network.eval()
+    assert [network.scaled(channels) for channels in (16, 64, 192, 1024)] == [8, 8, 24, 104]
+    shapes = [tensor.shape for tensor in network.variables().values() if tensor.ndim > 2]
+    most = 832 if spec.name in ("I3D", "S3D") else 2048
+    assert max(shape[0] for shape in shapes) < most / 6 and len(shapes) > 30
+    clips = np.zeros((1, spec.clips.frames, 3, spec.clips.pixels, spec.clips.pixels), np.uint8)
+    with paddle.no_grad():
+        assert network(paddle.to_tensor(clips)).shape == [1, 5]
+
+
 def test_a_gate_weighs_channels():
     """Section 4.5: the sigmoid of a matrix times the channels' means over the clip."""
     gate, x = Gate(3), np.random.default_rng(0).normal(size=(2, 3, 4, 5, 6)).astype("float32")
@@ -83,7 +104,7 @@ def test_a_gate_weighs_channels():
 
 def test_gates_are_behind_each_branch():
     """And behind the second convolution: 1 + 4 * 9."""
-    network = MODELS.get("S3D").network_class()(num_classes=5, gating=True)
+    network = MODELS.get("S3D").network_class()(num_classes=5, gating=True, width_multiplier=0.1)
     gates = [name for name, layer in network.named_sublayers() if isinstance(layer, Gate)]
     assert len(gates) == 37 and gates[:2] == ["features.3.2", "features.5.branch0.3"]
 
@@ -104,7 +125,7 @@ def test_clips_that_do_not_fit_are_said_before(model, keys, section, message):
 
 def test_a_training_looks_at_its_validation_too():
     fits, small = {"filelist": "x.list"}, {"filelist": "x.list", "target_size": 112}
-    model = MODELS.get("S3D").config()
+    model = MODELS.get("S3D").config(width_multiplier=0.1)
     build_network(Config(MODEL=model, TRAIN=schema.TrainSection(**fits)), "train")
     for sections in ({"VALID": schema.ValidSection(**small)}, {"TRAIN": schema.TrainSection(**small)}):
         with pytest.raises(InputError, match=f"crops of at least 209 px .{next(iter(sections))}.target_size"):

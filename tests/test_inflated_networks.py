@@ -32,6 +32,7 @@ NETWORKS = {
     "p3d63": (P3D, {}, {"a": (16, 160, 1401)}, 25_745_232),
     "p3d199": (P3D, {"num_layers": 199}, {"a": (16, 160, 1402)}, 66_492_240),
 }
+NARROW = {"width_multiplier": 0.125}  # base width 8
 
 
 def with_recipe_weights(name: str, **more: object) -> ClipNetwork:
@@ -97,27 +98,33 @@ def test_a_2d_resnet_inflates(tmp_path, log):
 
 @pytest.mark.parametrize(
     ("network", "num_layers", "fresh"),
-    [(I3DResNet50(non_local=True), 50, "non_local_block"), (P3D(), 50, "3."), (P3D(num_layers=199), 152, "3.")],
+    [
+        (lambda: I3DResNet50(non_local=True, **NARROW), 50, "non_local_block"),
+        (lambda: P3D(**NARROW), 50, "3."),
+        (lambda: P3D(num_layers=199, **NARROW), 152, "3."),
+    ],
 )
 def test_all_of_a_resnet_has_its_place(network, num_layers, fresh):
     """And each tensor the same shape, but for time."""
-    plain = {name: tensor.shape for name, tensor in TSN(num_layers=num_layers).variables().items()}
-    names, variables = network.image_names(), network.variables()
+    plain = {name: tensor.shape for name, tensor in TSN(num_layers=num_layers, base_width=8).variables().items()}
+    made = network()
+    names, variables = made.image_names(), made.variables()
     assert sorted(names.values()) == sorted(name for name in plain if not name.startswith("fc"))
     for name, theirs in names.items():
         shape = variables[name].shape
         assert plain[theirs] == (shape if len(shape) < 5 else [*shape[:2], *shape[3:]]), name
-    assert all(fresh in name or name in network.last_layer for name in variables.keys() - names.keys())
+    assert all(fresh in name or name in made.last_layer for name in variables.keys() - names.keys())
 
 
 def test_an_inflated_kernel_gives_a_still_clip_the_same_features(tmp_path):
     """In the middle of the clip, where no zeros are padded in: through the first convolution and the first block."""
-    resnet = ResNet(50)
+    resnet = ResNet(50, base_width=8)
     resnet.eval()
-    plain = TSN(num_layers=50)
+    plain = TSN(num_layers=50, base_width=8)
     plain.backbone.set_state_dict(resnet.state_dict())
     write_folder(tmp_path, {name: tensor.numpy() for name, tensor in plain.variables().items()})
-    settings = Config(MODEL=MODELS.get("I3DResNet50").config(), TRAIN=schema.TrainSection(pretrain=str(tmp_path)))
+    model = MODELS.get("I3DResNet50").config(**NARROW)
+    settings = Config(MODEL=model, TRAIN=schema.TrainSection(pretrain=str(tmp_path)))
     network = build_network(settings, "train")
     load_start_weights(network, settings)
     network.eval()
@@ -125,14 +132,14 @@ def test_an_inflated_kernel_gives_a_still_clip_the_same_features(tmp_path):
     clip = paddle.to_tensor(np.repeat(image, 32, axis=2))
     relu, ours, theirs = paddle.nn.functional.relu, network.backbone, resnet
     with paddle.no_grad():
-        found = ours.layer1[0](ours.pool1(relu(ours.conv1(clip))))  # -> (1, 256, 8, 8, 8)
+        found = ours.layer1[0](ours.pool1(relu(ours.conv1(clip))))  # -> (1, 32, 8, 8, 8)
         expected = theirs.res2a(theirs.pool(relu(theirs.conv1(paddle.to_tensor(image[:, :, 0])))))
     np.testing.assert_allclose(found.numpy()[:, :, 4], expected.numpy(), atol=1e-4)
     assert np.abs(found.numpy()[:, :, 0] - expected.numpy()).max() > 1e-2
 
 
 def test_non_local_blocks_follow_every_second_block():
-    network = I3DResNet50(num_classes=3, non_local=True)
+    network = I3DResNet50(num_classes=3, non_local=True, **NARROW)
     blocks = [name for name, layer in network.named_sublayers() if isinstance(layer, NonLocal)]
     expected = ("layer2.1", "layer2.3", "layer3.1", "layer3.3", "layer3.5")
     assert blocks == [f"backbone.{each}.non_local_block" for each in expected]
@@ -169,7 +176,7 @@ def shallow(monkeypatch):
 @pytest.mark.parametrize(("model", "shape"), [(I3DResNet50, (5, 3, 17, 17)), (P3D, (16, 3, 129, 129))])
 def test_the_smallest_clips_and_gradients(shallow, model, shape):
     """Every parameter learns, and the limits are what the pools take."""
-    network = model(num_classes=5, dropout=0.0)
+    network = model(num_classes=5, dropout=0.0, **NARROW)
     clips = paddle.to_tensor(np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8))
     paddle.nn.functional.cross_entropy(network(clips), paddle.to_tensor([1, 4])).backward()
     for name, parameter in network.named_parameters():
@@ -186,7 +193,7 @@ def test_the_smallest_clips_and_gradients(shallow, model, shape):
     ],
 )
 def test_an_engine_computes_them(shallow, tmp_path, kind, name, keys, frames, size):
-    network = with_recipe_weights(name, **keys)
+    network = with_recipe_weights(name, **keys, **NARROW)
     clips = np.random.default_rng(0).integers(0, 256, (2, frames, 3, size, size), dtype=np.uint8)
     file = write_program(kind, network, clips.shape[1:], tmp_path / PROGRAMS[kind].files["fp32"])
     backend = ENGINES.get(PROGRAMS[kind].engine).load(Job(file, threads=2, batch_size=2, clip_shape=clips.shape[1:]))

@@ -37,7 +37,7 @@ def test_each_record_is_of_its_network():
     assert ON_IMAGES == ["TSM", "TSN"]
     for name, spec in MODELS.items():
         assert spec.name == spec.config().name == spec.network_class().__name__.upper() == name
-        section = small(name) if name in ON_IMAGES else spec.config()
+        section = small(name) if name in ON_IMAGES else spec.config(width_multiplier=0.1)
         size = spec.clips.most_pixels if spec.clips else None
         test = schema.TestSection(**({"target_size": size} if size else {}))
         variables = build_network(Config(MODEL=section, TEST=test), "test").variables()
