@@ -24,7 +24,7 @@ from video_zoo.datareader.inputs import find_inputs
 from video_zoo.datareader.labels import names_of, write_class_names
 from video_zoo.datareader.video_list import Video
 from video_zoo.engine import export
-from video_zoo.engine.backends.base import Job
+from video_zoo.engine.backends.base import INPUT, Job
 from video_zoo.engine.deployment import CHECKED_ON, CONFIG, LABELS, Deployment
 from video_zoo.engine.parity import check_programs
 from video_zoo.engine.programs import PROGRAMS
@@ -97,7 +97,7 @@ def main() -> None:
             if args.fp16:
                 export.add_fp16(programs)
             if args.int8:
-                export.add_int8(programs, calibration_clips(args, settings))
+                export.add_int8(programs, [{INPUT: clip} for clip in calibration_clips(args, settings)])
             reader.videos = export.spread(reader.videos, args.clips)
             job = Job(threads=compute_threads(), clip_shape=shape)
             parity = check_programs(network, reader, args.clips, programs, job)

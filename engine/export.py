@@ -63,14 +63,18 @@ def choose_programs(asked: Sequence[str], lower: Sequence[str]) -> list[str]:
 
 
 def write_programs(
-    kinds: Sequence[str], network: nn.Layer, shape: Sequence[int], folder: Path
+    kinds: Sequence[str],
+    network: nn.Layer,
+    shape: Sequence[int],
+    folder: Path,
+    state: Mapping[str, tuple[int, ...]] | None = None,
 ) -> dict[str, dict[str, Path]]:
-    """Writes a float32 program of each kind for clips of this shape, (T, 3, H, W): kind -> precision -> file."""
+    """Writes a float32 program of each kind: kind -> precision -> file. Shape and state are `write_program`'s."""
     programs = {}
     for kind in kinds:
         file = folder / PROGRAMS[kind].files["fp32"]
         logger.info("writing %s", file.name)
-        programs[kind] = {"fp32": write_program(kind, network, shape, file)}
+        programs[kind] = {"fp32": write_program(kind, network, shape, file, state)}
     return programs
 
 
@@ -82,15 +86,15 @@ def add_fp16(programs: dict[str, dict[str, Path]]) -> None:
     files["fp16"] = file
 
 
-def add_int8(programs: dict[str, dict[str, Path]], clips: Sequence[np.ndarray]) -> None:
+def add_int8(programs: dict[str, dict[str, Path]], samples: Sequence[Mapping[str, np.ndarray]]) -> None:
     """Writes the int8 program beside the float32 one that it is made of.
 
     Args:
-        clips: uint8 (1, T, 3, H, W) each, to calibrate with.
+        samples: its inputs by name, with one clip or stream each, to calibrate with.
     """
     files = programs[MADE_OF["int8"]]
     file = _file_beside(files, "int8")
-    PROGRAMS[MADE_OF["int8"]].quantize(files["fp32"], clips, file)
+    PROGRAMS[MADE_OF["int8"]].quantize(files["fp32"], samples, file)
     files["int8"] = file
 
 
