@@ -137,8 +137,8 @@ class Deployment:
         }
         if self.state:
             said["online"] = (
-                "a program is given one frame after the other; each input of the state is zeros when a stream begins, and"
-                " then what came out of its output with the frame before"
+                "a program is given one frame after the other; each input of the state is zeros when a stream begins,"
+                " and then what came out of its output with the frame before"
             )
             said["state_bytes"] = state_bytes(self.state)
             said["state"] = {
