@@ -178,7 +178,7 @@ class Follower:
         for name, frame in taken.items():
             self.latencies.add(**frame.seconds, waiting=start - frame.ready, network=end - start)
             each = self._active[name]
-            self._recognise(each, frame, _softmax(logits[name]))
+            self._recognise(each, frame, softmax(logits[name]))
             if self._log:
                 each.log(frame, self._names, end - frame.ready)
 
@@ -342,7 +342,7 @@ def _check(sources: Sequence[OnlineFrames], files: OnlineFiles) -> None:
         raise InputError("nothing was recognised: no file was written, and the results of an earlier run are kept")
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
     """(classes,) -> probabilities, float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max())
     return shifted / shifted.sum()
