@@ -29,17 +29,32 @@ FPS = 25
 BACKWARDS = "backwards.mp4"  # the last split's second clip, "left", from its end to its start
 
 
+class Scene:
+    """A shape and a noisy background, size_px x size_px, drawn at random."""
+
+    def __init__(self, size_px: int, rng: np.random.Generator):
+        self._background = rng.integers(40, 216, (size_px, size_px, 3))
+        self._mask = _shape_mask(size_px, rng)
+        self._colour = rng.choice([0, 255], 3) * 0.9 + rng.integers(0, 25, 3)
+
+    def frame(self, x: int, y: int) -> np.ndarray:
+        """uint8 RGB (size_px, size_px, 3) with the shape moved from the middle by (x, y), wrapped round."""
+        here = np.roll(self._mask, (y, x), axis=(0, 1))[..., None]  # (H, W) -> (H, W, 1)
+        return np.where(here, self._colour, self._background).astype(np.uint8)
+
+    def empty_frame(self) -> np.ndarray:
+        """The same without the shape."""
+        return self._background.astype(np.uint8)
+
+
 def draw_clip(direction: str, size_px: int, num_frames: int, step_px: int, rng: np.random.Generator) -> np.ndarray:
     """One clip, uint8 RGB (num_frames, size_px, size_px, 3): the shape moves `step_px` a frame."""
-    background = rng.integers(40, 216, (size_px, size_px, 3))
-    mask, colour = _shape_mask(size_px, rng), rng.choice([0, 255], 3) * 0.9 + rng.integers(0, 25, 3)
+    scene = Scene(size_px, rng)
     dx, dy = DIRECTIONS[direction]
     x, y = rng.integers(0, size_px, 2)
     frames = np.empty((num_frames, size_px, size_px, 3), np.uint8)
     for number in range(num_frames):
-        shift = (y + dy * step_px * number, x + dx * step_px * number)
-        here = np.roll(mask, shift, axis=(0, 1))[..., None]  # (H, W) -> (H, W, 1)
-        frames[number] = np.where(here, colour, background)
+        frames[number] = scene.frame(x + dx * step_px * number, y + dy * step_px * number)
     return frames
 
 
