@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import paddle
 from paddle import nn
@@ -20,7 +20,7 @@ _SHARED_ARGUMENTS = ("num_classes", "seglen", "image_mean", "image_std")
 
 class VideoNetwork(nn.Layer):
     """uint8 RGB clips (n, T, 3, H, W) -> logits (n, num_classes). A network implements `classify`, and `step` with
-    `initial_state` if it can follow a stream.
+    `state_shapes` if it can follow a stream.
 
     Args:
         image_mean, image_std: of R, G, B on the scale 0 to 1.
@@ -64,13 +64,23 @@ class VideoNetwork(nn.Layer):
         """uint8 RGB (..., 3, H, W) -> float32 of the same shape, with the mean and deviation that training had."""
         return (images.astype("float32") / 255 - self.image_mean) / self.image_std
 
-    def initial_state(self, batch_size: int) -> Any:
-        """What `step` takes before the first frame of `batch_size` streams. Raises InputError if it cannot stream."""
+    def state_shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """What a stream's state consists of for frames of this size in pixels: the name of each float32 tensor, and its
+        shape without the axis of the streams. Raises InputError if the network cannot follow a stream."""
         raise InputError(f"{type(self).__name__} cannot follow a stream frame by frame: it needs whole clips")
 
-    def step(self, frame: paddle.Tensor, state: Any) -> tuple[paddle.Tensor, Any]:
+    def initial_state(self, batch_size: int, height: int, width: int) -> dict[str, paddle.Tensor]:
+        """What `step` takes before the first frame of `batch_size` streams: zeros (batch_size, *shape) of each name and
+        shape of `state_shapes`. Raises InputError if the network cannot follow a stream."""
+        shapes = self.state_shapes(height, width)
+        return {name: paddle.zeros([batch_size, *shape]) for name, shape in shapes.items()}
+
+    def step(
+        self, frame: paddle.Tensor, state: Mapping[str, paddle.Tensor]
+    ) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """The next frame of each stream, uint8 RGB (n, 3, H, W), and the state that the step before gave -> (the
-        logits of this frame (n, num_classes), the next state). Raises InputError if the network cannot stream."""
+        logits of this frame (n, num_classes), the next state). Raises InputError if the network cannot follow a stream,
+        or the state is another network's, or of frames of another size."""
         raise InputError(f"{type(self).__name__} cannot follow a stream frame by frame: it needs whole clips")
 
     def variables(self) -> dict[str, paddle.Tensor]:

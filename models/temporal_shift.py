@@ -29,7 +29,7 @@ class TemporalShift(nn.Layer):
         rolls: a static program gets `roll` instead of `move`.
         past: not None while a network is given the frames of a stream one by one (TSM.step): then `forward` takes one
             frame a stream, (N, C, H, W), and this is what is kept of the frame before: its first eighth of the
-            channels, or zeros of a shape that broadcasts to it.
+            channels, or zeros of that shape.
     """
 
     def __init__(self, seg_num: int, direction: str = "bi", data_format: str = "NCHW"):
@@ -109,10 +109,13 @@ class TemporalShift(nn.Layer):
     def follow(self, x: paddle.Tensor) -> paddle.Tensor:
         """The "uni" shift of the next frame of N streams; keeps in `past` what the frame after it will need."""
         axis = self._axis - 1  # there is no axis of frames
-        eighth, channels = x.shape[axis] // 8, x.shape[axis]
-        present, still = x.slice([axis], [0], [eighth]), x.slice([axis], [eighth], [channels])
-        past, self.past = self.past.expand_as(present), present
+        still = x.slice([axis], [x.shape[axis] // 8], [x.shape[axis]])
+        past, self.past = self.past, self.first_fold(x)
         return paddle.concat([past, still], axis=axis)
+
+    def first_fold(self, x: paddle.Tensor) -> paddle.Tensor:
+        """The first eighth of the channels of images (N, C, H, W), or channels last."""
+        return x.slice([self._axis - 1], [0], [x.shape[self._axis - 1] // 8])
 
     @property
     def _axis(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import paddle
@@ -41,40 +41,94 @@ class TSM(TSN):
             **options,
         )
         self.shift, self.non_local = shift, non_local
-        self._shifts = [layer for layer in self.sublayers() if isinstance(layer, TemporalShift)]
+        shifts = ((name, layer) for name, layer in self.backbone.named_sublayers() if isinstance(layer, TemporalShift))
+        # by the name of the block: backbone.res2a.shift is res2a's
+        self._shifts = {name.rpartition(".")[0].replace(".", "_"): layer for name, layer in shifts}
+        self._state_shapes: dict[tuple[int, int], dict[str, tuple[int, ...]]] = {}
 
-    def initial_state(self, batch_size: int) -> list[paddle.Tensor]:
-        """What each shift takes for the frame before the first: zeros, which stand for any size of its channels.
+    def state_shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """The name of each block that shifts -> (C/8, H, W), or (H, W, C/8) in a network that computes in NHWC: what
+        the block keeps of a frame for the next one, an eighth of its input's channels.
+
+        They are float32: 2.8 MB a stream of a ResNet-50 at 224 x 224, 1.0 MB of a ResNet-18.
 
         Raises InputError unless the shift is "uni", seglen 1, and there are no non-local blocks.
         """
+        self._check_streams()
+        if (height, width) not in self._state_shapes:
+            self._state_shapes[height, width] = self._find_state_shapes(height, width)
+        return dict(self._state_shapes[height, width])
+
+    def _find_state_shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """By a pass over a black frame, in which nothing learns."""
+        hooks = [shift.register_forward_pre_hook(_begin_stream) for shift in self._shifts.values()]
+        training = self.training
+        self.eval()
+        try:
+            with paddle.no_grad():
+                self.backbone(paddle.zeros([1, 3, height, width]))
+            return {name: tuple(shift.past.shape[1:]) for name, shift in self._shifts.items()}
+        finally:
+            self._forget()
+            for hook in hooks:
+                hook.remove()
+            if training:
+                self.train()
+
+    def _check_streams(self) -> None:
         if self.shift != "uni" or self.seglen != 1 or self.non_local:
             blocks = ", without non-local blocks" if self.non_local else ""
             raise InputError(
                 f"a TSM with shift {self.shift} and seglen {self.seglen} cannot follow a stream frame by frame: that"
                 f" takes a network trained with MODEL.shift = uni and MODEL.seglen = 1{blocks}"
             )
-        return [paddle.zeros([batch_size, 1, 1, 1]) for _ in self._shifts]
 
-    def step(self, frame: paddle.Tensor, state: list[paddle.Tensor]) -> tuple[paddle.Tensor, list[paddle.Tensor]]:
-        """uint8 RGB (n, 3, H, W) and what each shift kept of the frame before -> (logits (n, num_classes), what each
-        keeps of this one). The logits are this frame's; their mean over a clip's frames is the clip's in eval mode."""
-        for shift, past in zip(self._shifts, state):
-            shift.past = past
+    def step(
+        self, frame: paddle.Tensor, state: Mapping[str, paddle.Tensor]
+    ) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """uint8 RGB (n, 3, H, W) and what each block kept of the frame before -> (logits (n, num_classes), what each
+        keeps of this one). The logits are this frame's; their mean over a clip's frames is the clip's in eval mode.
+
+        Raises InputError: the state is another network's, or of another size or number of frames.
+        """
+        if paddle.in_dynamic_mode():  # a static program knows no number of streams
+            self._check_state(frame, state)
+        for name, shift in self._shifts.items():
+            shift.past = state[name]
         try:
             features = self.dropout(self.backbone(self.normalise(frame)))  # -> (n, F)
-            return self.fc(features), [shift.past for shift in self._shifts]
+            return self.fc(features), {name: shift.past for name, shift in self._shifts.items()}
         finally:
-            for shift in self._shifts:
-                shift.past = None
+            self._forget()
+
+    def _check_state(self, frame: paddle.Tensor, state: Mapping[str, paddle.Tensor]) -> None:
+        """Raises InputError unless the state is one of this network for such frames."""
+        streams, _, height, width = frame.shape
+        needed = {name: [streams, *shape] for name, shape in self.state_shapes(height, width).items()}
+        for name in [*needed, *state]:
+            found = list(state[name].shape) if name in state else None
+            if found != needed.get(name):
+                raise InputError(
+                    f"the state does not fit this network and {streams} frames of {height} x {width}: {name} is"
+                    f" {found or 'missing'} and should be {needed.get(name, 'absent')}. A stream has frames of one size,"
+                    " and begins with initial_state of the network that follows it"
+                )
+
+    def _forget(self) -> None:
+        for shift in self._shifts.values():
+            shift.past = None
 
     @contextlib.contextmanager
     def prepare_for_export(self) -> Iterator[None]:
         """The shifts of a static program are in four dimensions; see TemporalShift.roll."""
-        for shift in self._shifts:
+        for shift in self._shifts.values():
             shift.rolls = True
         try:
             yield
         finally:
-            for shift in self._shifts:
+            for shift in self._shifts.values():
                 shift.rolls = False
+
+
+def _begin_stream(shift: TemporalShift, inputs: tuple[paddle.Tensor]) -> None:
+    shift.past = paddle.zeros_like(shift.first_fold(inputs[0]))

@@ -291,7 +291,7 @@ def test_a_stream_frame_by_frame_gives_the_logits_of_the_clips_frames(num_layers
     network.eval()
     batch = clips()
     for _ in range(2):  # nothing is left over from the first stream
-        state, logits = network.initial_state(len(batch)), []
+        state, logits = network.initial_state(len(batch), 32, 32), []
         for number in range(3):
             of_frame, state = network.step(batch[:, number], state)
             logits.append(of_frame.numpy())
@@ -313,7 +313,41 @@ def test_a_stream_frame_by_frame_gives_the_logits_of_the_clips_frames(num_layers
 )
 def test_what_cannot_stream_says_so(network, message):
     with pytest.raises(InputError, match=message):
-        network().initial_state(1)
+        network().initial_state(1, 32, 32)
+
+
+def test_a_state_is_an_eighth_of_each_blocks_input():
+    """By the names of the blocks; finding it out changes neither the mode nor the statistics."""
+    network = TSM(**_keys(base_width=64, shift="uni"))
+    before = {name: tensor.numpy() for name, tensor in network.variables().items()}
+    shapes = network.state_shapes(64, 32)
+    assert shapes == {
+        **{"res2a": (8, 16, 8), "res2b": (8, 16, 8), "res3a": (8, 16, 8), "res3b": (16, 8, 4)},
+        **{"res4a": (16, 8, 4), "res4b": (32, 4, 2), "res5a": (32, 4, 2), "res5b": (64, 2, 1)},
+    }
+    state = network.initial_state(3, 64, 32)
+    assert {name: (3, *shape) for name, shape in shapes.items()} == {name: (*each.shape,) for name, each in state.items()}
+    assert network.training and network.backbone.conv1.bn.training
+    assert all(np.array_equal(before[name], tensor.numpy()) for name, tensor in network.variables().items())
+    assert network(clips()).shape == [2, 5]  # clips are shifted as ever
+
+
+@pytest.mark.parametrize(
+    ("other", "size", "streams", "message"),
+    [
+        ({"num_layers": 50}, 32, 2, r"frames of 32 x 32: res2b is \[2, 4, 8, 8\] and should be \[2, 1, 8, 8\]"),
+        ({"num_layers": 34}, 32, 2, r"res2c is \[2, 1, 8, 8\] and should be absent"),
+        ({}, 64, 2, r"2 frames of 32 x 32: res2a is \[2, 1, 16, 16\] and should be \[2, 1, 8, 8\]"),
+        ({}, 32, 1, r"res2a is \[1, 1, 8, 8\] and should be \[2, 1, 8, 8\]"),
+        (None, 32, 2, r"res2a is missing and should be \[2, 1, 8, 8\]\. A stream has frames of one size"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_one_message(other, size, streams, message):
+    network = TSM(**_keys(shift="uni"))
+    network.eval()
+    state = {} if other is None else TSM(**_keys(shift="uni", **other)).initial_state(streams, size, size)
+    with pytest.raises(InputError, match=message):
+        network.step(clips()[:, 0], state)
 
 
 def test_a_network_is_prepared_for_export_and_back():

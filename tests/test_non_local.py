@@ -129,7 +129,7 @@ def test_a_network_with_blocks_starts_from_a_plain_resnet(tmp_path, log):
 
 def test_a_stream_is_refused():
     with pytest.raises(InputError, match="cannot follow .*, without non-local blocks"):
-        small(shift="uni", non_local=True).initial_state(1)
+        small(shift="uni", non_local=True).initial_state(1, 32, 32)
 
 
 def test_layouts_without_blocks_are_refused():
