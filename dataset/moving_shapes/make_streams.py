@@ -2,8 +2,8 @@
 
     python dataset/moving_shapes/make_streams.py        (--help: numbers, lengths, folder)
 
-Beside each NAME.mp4 is NAME.jsonl with the true events, a line each: class, name, start_s, end_s. The shape goes on from
-where it is, so only motion tells one stretch from the next.
+Beside each NAME.mp4 is NAME.jsonl with the true events, a line each: class, name, start_s, end_s. The shape goes on
+from where it is, so only motion tells one stretch from the next.
 """
 
 from __future__ import annotations
