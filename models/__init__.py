@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
-from video_zoo.configs.schema import Config, ModelSection
+from video_zoo.configs.schema import Config
+from video_zoo.models.backbones import BackboneSection
 from video_zoo.models.clip_models import CLIP_MODELS
 from video_zoo.models.pretrained import Weights, load_weights
 from video_zoo.models.spec import ModelSpec
@@ -19,15 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ResNetSection(ModelSection):
-    """The keys of a network that is a 2-D ResNet on frames."""
-
-    num_layers: int = key(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152), fixed=True)
-    base_width: int = key(64, "channels of the first stage; 64 is the published ResNet", low=8, high=4096, fixed=True)
-
-
-@dataclass(frozen=True)
-class TSMSection(ResNetSection):
+class TSMSection(BackboneSection):
     """The MODEL section of a TSM."""
 
     name: str = key("TSM", "the model the file is for")
@@ -37,14 +30,14 @@ class TSMSection(ResNetSection):
 
 
 @dataclass(frozen=True)
-class TSNSection(ResNetSection):
+class TSNSection(BackboneSection):
     """The MODEL section of a TSN."""
 
     name: str = key("TSN", "the model the file is for")
     dropout: Optional[float] = key(None, "before the last layer; unset: 0", low=0, high=0.99)
 
 
-_RESNET_50 = {"num_layers": 50, "base_width": 64}
+_RESNET_50 = {"backbone": "resnet", "num_layers": 50, "base_width": 64}
 _IMAGENET = Weights("ResNet50_pretrained", "ImageNet", _RESNET_50, num_classes=None)
 _TSM_KINETICS = Weights("tsm_kinetics", "Kinetics-400", {**_RESNET_50, "non_local": False}, num_classes=400, top1=0.70)
 _TSN_KINETICS = Weights("tsn_kinetics", "Kinetics-400", _RESNET_50, num_classes=400, top1=0.67)

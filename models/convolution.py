@@ -59,13 +59,23 @@ class Conv2D(_OneDNN, nn.Conv2D):
 
     Args:
         padding: zeros on each side.
+        groups: as nn.Conv2D's.
         data_format: "NCHW" or "NHWC".
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0, *, data_format: str
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        *,
+        groups: int = 1,
+        data_format: str,
     ):
-        super().__init__(in_channels, out_channels, kernel, stride, padding, bias_attr=False, data_format=data_format)
+        how = {"groups": groups, "bias_attr": False, "data_format": data_format}
+        super().__init__(in_channels, out_channels, kernel, stride, padding, **how)
         self._padding, self._channels_last = (padding,) * 2, data_format == "NHWC"
 
 

@@ -29,9 +29,12 @@ MakeNonLocal = Callable[[int], nn.Layer]
 class ConvBN(nn.Layer):
     """Convolution without bias, then BatchNorm (epsilon 1e-5, momentum 0.9); `data_format` is "NCHW" or "NHWC"."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, data_format: str):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, data_format: str, groups: int = 1
+    ):
         super().__init__()
-        self.conv = Conv2D(in_channels, out_channels, kernel, stride, kernel // 2, data_format=data_format)
+        sizes = (in_channels, out_channels, kernel, stride, kernel // 2)
+        self.conv = Conv2D(*sizes, groups=groups, data_format=data_format)
         self.bn = nn.BatchNorm2D(out_channels, data_format=data_format)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -89,7 +92,7 @@ class ResNet(nn.Layer):
 
     def __init__(
         self,
-        num_layers: int,
+        num_layers: int = 50,
         base_width: int = 64,
         in_channels: int = 3,
         make_shift: MakeShift = nn.Identity,

@@ -2,10 +2,10 @@
 
 Three things differ, and all are undone exactly:
 
-- The names: models/weight_layouts.py.
+- The names: models/weight_layouts.py and models/mobilenet_layouts.py.
 - Which way the shift goes. PyTorch's TSM takes the first eighth of the channels from frame t+1 and the second from
   t-1, ours the first from t-1 and the second from t+1. So the two eighths change places wherever the residual stream
-  is written or read. A "uni" TSM takes the first from t-1 in both.
+  is written or read. A "uni" TSM takes the first from t-1 in both; so does MIT's online MobileNetV2.
 - Dropout. At inference ours multiplies the features by 1 - p, as Paddle 1.x did, and PyTorch's leaves them alone: the
   last layer's weight makes up for it. For a p of 0.5 that is a factor of 2, which loses nothing.
 """
@@ -18,19 +18,23 @@ from dataclasses import replace
 
 import numpy as np
 
+from video_zoo.models.mobilenet_layouts import MOBILENET_LAYOUTS
+from video_zoo.models.mobilenet_v2 import candidate_widths
 from video_zoo.models.resnet import STAGES
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.models.weight_layouts import FC_WEIGHT, LAYOUTS, Layout, Network, Tensor, tensors_of
 from video_zoo.utils.errors import InputError
 
+LAYOUTS_OF = {"mobilenet_v2": MOBILENET_LAYOUTS, "resnet": LAYOUTS}
 DROPOUT = {"TSM": TSM.default_dropout, "TSN": TSN.default_dropout}
 
 _OURS = re.compile(
-    r"(conv1|res\w+_branch\w+)_weights|bn\w+_(scale|offset|mean|variance)|fc_0\.[wb]_0"
+    r"(conv1|conv_last|res\w+_branch\w+|block\d+_\w+)_weights|bn\w+_(scale|offset|mean|variance)|fc_0\.[wb]_0"
     r"|nl\d\w+_(g|theta|phi|W)_(weights|biases)"
 )
-_WRAPPED = ".net.weight"
+_WRAPPED = ".net."
+_OTHER_WIDTHS = ". (MIT's code rounds the channels of width multipliers other than 1 in another way than torchvision's)"
 _PREPROCESSOR = {  # MMAction2 keeps it among the weights; RGB of 0 to 255
     "data_preprocessor.mean": (123.675, 116.28, 103.53),
     "data_preprocessor.std": (58.395, 57.12, 57.375),
@@ -38,34 +42,44 @@ _PREPROCESSOR = {  # MMAction2 keeps it among the weights; RGB of 0 to 255
 
 
 def to_ours(
-    state: Mapping[str, np.ndarray], *, shift: str = "bi", dropout: float | None = None, source: str = "the checkpoint"
+    state: Mapping[str, np.ndarray],
+    *,
+    shift: str | None = None,
+    dropout: float | None = None,
+    source: str = "the checkpoint",
 ) -> tuple[dict[str, np.ndarray], str, Network]:
     """Another project's weights as ours.
 
     Args:
         state: its names -> arrays of any float type. BatchNorm's `num_batches_tracked` are left out.
-        shift: "bi" or "uni", if it is a TSM: names do not tell.
+        shift: "bi" or "uni", if it is a TSM, which names tell of MIT's online network alone; None: the network's own,
+            or else "bi".
         dropout: with which our network will run, at least 0 and below 1; None: the model's own.
         source: what messages call the weights.
 
-    Returns: (v1.5's names -> float32 arrays, the layout's name in LAYOUTS, the network). A plain ResNet is taken for a
-        TSN.
+    Returns: (our names -> float32 arrays, the layout's name in LAYOUTS_OF its backbone, the network). A plain backbone
+        is taken for a TSN.
 
     Raises:
         InputError: the layout is unknown, a name has no place or is missing, a shape differs, a number is not finite,
-            only some blocks are shifted, or the folds differ in size.
+            only some blocks are shifted, the folds differ in size, or the shift is another.
     """
     state = {key: array for key, array in state.items() if not key.endswith("num_batches_tracked")}
     if state and all(key.startswith("module.") for key in state):
         state = {key[len("module.") :]: array for key, array in state.items()}
     _drop_preprocessor(state, source)
-    name = _find_layout(state, source)
-    layout = LAYOUTS[name]
-    if name == "mit" and "base_model.fc.weight" in state:  # how MIT's network is without dropout
+    backbone, name = _find_layout(state, source)
+    layout = LAYOUTS_OF[backbone][name]
+    if name == "mit" and backbone == "resnet" and "base_model.fc.weight" in state:  # how it is without dropout
         layout = replace(layout, fc="base_model.fc")
-    model = "TSM" if layout.shifts and any(key.endswith(_WRAPPED) for key in state) else "TSN"
+    is_shifted = layout.one_way or layout.shifts and any(_WRAPPED in key for key in state)
+    model = "TSM" if is_shifted else "TSN"
+    if shift == "bi":
+        _check_direction(name, layout, model, shift, source)
     non_local = layout.non_local and any(key.endswith(".nl.g.0.weight") for key in state)
-    network = _recognize(state, "theirs", layout, Network(model, shift=shift, non_local=non_local), source)
+    found = Network(model, non_local=non_local, backbone=backbone)
+    found = replace(found, shift=shift or ("uni" if layout.one_way else "bi"))
+    network = _recognize(state, "theirs", layout, found, source)
     network = replace(network, dropout=_dropout(model, dropout))
     variables = {}
     for tensor in tensors_of(network, layout):
@@ -88,25 +102,37 @@ def from_ours(
     """Our weights as another project's.
 
     Args:
-        variables: v1.5's names -> arrays. What is no weight (momenta, counters) is left out.
-        layout: of LAYOUTS. In one of a plain ResNet, a TSM is the ResNet that PyTorch's TSM can put its shifts into.
+        variables: our names -> arrays. What is no weight (momenta, counters) is left out.
+        layout: of LAYOUTS_OF the backbone. In a plain backbone's, a TSM is the backbone that PyTorch's TSM can put its
+            shifts into.
         model: "TSM" or "TSN": names do not tell.
-        shift, source: as in `to_ours`.
+        shift: "bi" or "uni", of a TSM.
+        source: as in `to_ours`.
         dropout: that our network ran with; None: the model's own.
 
     Returns: (names as in the project's files -> float32 arrays, the network).
 
     Raises:
-        InputError: as `to_ours`; or the project does not shift all blocks of a network as deep as this.
+        InputError: as `to_ours`; or the project has no such network.
     """
     variables = {name: array for name, array in variables.items() if is_weight(name)}
-    target = LAYOUTS[layout]
+    backbone = "mobilenet_v2" if any(name.startswith("block") for name in variables) else "resnet"
+    if layout not in LAYOUTS_OF[backbone]:
+        raise InputError(f"{source} is made of a {backbone}, and {layout} has none: {', '.join(LAYOUTS_OF[backbone])}")
+    target = LAYOUTS_OF[backbone][layout]
+    _check_direction(layout, target, model, shift, source)
     non_local = any(name.startswith("nl") for name in variables)
     if non_local and not target.non_local:
         raise InputError(f"{source} has non-local blocks: of the layouts here, {layout} has none; mit has")
-    network = _recognize(variables, "ours", target, Network(model, shift=shift, non_local=non_local), source)
+    found = Network(model, shift=shift, non_local=non_local, backbone=backbone)
+    network = _recognize(variables, "ours", target, found, source)
     network = replace(network, dropout=_dropout(model, dropout))
-    if model == "TSM" and target.shifts and network.num_layers > 100:
+    if layout.startswith("mit") and network.width_multiplier != 1:
+        raise InputError(
+            f"{source} has width_multiplier {network.width_multiplier:g}, and MIT's code rounds the channels of"
+            " multipliers other than 1 in another way: it has no such network"
+        )
+    if model == "TSM" and backbone == "resnet" and target.shifts and network.num_layers > 100:
         raise InputError(
             f"{source} is a TSM-{network.num_layers} with a shift in every block. {layout} shifts every second block"
             " where there are 101 layers or more, and would compute something else"
@@ -145,23 +171,31 @@ def _recognize(arrays: Mapping[str, np.ndarray], side: str, layout: Layout, netw
     `side` says whose names and shapes they are: "ours" or "theirs". Raises InputError unless all of them fit.
     """
 
-    def expected(num_layers: int) -> dict[str, Tensor]:
-        tensors = tensors_of(replace(network, num_layers=num_layers), layout)
-        return {getattr(tensor, side): tensor for tensor in tensors}
+    def expected(network: Network) -> dict[str, Tensor]:
+        return {getattr(tensor, side): tensor for tensor in tensors_of(network, layout)}
 
-    depth = min(STAGES, key=lambda num_layers: len(arrays.keys() ^ expected(num_layers).keys()))
-    network = replace(network, num_layers=depth)
-    tensors = expected(depth)
+    if network.backbone == "resnet":
+        depths = [replace(network, num_layers=depth) for depth in STAGES]
+        network = min(depths, key=lambda each: len(arrays.keys() ^ expected(each).keys()))
+    tensors = expected(network)
     _check_names(arrays, list(tensors), network, source)
     stem, fc = list(tensors)[0], list(tensors)[-1]
     sizes = [(arrays[name].shape or (0,))[0] for name in (stem, fc)]
     if 0 in sizes:
         raise InputError(f"{source}: {stem if not sizes[0] else fc} is empty")
-    network = replace(network, base_width=sizes[0], num_classes=sizes[1])
-    for name, tensor in expected(depth).items():
+    network = replace(network, num_classes=sizes[1])
+    if network.backbone == "resnet":
+        network = replace(network, base_width=sizes[0])
+    else:
+        widths = (replace(network, width_multiplier=width) for width in candidate_widths())
+        convolutions = [name for name, tensor in tensors.items() if len(tensor.shape) == 4]
+        fits = (each for each in widths if _fits(arrays, expected(each), convolutions))
+        network = next(fits, network)  # where none does, the check below says what is wrong
+    for name, tensor in expected(network).items():
         backwards = side == "theirs" and tensor.is_transposed
         _check_array(arrays[name], name, tensor.shape[::-1] if backwards else tensor.shape, network, source)
-    if network.model == "TSM" and network.shift == "bi" and network.base_width % 8:
+    widens_by_8 = network.backbone != "resnet" or network.base_width % 8 == 0
+    if network.model == "TSM" and network.shift == "bi" and not widens_by_8:
         raise InputError(
             f"{source} is a TSM of base_width {network.base_width}, which is no multiple of 8: PyTorch's two folds and"
             " ours differ in size, and no order of the channels makes them equal"
@@ -170,35 +204,35 @@ def _recognize(arrays: Mapping[str, np.ndarray], side: str, layout: Layout, netw
 
 
 def _check_names(arrays: Mapping[str, np.ndarray], expected: list[str], network: Network, source: str) -> None:
-    unshifted = [name for name in expected if name.endswith(_WRAPPED) and name not in arrays]
-    unshifted = [name for name in unshifted if name.replace(_WRAPPED, ".weight") in arrays]
+    unshifted = [name for name in expected if _WRAPPED in name and name not in arrays]
+    unshifted = [name for name in unshifted if name.replace(_WRAPPED, ".") in arrays]
     if unshifted:
         raise InputError(
-            f"{source} shifts only some blocks of its ResNet-{network.num_layers}, the first without is"
-            f" {unshifted[0][: -len(_WRAPPED)]}; ours shifts all, and would compute something else. (MIT's code and"
-            " MMAction2 shift every second block where there are 101 layers or more.)"
+            f"{source} shifts only some blocks of its {network.image_network}, the first without is"
+            f" {unshifted[0].partition(_WRAPPED)[0]}; ours shifts all, and would compute something else. (MIT's code"
+            " and MMAction2 shift every second block where there are 101 layers or more.)"
         )
     places = set(expected)
     left = [name for name in arrays if name not in places]
     if left:
         raise InputError(
-            f"{source} is no plain {network.model}: of a ResNet-{network.num_layers}, {left[0]} has no place"
+            f"{source} is no plain {network.model}: of a {network.image_network}, {left[0]} has no place"
             f"{f', nor have {len(left) - 1} others' if left[1:] else ''}. Non-local blocks other than MIT's, temporal"
             " pooling, shifts of whole blocks and other backbones cannot be converted"
         )
     missing = [name for name in expected if name not in arrays]
     if missing:
         raise InputError(
-            f"{source} is incomplete: {len(missing)} of the {len(expected)} tensors of a {network.model}-"
-            f"{network.num_layers} are missing, the first is {missing[0]}"
+            f"{source} is incomplete: {len(missing)} of the {len(expected)} tensors of a {network.name}"
+            f" are missing, the first is {missing[0]}"
         )
 
 
 def _check_array(array: np.ndarray, name: str, shape: tuple[int, ...], network: Network, source: str) -> None:
     if array.shape != shape:
-        size = f"{network.model}-{network.num_layers} of base_width {network.base_width}"
         raise InputError(
-            f"{source}: {name} has shape {list(array.shape)}, and in a {size} that reads RGB {list(shape)}"
+            f"{source}: {name} has shape {list(array.shape)}, and in a {network.name} of {network.size} that reads RGB"
+            f" {list(shape)}{_OTHER_WIDTHS if network.backbone == 'mobilenet_v2' else ''}"
         )
     if array.dtype.kind != "f":
         raise InputError(f"{source}: {name} is made of {array.dtype}, not of floating-point numbers")
@@ -213,14 +247,25 @@ def as_float32(array: np.ndarray, name: str, source: str) -> np.ndarray:
     return array
 
 
-def _find_layout(state: Mapping[str, np.ndarray], source: str) -> str:
-    for name, layout in LAYOUTS.items():
-        conv, bn = layout.stem
-        if f"{conv}.weight" in state and f"{bn}.{layout.statistics[0]}" in state:
-            return name
+def _fits(arrays: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor], names: list[str]) -> bool:
+    return all(arrays[name].shape == tensors[name].shape for name in names)
+
+
+def _check_direction(name: str, layout: Layout, model: str, shift: str, source: str) -> None:
+    if layout.one_way and (model, shift) != ("TSM", "uni"):
+        what = f"a TSM with shift {shift}" if model == "TSM" else f"a {model}"
+        raise InputError(f"{source} would be {what}; {name} is a TSM that takes frames from the past alone, shift uni")
+
+
+def _find_layout(state: Mapping[str, np.ndarray], source: str) -> tuple[str, str]:
+    for backbone, layouts in LAYOUTS_OF.items():
+        for name, layout in layouts.items():
+            if all(mark in state for mark in layout.marks):
+                return backbone, name
+    known = ", ".join(dict.fromkeys(name for layouts in LAYOUTS_OF.values() for name in layouts))
     names = f"its names begin with {', '.join(list(state)[:3])}" if state else "it holds none"
     raise InputError(
-        f"{source} has no weights of a ResNet in a layout known here ({', '.join(LAYOUTS)}): {names}. Other backbones"
+        f"{source} has no weights of a ResNet or MobileNetV2 in a layout known here ({known}): {names}. Other backbones"
         " cannot be converted"
     )
 

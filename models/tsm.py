@@ -1,4 +1,4 @@
-"""TSM: a ResNet whose blocks exchange channels between neighbouring frames (Lin, Gan, Han, ICCV 2019)."""
+"""TSM: a network of images whose blocks exchange channels between neighbouring frames (Lin, Gan, Han, ICCV 2019)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from video_zoo.utils.errors import InputError
 
 
 class TSM(TSN):
-    """TSN with a temporal shift at the start of every block's residual branch, and dropout 0.5. With "uni" it can
-    follow a stream (section 3.3, online TSM).
+    """TSN with a temporal shift at the start of the residual branch of every block of a ResNet, and of every residual
+    block of a MobileNetV2, and dropout 0.5. With "uni" it can follow a stream (section 3.3, online TSM).
 
     Args:
         shift: "bi", or "uni" for live video (nothing from the future).

@@ -1,4 +1,4 @@
-"""TSN: a ResNet on each of a clip's frames, and the mean of their features (Wang et al., ECCV 2016, section 3.1)."""
+"""TSN: a backbone on each of a clip's frames, and the mean of their features (Wang et al., ECCV 2016, section 3.1)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
+from video_zoo.models.backbones import BACKBONES
 from video_zoo.models.network import VideoNetwork
-from video_zoo.models.resnet import MakeNonLocal, MakeShift, ResNet
+from video_zoo.models.resnet import MakeNonLocal, MakeShift
 
 DATA_FORMATS = {False: "NCHW", True: "NHWC"}
 
@@ -19,15 +20,16 @@ class TSN(VideoNetwork):
 
     Args:
         num_classes: classes.
-        seg_num: segments a clip; the ResNet sees one image of each.
-        num_layers, base_width: of the ResNet.
+        seg_num: segments a clip; the backbone sees one image of each.
+        backbone: the network of images, by its name in BACKBONES.
         seglen: consecutive frames of a segment, which are stacked to an image of 3 * seglen channels.
         image_mean, image_std: of R, G, B on the scale 0 to 1.
         dropout: probability, before the last layer; None: the model's own, which is `default_dropout`.
-        channels_last: the ResNet computes in NHWC; clips, weights and results are the same.
-        make_shift: called once a block of the ResNet, gives what its residual branch does to its input first.
+        channels_last: the backbone computes in NHWC; clips, weights and results are the same.
+        make_shift: called once a block that shifts, gives what its residual branch does to its input first.
         fc_bias: how the last layer's bias learns; None: as everything else.
-        make_non_local: of the ResNet.
+        make_non_local: of a ResNet; None: no other backbone has it.
+        sizes: of the backbone, by the names of the MODEL section; those of other backbones are left out.
     """
 
     first_layer = "conv1_weights"
@@ -38,8 +40,7 @@ class TSN(VideoNetwork):
         self,
         num_classes: int = 400,
         seg_num: int = 3,
-        num_layers: int = 50,
-        base_width: int = 64,
+        backbone: str = "resnet",
         seglen: int = 1,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
@@ -48,12 +49,15 @@ class TSN(VideoNetwork):
         make_shift: MakeShift = nn.Identity,
         fc_bias: paddle.ParamAttr | None = None,
         make_non_local: MakeNonLocal | None = None,
+        **sizes: int | float,
     ):
         super().__init__(image_mean, image_std)
         self.seg_num = seg_num
         self.seglen = seglen
-        form = DATA_FORMATS[channels_last]
-        self.backbone = ResNet(num_layers, base_width, 3 * seglen, make_shift, form, make_non_local)
+        options = {"in_channels": 3 * seglen, "make_shift": make_shift, "data_format": DATA_FORMATS[channels_last]}
+        if make_non_local:
+            options["make_non_local"] = make_non_local
+        self.backbone = BACKBONES[backbone].make(sizes, **options)
         # Paddle 1.x's dropout: training does not rescale, inference multiplies by 1 - p.
         rate = self.default_dropout if dropout is None else dropout
         self.dropout = nn.Dropout(rate, mode="downscale_in_infer")
@@ -69,13 +73,14 @@ class TSN(VideoNetwork):
         return self.fc(features.mean(1))
 
     def image_names(self) -> dict[str, str]:
-        """A plain ResNet has all but the last layer and the non-local blocks, by the same names."""
+        """A plain backbone has all but the last layer and the non-local blocks, by the same names."""
         return {name: name for name in super().image_names() if not name.startswith(("nl", "bn_nl"))}
 
     @staticmethod
     def variable_name(key: str) -> str:
-        """v1.5's: `backbone.res2a.branch2b.bn.weight` -> `bn2a_branch2b_scale`; of non-local blocks, which it has not,
-        likewise: `backbone.nl3a.theta.bias` -> `nl3a_theta_biases`."""
+        """v1.5's: `backbone.res2a.branch2b.bn.weight` -> `bn2a_branch2b_scale`; likewise of what it has not, non-local
+        blocks, `backbone.nl3a.theta.bias` -> `nl3a_theta_biases`, and a MobileNetV2's blocks,
+        `backbone.block3.expand.bn.weight` -> `bn_block3_expand_scale`."""
         parts = key.split(".")
         if parts[0] == "fc":
             return {"weight": "fc_0.w_0", "bias": "fc_0.b_0"}[parts[1]]

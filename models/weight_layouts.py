@@ -1,4 +1,5 @@
-"""How this project and others name the tensors of a TSM or TSN, and what each tensor is.
+"""How this project and others name the tensors of a TSM or TSN, and what each tensor is. Those of a MobileNetV2 are in
+models/mobilenet_layouts.py.
 
 Sources of the names: mit-han-lab/temporal-shift-module (ops/models.py, ops/temporal_shift.py), open-mmlab/mmaction2
 (mmaction/models/backbones/resnet_tsm.py), torchvision.models.resnet, paddle.vision.models.resnet, and PaddleClas
@@ -22,7 +23,8 @@ class Network:
 
     Args:
         model: "TSM" or "TSN".
-        num_layers, num_classes, base_width, shift: as in the MODEL section; shift means nothing for a TSN.
+        num_layers, num_classes, base_width, shift, backbone, width_multiplier: as in the MODEL section; shift means
+            nothing for a TSN.
         dropout: ours, which multiplies by 1 - dropout at inference.
         non_local: whether it has non-local blocks.
     """
@@ -34,64 +36,119 @@ class Network:
     shift: str = "bi"
     dropout: float = 0.0
     non_local: bool = False
+    backbone: str = "resnet"
+    width_multiplier: float = 1.0
+
+    @property
+    def image_network(self) -> str:
+        """The backbone's name, with its depth."""
+        return f"ResNet-{self.num_layers}" if self.backbone == "resnet" else "MobileNetV2"
+
+    @property
+    def name(self) -> str:
+        """Of model and backbone."""
+        return f"{self.model}-{self.image_network.removeprefix('ResNet-')}"
+
+    @property
+    def size(self) -> str:
+        """The key that says how wide it is, and its value."""
+        key = "base_width" if self.backbone == "resnet" else "width_multiplier"
+        return f"{key} {getattr(self, key):g}"
 
     def __str__(self) -> str:
-        width = f", base_width {self.base_width}" if self.base_width != 64 else ""
+        width = "" if self.size in ("base_width 64", "width_multiplier 1") else f", {self.size}"
         shift = f", shift {self.shift}" if self.model == "TSM" else ""
         blocks = " with non-local blocks" if self.non_local else ""
-        return f"{self.model}-{self.num_layers}{blocks}{width}{shift}, {self.num_classes} classes"
+        return f"{self.name}{blocks}{width}{shift}, {self.num_classes} classes"
+
+
+class ConvBN(NamedTuple):
+    """A convolution and its BatchNorm.
+
+    Args:
+        ours, theirs: the names of both, theirs without the wrapper.
+        shape: of the convolution's weight.
+        stream_axes: as Tensor's, of that weight.
+    """
+
+    ours: tuple[str, str]
+    theirs: tuple[str, str]
+    shape: tuple[int, int, int, int]
+    stream_axes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a project names the tensors of a ResNet.
+    """How a project names the tensors of a backbone and of the last layer.
 
     Args:
-        block: where a block is: {stage} from 1, {index} in the stage from 0, {number} of all blocks from 0; {inner}
-            is nothing, or, where a non-local block follows, "block." for the block and "nl." for the other.
-        part: (convolution, BatchNorm) of a block: {part} from 1, {before} from 0.
-        projection, stem: likewise.
+        block: where a block is: {stage} from 1, {index} in the stage from 0, {number} of all blocks; {inner} is
+            nothing, or, where a non-local block follows, "block." for the block and "nl." for the other.
+        stem: (convolution, BatchNorm) that the network begins with.
         fc: the last layer.
         statistics: a BatchNorm's mean and variance.
         out_first: the last layer's weight is (out, in), else (in, out).
-        shifts: a TSM's first convolutions are in a module `net`; False: the layout is a plain ResNet's.
+        shifts: it is of a network of videos; False: of a plain one of images.
         wrapper: what stands before all names in the project's files.
+        one_way: it is of a TSM with shift uni, and of nothing else; otherwise what a TSM shifts first is in a module
+            `net`.
     """
 
     block: str
-    part: tuple[str, str]
-    projection: tuple[str, str]
     stem: tuple[str, str]
     fc: str
     statistics: tuple[str, str] = ("running_mean", "running_var")
     out_first: bool = True
     shifts: bool = False
     wrapper: str = ""
+    one_way: bool = False
 
     @property
     def non_local(self) -> bool:
         """Whether it has names for non-local blocks."""
         return "{inner}" in self.block
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Names by which it is known."""
+        conv, bn = self.stem
+        return f"{conv}.weight", f"{bn}.{self.statistics[0]}"
 
-_TORCHVISION = Layout(
-    block="layer{stage}.{index}.",
-    part=("conv{part}", "bn{part}"),
-    projection=("downsample.0", "downsample.1"),
-    stem=("conv1", "bn1"),
-    fc="fc",
-)
+    def conv_bns(self, network: Network) -> Iterator[ConvBN]:
+        """All but the last layer and non-local blocks, in the order of the network."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ResNetLayout(Layout):
+    """How a project names the tensors of a ResNet, with {number} from 0.
+
+    Args:
+        part: (convolution, BatchNorm) of a block: {part} from 1, {before} from 0.
+        projection: likewise.
+    """
+
+    part: tuple[str, str] = ("conv{part}", "bn{part}")
+    projection: tuple[str, str] = ("downsample.0", "downsample.1")
+
+    def conv_bns(self, network: Network) -> Iterator[ConvBN]:
+        is_shifted = network.model == "TSM" and self.shifts
+        for unit in _units(network):
+            inner = "block." if network.non_local and has_non_local(unit.stage, unit.index) else ""
+            shape, axes = (unit.outputs, unit.inputs, unit.kernel, unit.kernel), (0,) * unit.writes + (1,) * unit.reads
+            yield ConvBN(unit.ours(network.num_layers), unit.theirs(self, is_shifted, inner), shape, axes)
+
+
+_TORCHVISION = ResNetLayout(block="layer{stage}.{index}.", stem=("conv1", "bn1"), fc="fc")
 LAYOUTS = {
-    "mit": Layout(
+    "mit": ResNetLayout(
         block="base_model.layer{stage}.{index}.{inner}",
-        part=("conv{part}", "bn{part}"),
-        projection=("downsample.0", "downsample.1"),
         stem=("base_model.conv1", "base_model.bn1"),
         fc="new_fc",
         shifts=True,
         wrapper="module.",
     ),
-    "mmaction2": Layout(
+    "mmaction2": ResNetLayout(
         block="backbone.layer{stage}.{index}.",
         part=("conv{part}.conv", "conv{part}.bn"),
         projection=("downsample.conv", "downsample.bn"),
@@ -101,7 +158,7 @@ LAYOUTS = {
     ),
     "torchvision": _TORCHVISION,
     "paddle": replace(_TORCHVISION, statistics=("_mean", "_variance"), out_first=False),
-    "paddleclas": Layout(
+    "paddleclas": ResNetLayout(
         block="blocks.{number}.",
         part=("conv{before}.conv", "conv{before}.bn"),
         projection=("short.conv", "short.bn"),
@@ -130,8 +187,8 @@ class Tensor(NamedTuple):
     is_transposed: bool = False
 
 
-class _ConvBN(NamedTuple):
-    """A convolution and its BatchNorm. `stem` is the first of the network, `part` 0 the projection of a block."""
+class _Unit(NamedTuple):
+    """A convolution of a ResNet. `stem` is the first of the network, `part` 0 the projection of a block."""
 
     stage: int
     index: int
@@ -153,7 +210,7 @@ class _ConvBN(NamedTuple):
         )
         return branch, branch.replace("res", "bn", 1)
 
-    def theirs(self, layout: Layout, is_shifted: bool, inner: str) -> tuple[str, str]:
+    def theirs(self, layout: ResNetLayout, is_shifted: bool, inner: str) -> tuple[str, str]:
         """A project's names of both; a shifted block's first convolution is wrapped."""
         if self.is_stem:
             return layout.stem
@@ -167,20 +224,16 @@ class _ConvBN(NamedTuple):
 
 def tensors_of(network: Network, layout: Layout) -> list[Tensor]:
     """All weights and statistics, in the order of the network; the last layer's weight and bias come last."""
-    is_shifted = network.model == "TSM" and layout.shifts
     tensors = []
-    for unit in _conv_bns(network):
-        inner = "block." if network.non_local and has_non_local(unit.stage, unit.index) else ""
-        (ours, our_bn), (theirs, their_bn) = unit.ours(network.num_layers), unit.theirs(layout, is_shifted, inner)
-        shape = (unit.outputs, unit.inputs, unit.kernel, unit.kernel)
-        axes = (0,) * unit.writes + (1,) * unit.reads
+    for (ours, our_bn), (theirs, their_bn), shape, axes in layout.conv_bns(network):
         tensors.append(Tensor(f"{ours}_weights", f"{theirs}.weight", shape, axes))
+        written = tuple(axis for axis in axes if axis == 0)
         for suffix, leaf in _batch_norm(layout).items():
-            tensors.append(Tensor(f"{our_bn}_{suffix}", f"{their_bn}.{leaf}", (unit.outputs,), axes[: unit.writes]))
+            tensors.append(Tensor(f"{our_bn}_{suffix}", f"{their_bn}.{leaf}", shape[:1], written))
     if network.non_local:
         tensors += _non_local_tensors(network, layout)
-    shape = (unit.outputs, network.num_classes)  # the last unit writes the stream
-    tensors.append(Tensor(FC_WEIGHT, f"{layout.fc}.weight", shape, (0,), layout.out_first))
+    # What the last convolution writes, the last layer reads.
+    tensors.append(Tensor(FC_WEIGHT, f"{layout.fc}.weight", (shape[0], network.num_classes), written, layout.out_first))
     tensors.append(Tensor(FC_BIAS, f"{layout.fc}.bias", (network.num_classes,), ()))
     return tensors
 
@@ -208,10 +261,10 @@ def _batch_norm(layout: Layout) -> dict[str, str]:
     return {"scale": "weight", "offset": "bias", "mean": mean, "variance": variance}
 
 
-def _conv_bns(network: Network) -> Iterator[_ConvBN]:
+def _units(network: Network) -> Iterator[_Unit]:
     depths, is_bottleneck = STAGES[network.num_layers]
     channels, number = network.base_width, 0
-    yield _ConvBN(0, 0, 0, 0, 7, 3, channels, reads=False, writes=True, is_stem=True)
+    yield _Unit(0, 0, 0, 0, 7, 3, channels, reads=False, writes=True, is_stem=True)
     for stage, depth in enumerate(depths):
         width = network.base_width * 2**stage
         outputs = 4 * width if is_bottleneck else width
@@ -220,8 +273,8 @@ def _conv_bns(network: Network) -> Iterator[_ConvBN]:
             inputs, place = channels, (stage, index, number)
             for part, (kernel, size) in enumerate(parts, 1):
                 ends = {"reads": part == 1, "writes": part == len(parts)}
-                yield _ConvBN(*place, part, kernel, inputs, size, **ends)
+                yield _Unit(*place, part, kernel, inputs, size, **ends)
                 inputs = size
             if channels != outputs:
-                yield _ConvBN(*place, 0, 1, channels, outputs, reads=True, writes=True)
+                yield _Unit(*place, 0, 1, channels, outputs, reads=True, writes=True)
             channels, number = outputs, number + 1

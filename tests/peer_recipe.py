@@ -20,14 +20,21 @@ LAST = {
     "r50_2d": "fc.weight",
     "p3d63": "fc.weight",
     "p3d199": "fc.weight",
+    "tsm_mbv2": "new_fc.weight",
+    "tsm_mbv2_online": "classifier.weight",
+    "tsm_r50": "new_fc.weight",
     "tsm_r50_nl": "new_fc.weight",
 }
 # The scales that end a residual branch, and their range: larger ones would let activations grow.
+_OF_MOBILENET = (r"features\.(3|5|6|8|9|10|12|13|15|16)\.conv\.7\.weight", (0.2, 0.4))
 BRANCH_ENDS = {
     "i3d_r50": (r"conv3\.bn\.weight", (0.2, 0.4)),
     "r50_2d": (r"bn3\.weight", (0.2, 0.4)),
     "p3d63": (r"bn4\.weight", (0.2, 0.4)),
     "p3d199": (r"bn4\.weight", (0.05, 0.15)),
+    "tsm_mbv2": _OF_MOBILENET,
+    "tsm_mbv2_online": _OF_MOBILENET,
+    "tsm_r50": (r"bn3\.weight", (0.2, 0.4)),
     "tsm_r50_nl": (r"bn3\.weight|\.nl\.W\.1\.weight", (0.2, 0.4)),
 }
 

@@ -365,12 +365,12 @@ def test_a_network_is_prepared_for_export_and_back():
 def test_the_zoo_is_listed():
     text = describe(MODELS)
     for name, spec in MODELS.items():
-        keys = "num_layers = 50 (18 34 50 101 152), " if name in ON_IMAGES else ""
+        keys = "backbone = resnet (resnet mobilenet_v2), num_layers = 50 (18 34 50 101 152), " if name in ON_IMAGES else ""
         assert f"{name}\n  paper     {spec.paper}\n  keys      {keys}" in text
         for choice, weights in spec.weights.items():
             assert f"  {choice:<9} {weights.name}: {weights.trained_on}" in text
     assert "shift = bi (bi uni), non_local = False, dropout = unset\n" in text
-    assert ", top-1 70.0%, num_layers 50, base_width 64, non_local False\n" in text
+    assert ", top-1 70.0%, backbone resnet, num_layers 50, base_width 64, non_local False\n" in text
     assert max(map(len, text.splitlines())) <= 120
 
 

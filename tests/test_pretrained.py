@@ -131,9 +131,9 @@ def test_a_missing_one_is_an_error_where_all_are_needed(network, tmp_path):
     [
         ("fc_0.b_0", [400], "another number of classes?"),
         ("fc_0.w_0", [64, 400], "another number of classes?"),
-        ("conv1_weights", [64, 3, 7, 7], "a checkpoint of another depth or width?"),
-        ("bn_conv1_mean", [1, 8], "a checkpoint of another depth or width?"),
-        ("bn_conv1_mean", [], "a checkpoint of another depth or width?"),
+        ("conv1_weights", [64, 3, 7, 7], "another backbone, depth or width?"),
+        ("bn_conv1_mean", [1, 8], "another backbone, depth or width?"),
+        ("bn_conv1_mean", [], "another backbone, depth or width?"),
     ],
 )
 def test_another_shape_names_the_parameter(network, tmp_path, name, shape, hint):

@@ -329,7 +329,7 @@ NAN = np.array([np.nan] + [1] * 7, np.float32)
 @pytest.mark.parametrize(
     "state, message",
     [
-        ({}, "no weights of a ResNet in a layout known here.*it holds none"),
+        ({}, "no weights of a ResNet or MobileNetV2 in a layout known here.*it holds none"),
         ({"module.base_model.features.0.0.weight": NAN}, "its names begin with base_model.features.0.0.weight"),
         (with_key("mit", "module.base_model.layer1.1.nl.g.weight", NAN), r"layer1\.1\.nl\.g\.weight has no place"),
         (with_key("mmaction2", "backbone.layer1.0.conv1.conv.bias", NAN), "layer1.0.conv1.conv.bias has no place"),
