@@ -29,6 +29,7 @@ from video_zoo.datareader.video_list import listed_videos, resolve
 from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
 from video_zoo.engine.inference import open_backend
+from video_zoo.engine.online import predict_online
 from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
 from video_zoo.engine.result_files import ResultFiles
@@ -51,6 +52,7 @@ def parse_arguments() -> argparse.Namespace:
         "  python infer.py --model_name=TSM --input holiday.mp4 'clips/*.mp4' more_clips/ --html=page.html\n"
         "  python infer.py --model_name=TSM --input=match.mp4 --window_s=4 --stride_s=2 --save_video=annotated\n"
         "  python infer.py --model_name=TSM --input=rtsp://camera/1 --window_s=2\n"
+        "  python infer.py --model_name=TSM --config=my.yaml --weights=TSM_best --online --input=0\n"
         "my.list names a video a line; a label behind it is not looked at",
     )
     add, seconds, path = parser.add_argument, cli.positive_seconds, cli.optional_path
@@ -61,20 +63,41 @@ def parse_arguments() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--filelist", type=path, metavar="FILE", help="the list of videos (config)")
     what.add_argument(
-        "--input", nargs="+", type=cli.path, metavar="WHAT", help="files, folders, globs; a stream's URL, or a camera"
+        "--input",
+        nargs="+",
+        action="extend",
+        type=cli.path,
+        metavar="WHAT",
+        help="files, folders, globs; a stream's URL, or a camera",
     )
+    add("--online", action="store_true", help="frame by frame: events, with a TSM trained with MODEL.shift=uni")
     add("--window_s", type=seconds, metavar="S", help="predicts windows of S seconds (whole videos)")
     add("--stride_s", type=seconds, metavar="S", help="from one to the next (window_s)")
     add("--duration_s", type=seconds, metavar="S", help="a stream's end (none)")
     add("--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)")
     add("--infer_topk", type=cli.positive_int, default=20, metavar="K", help="classes kept of each video (20)")
-    add("--save_dir", type=cli.path, default="./", metavar="DIR", help="for MODEL_infer_result.jsonl, .csv, .pkl (./)")
+    add(
+        "--save_dir",
+        type=cli.path,
+        default="./",
+        metavar="DIR",
+        help="for MODEL_infer_result.jsonl, .csv, .pkl, or MODEL_online_* (./)",
+    )
     add("--html", type=path, metavar="FILE", help="a page of film strips and bars")
     add("--save_video", type=path, metavar="DIR", help="the videos with the top 3 on them")
+    add("--show", action="store_true", help="a window with the top 3, of --online")
     add("--resume", type=cli.boolean, default=False, metavar="BOOL", help="goes on where a run was stopped (False)")
     args = parser.parse_args()
     if args.stride_s and not args.window_s:
         parser.error("--stride_s is of --window_s, which is missing")
+    if args.show and not args.online:
+        parser.error("--show is of --online, which is missing")
+    if args.online:
+        if not args.input:
+            parser.error("--online needs --input=WHAT: a camera, an address or videos")
+        others = ("window_s", "stride_s", "html", "resume", "batch_size")
+        if given := [f"--{name}" for name in others if getattr(args, name)]:
+            parser.error(f"--online goes frame by frame, and knows no {' and no '.join(given)}")
     return args
 
 
@@ -85,6 +108,9 @@ def main() -> None:
     settings = load_settings(args, deployment)
     names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
     folder = make_folder(args.save_dir)
+    if args.online:
+        follow(args, settings, deployment, names, folder)
+        return
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_input(args, settings))
         annotator = open_annotator(args, settings, reader) if args.save_video else None
@@ -120,6 +146,36 @@ def main() -> None:
             raise InputError("nothing was predicted: no file was written, and the results of an earlier run are kept")
 
 
+def follow(
+    args: argparse.Namespace, settings: Config, deployment: Deployment | None, names: list[str], folder: Path
+) -> None:
+    """Predicts frame by frame. Raises InputError if the network cannot."""
+    shift = getattr(settings.MODEL, "shift", None)
+    if shift != "uni":
+        why = f"MODEL.shift is {shift}, which needs frames of the future" if shift else "it needs whole clips"
+        raise InputError(
+            f"{settings.MODEL.name.upper()} cannot follow a stream frame by frame: {why}. Train a TSM with"
+            " --set MODEL.shift=uni, or predict windows: --window_s=2 in place of --online"
+        )
+    if not args.weights:
+        raise InputError("--online needs --weights=PATH: no released weights are of a network with MODEL.shift=uni")
+    predict_online(
+        deployment or partial(load_trained, settings, "infer", args.weights),
+        settings,
+        find_inputs(args.input),
+        MODELS.get(settings.MODEL.name).eval_transform,
+        names,
+        folder,
+        engine=args.engine or "auto",
+        precision=args.precision,
+        use_gpu=args.use_gpu,
+        duration_s=args.duration_s,
+        log=args.log_interval > 0,
+        save_video=args.save_video,
+        show=args.show,
+    )
+
+
 def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Config:
     """The config; a deployment folder has its own."""
     if deployment is not None:
@@ -127,7 +183,13 @@ def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Co
             logger.info("--config is not looked at: %s holds the config of its programs", deployment.folder)
         args.config = str(deployment.folder / CONFIG)
     settings = cli.load_config(
-        args, Config, {"INFER": {"batch_size": args.batch_size, "filelist": args.filelist}}, MODELS
+        args,
+        Config,
+        {
+            "INFER": {"batch_size": args.batch_size, "filelist": args.filelist},
+            **({"ONLINE": {}} if args.online else {}),
+        },
+        MODELS,
     )
     if deployment is not None:
         deployment.check_settings(config.load(args.config, Config, models=cli.model_sections(MODELS)), settings)

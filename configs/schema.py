@@ -211,6 +211,29 @@ class InferSection(ReaderSection):
 
 
 @dataclass(frozen=True)
+class OnlineSection:
+    """infer.py --online: which frames of a stream the network is given, and how its answers become events."""
+
+    IGNORED: ClassVar[dict[str, str]] = {}
+
+    fps: float = key(
+        8, "frames a second that the network is given: as many as it was trained with", low=0.01, high=1000
+    )
+    smoothing_s: float = key(
+        0.3, "time constant of the exponential smoothing of the probabilities; 0: none", low=0, high=3600
+    )
+    start_threshold: float = key(
+        0.6, "an event starts when the smoothed probability of its class rises over this", low=0, high=1
+    )
+    end_threshold: float = key(0.4, "and ends when it falls under this, or another class starts", low=0, high=1)
+    min_event_s: float = key(0.2, "shorter events are left out", low=0, high=3600)
+    background: Optional[str] = key(None, "the class, by its name or number, that is no event; unset: none is")
+    stream_timeout_s: float = key(
+        10, "a stream that gives no frame for so long, or does not open, is opened again", low=0.1, high=3600
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole config file."""
 
@@ -219,6 +242,7 @@ class Config:
     VALID: ValidSection = field(default_factory=ValidSection)
     TEST: TestSection = field(default_factory=TestSection)
     INFER: InferSection = field(default_factory=InferSection)
+    ONLINE: OnlineSection = field(default_factory=OnlineSection)
 
     def reader(self, mode: str) -> ReaderSection:
         """The section of a mode: "train", "valid", "test" or "infer"."""

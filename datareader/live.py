@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 import av
 import cv2
 import numpy as np
 
-from video_zoo.datareader.decode import Frame
+from video_zoo.datareader.decode import Frame, reason_of
 from video_zoo.datareader.rgb import ToRGB
 from video_zoo.datareader.sampling import NEARLY_S, USUAL_STEP_S, Span, Windows, segment_moments
 from video_zoo.datareader.timeline import LONGEST_STEP_S, Timeline, stamp_of, timeline_of
-from video_zoo.datareader.video_file import open_address, packets_of, video_stream
+from video_zoo.datareader.video_file import open_address, open_container, packets_of, video_stream
 from video_zoo.datareader.views import View
+from video_zoo.utils.log import logger
 
 
 class SourceError(Exception):
@@ -39,15 +42,56 @@ class Source(NamedTuple):
     length_s: float | None = None
 
 
-def open_source(source: str, open_s: float, read_s: float) -> Source:
-    """Opens an address, or the camera of a number.
+class Timing(NamedTuple):
+    """Seconds that opening an address and reading on it may take, and between one try to reconnect and the next."""
+
+    open_s: float = 10.0
+    read_s: float = 10.0
+    waits_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+class Reconnects:
+    """How often a source that broke off may be opened again, and when.
+
+    Args:
+        name: of the source, for the log.
+        retries: tries to connect again without a frame between them.
+        waits_s: before each of them.
+    """
+
+    def __init__(self, name: str, retries: int, waits_s: Sequence[float]):
+        self.failure = ""  # why it was given up
+        self._name, self._retries, self._waits_s = name, retries, waits_s
+        self._tries = 0
+
+    def wait_s(self, reason: str, got_frame: bool) -> float | None:
+        """Seconds to the next try, which the log tells; None: it is given up.
+
+        Args:
+            got_frame: whether the connection that broke off gave any.
+        """
+        tries = 0 if got_frame else self._tries
+        if tries == self._retries:
+            self.failure = f"{reason}{f' (after {tries} tries to connect again)' if tries else ''}"
+            return None
+        wait_s = self._waits_s[min(tries, len(self._waits_s) - 1)]
+        self._tries = tries + 1
+        words = (self._name, reason, wait_s, self._tries, self._retries)
+        logger.warning("%s: %s; connecting again in %g s (try %d of %d)", *words)
+        return wait_s
+
+
+def open_source(source: str | Path, open_s: float, read_s: float) -> Source:
+    """Opens an address, the camera of a number, or a video file, which is a Path.
 
     Args:
         open_s, read_s: seconds that opening and reading on an address may take.
 
     Raises SourceError; so does iterating. That ends without an error only where the source says that it ends.
     """
-    return _open_camera(int(source)) if _is_camera(source) else _open_address(source, open_s, read_s)
+    if isinstance(source, Path):
+        return _open(partial(open_container, source.absolute()), file=True)
+    return _open_camera(int(source)) if _is_camera(source) else _open(partial(open_address, source, open_s, read_s))
 
 
 def _is_camera(source: str) -> bool:
@@ -55,18 +99,20 @@ def _is_camera(source: str) -> bool:
     return source.isascii() and source.isdigit()
 
 
-def _open_address(address: str, open_s: float, read_s: float) -> Source:
+def _open(open_it: Callable[[], Any], file: bool = False) -> Source:
+    """The source of a container that FFmpeg opens."""
     try:
-        container = open_address(address, open_s, read_s)
-    except (av.FFmpegError, ValueError) as error:
-        raise SourceError(_reason(error)) from error
+        container = open_it()
+    except (av.FFmpegError, OSError, ValueError) as error:
+        no_video = file and not isinstance(error, OSError)
+        raise SourceError(reason_of(error) if no_video else _reason(error)) from error
     try:
         stream = video_stream(container)
     except ValueError as error:
         no_video = not container.streams.video
         container.close()
         raise SourceError("no video in it" if no_video else str(error)) from error
-    finite = _is_finite(container)
+    finite = file or _is_finite(container)
     timeline = timeline_of(stream, unit_s=1, live=not finite)
     length = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, av.time_base)
     frames = _frames_of_address(container, stream)

@@ -7,14 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.batches import Batch, Failure
 from video_zoo.datareader.checks import check_memory, check_sizes, check_windows
-from video_zoo.datareader.live import Clock, LiveWindows, Source, SourceError, open_source
+from video_zoo.datareader.live import Clock, LiveWindows, Reconnects, Source, SourceError, Timing, open_source
 from video_zoo.datareader.one_pass_windows import OnePassWindows
 from video_zoo.datareader.sampling import Span, Windows
 from video_zoo.datareader.timeline import describe_jumps
@@ -27,14 +26,6 @@ from video_zoo.utils.texts import hide_secrets
 _QUEUED = 2  # complete windows that wait for the network
 _LOOK_S = 0.2  # after which a wait looks around
 _GRACE_S = 1.0  # for the frames that a window which ends at duration_s still needs
-
-
-class Timing(NamedTuple):
-    """Seconds that opening an address and reading on it may take, and between one try to reconnect and the next."""
-
-    open_s: float = 10.0
-    read_s: float = 10.0
-    waits_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 _TIMING = Timing()
@@ -78,7 +69,7 @@ class StreamReader:
         self.damaged: list[Failure] = []
         self.dropped = 0
         self._duration_s = math.inf if duration_s is None else duration_s
-        self._retries, self._timing = retries, timing
+        self._reconnects, self._timing = Reconnects(self.name, retries, timing.waits_s), timing
         self._view = View.of(settings, "infer", transform)
         what = f"windows of {windows.window_s:g} seconds, one every {windows.stride_s:g}"
         # Those that wait, the one that the network has, and those that have begun.
@@ -156,17 +147,11 @@ class StreamReader:
     def _read(self) -> None:
         """What the thread does."""
         try:
-            tries = 0
             while (reason := self._connect()) is not None:
-                tries = 0 if self._got_frame else tries
-                if tries == self._retries:
-                    after = f" (after {tries} tries to connect again)" if tries else ""
-                    self.failures.append(Failure(Video(self.name, None, 1), f"{reason}{after}"))
+                wait_s = self._reconnects.wait_s(reason, self._got_frame)
+                if wait_s is None:
+                    self.failures.append(Failure(Video(self.name, None, 1), self._reconnects.failure))
                     break
-                wait_s = self._timing.waits_s[min(tries, len(self._timing.waits_s) - 1)]
-                tries += 1
-                words = (self.name, reason, wait_s, tries, self._retries)
-                logger.warning("%s: %s; connecting again in %g s (try %d of %d)", *words)
                 if self._stop.wait(wait_s):
                     break
         except Exception as error:  # the other thread raises it
@@ -229,7 +214,7 @@ class StreamReader:
             self._windows = LiveWindows(self._spans, self._view)
 
     def _report_jumps(self) -> None:
-        if (jumps := self._clock.jumps) > self._jumps and _is_told(jumps):
+        if (jumps := self._clock.jumps) > self._jumps and is_told(jumps):
             logger.warning("%s: %s", self.name, describe_jumps(jumps))
         self._jumps = jumps
 
@@ -240,7 +225,7 @@ class StreamReader:
             if len(self._complete) == _QUEUED:
                 self._complete.popleft()
                 self.dropped += 1
-                if _is_told(self.dropped):
+                if is_told(self.dropped):
                     logger.warning(
                         "%s: the network is slower than the stream: dropped so far: %d", self.name, self.dropped
                     )
@@ -248,6 +233,6 @@ class StreamReader:
             self._changed.notify_all()
 
 
-def _is_told(count: int) -> bool:
+def is_told(count: int) -> bool:
     """Whether the log says that something has happened so often by now."""
     return count in (1, 10) or count % 100 == 0

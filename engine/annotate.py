@@ -47,18 +47,7 @@ class Annotator:
     ):
         self._videos, self._decoder = videos, decoder
         self._failures: list[str] = []
-        targets: dict[str, Path] = {}
-        folder = make_folder(folder)
-        for video_id, source in videos.items():
-            target, number = folder / fit_name(source.stem, ".mp4"), 1
-            while target in targets.values():
-                number += 1
-                target = target.with_name(fit_name(source.stem, f"_{number}.mp4"))
-            targets[video_id] = target
-        sources = {os.path.realpath(source) for source in videos.values()}
-        for target in targets.values():
-            if os.path.realpath(target) in sources:
-                raise InputError(f"{target} is one of the videos; choose another folder for annotated ones")
+        targets = targets_in(folder, {video_id: source.stem for video_id, source in videos.items()}, videos.values())
         self._targets = {video_id: target for video_id, target in targets.items() if not (keep and target.exists())}
 
     def annotate_all(self, predictions: Iterable[Prediction], names: Sequence[str]) -> None:
@@ -90,6 +79,28 @@ class Annotator:
                 f"{len(self._failures)} of {len(self._targets)} videos could not be annotated:\n  "
                 + "\n  ".join(self._failures)
             )
+
+
+def targets_in(
+    folder: str | os.PathLike, stems: Mapping[str, str], sources: Iterable[str | os.PathLike]
+) -> dict[str, Path]:
+    """FOLDER/STEM.mp4 for the stem of each id, or STEM_2.mp4 ... where two have the same. Makes the folder.
+
+    Raises InputError: one of the sources would be overwritten, or the folder cannot be written.
+    """
+    targets: dict[str, Path] = {}
+    folder = make_folder(folder)
+    for video_id, stem in stems.items():
+        target, number = folder / fit_name(stem, ".mp4"), 1
+        while target in targets.values():
+            number += 1
+            target = target.with_name(fit_name(stem, f"_{number}.mp4"))
+        targets[video_id] = target
+    real_sources = {os.path.realpath(source) for source in sources}
+    for target in targets.values():
+        if os.path.realpath(target) in real_sources:
+            raise InputError(f"{target} is one of the videos; choose another folder for annotated ones")
+    return targets
 
 
 def annotate(

@@ -33,7 +33,7 @@ def predict(
         progress: counts the clips, and where the time goes: waiting for the reader, computing, waiting for `write`.
         log_interval: batches between log lines; 0: none.
     """
-    with _Writer(write) as writer:
+    with Writer(write) as writer:
         for number, (batch, reader_s) in enumerate(timed(batches)):
             start = time.monotonic()
             probabilities = backend(batch.clips)  # (n, classes)
@@ -72,7 +72,7 @@ class Tee:
                 logger.info("further predictions are in the files alone")
 
 
-class _Writer:
+class Writer:
     """Calls a function with one batch after the other in a thread; leaving the context waits for the last one."""
 
     def __init__(self, write: Write):
@@ -81,7 +81,7 @@ class _Writer:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> _Writer:
+    def __enter__(self) -> Writer:
         self._thread.start()
         return self
 

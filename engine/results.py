@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,7 @@ def format_table(predictions: Sequence[Prediction], names: Sequence[str], topk: 
 
 def to_json(prediction: Prediction, names: Sequence[str]) -> bytes:
     """A line of JSON, UTF-8, with its end: {"video", "start_s"?, "end_s"?, "top": [{"class", "name",
-    "probability"}, ...]}.
-
-    A file's name that is no text keeps its bytes, as Python writes them (PEP 383), escaped.
-    """
+    "probability"}, ...]}."""
     row: dict[str, Any] = {"video": prediction.video_id}
     if prediction.span:
         row["start_s"], row["end_s"] = prediction.span
@@ -71,6 +68,12 @@ def to_json(prediction: Prediction, names: Sequence[str]) -> bytes:
         {"class": index, "name": names[index], "probability": probability}
         for index, probability in zip(prediction.classes, prediction.probabilities)
     ]
+    return json_line(row)
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A line of JSON, UTF-8, with its end. A file's name that is no text keeps its bytes, as Python writes them
+    (PEP 383), escaped."""
     try:
         return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except UnicodeEncodeError:
