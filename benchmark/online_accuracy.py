@@ -1,10 +1,10 @@
-"""How soon a change of motion is recognised: accuracy by the number of frames since it (Lin et al., ICCV 2019, figure 6).
+"""How soon a change of motion is recognised: accuracy by the number of frames since it, as in early recognition.
 
     python benchmark/online_accuracy.py --folder=early        (--help: numbers, picture)
 
-Three networks are trained alike by train.py on moving shapes, unless FOLDER has them: TSM with MODEL.shift = uni, TSM and
-TSN. They are given streams whose direction changes at random moments (dataset/moving_shapes/make_streams.py), of which
-they get every third frame, 8.33 a second, as clips of 24 frames have in 8 segments:
+Three networks are trained alike by train.py on moving shapes, unless FOLDER has them: TSM with MODEL.shift = uni, TSM
+and TSN. They are given streams whose direction changes at random moments (dataset/moving_shapes/make_streams.py), of
+which they get every third frame, 8.33 a second, as clips of 24 frames have in 8 segments:
 
 uni     the frames one by one (network.step); what is said of a frame is from its logits alone
 bi      TSM, of the newest 8 frames, at every frame
@@ -74,7 +74,8 @@ def train(name: str, folder: Path) -> None:
         return
     logger.info("training %s", name)
     command = [sys.executable, ROOT / "train.py", f"--model_name={model}", "--pretrain=none", f"--save_dir={folder}"]
-    command += [f"--config={ROOT / 'configs'}/{model.lower()}_moving_shapes.yaml", "--log_interval=0", "--use_gpu=False"]
+    config = ROOT / "configs" / f"{model.lower()}_moving_shapes.yaml"
+    command += [f"--config={config}", "--log_interval=0", "--use_gpu=False"]
     subprocess.run([*command, *(f"--set={key}" for key in keys)], check=True, cwd=ROOT)
 
 
