@@ -15,6 +15,7 @@ from video_zoo.utils.paddle_env import start_paddle  # isort: split
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from video_zoo.datareader.inputs import find_inputs
 from video_zoo.datareader.labels import names_of, write_class_names
 from video_zoo.datareader.video_list import Video
 from video_zoo.engine import export
-from video_zoo.engine.backends.base import Job
+from video_zoo.engine.backends.base import INPUT, Job
 from video_zoo.engine.deployment import CHECKED_ON, CONFIG, LABELS, Deployment
 from video_zoo.engine.parity import check_programs
 from video_zoo.engine.programs import PROGRAMS
@@ -35,7 +36,11 @@ from video_zoo.utils.files import atomic_folder
 from video_zoo.utils.log import logger, set_up_logging
 from video_zoo.utils.runtime import compute_threads, describe_processor
 
+if TYPE_CHECKING:
+    from video_zoo.models.network import VideoNetwork
+
 _BATCH = 2  # clips at once, when programs are compared
+_FRAMES_BEFORE = 7  # of a stream, before the one that int8 is calibrated with: a state that is usual
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -44,6 +49,7 @@ def parse_arguments() -> argparse.Namespace:
         epilog="examples:\n"
         "  python export.py --model_name=TSM --weights=checkpoints/TSM_best --input=clips/\n"
         "  python export.py --model_name=TSM --filelist=val.list --int8=True --calibration=train.list\n"
+        "  python export.py --model_name=TSM --weights=checkpoints/TSM_best --input=clips/ --online=True\n"
         "  python infer.py --model_name=TSM --weights=exported/TSM --input=clips/",
     )
     cli.add_common_flags(parser, MODELS)
@@ -59,12 +65,21 @@ def parse_arguments() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--filelist", type=cli.optional_path, metavar="FILE", help="videos to compare with (config)")
     what.add_argument("--input", nargs="+", type=cli.path, metavar="WHAT", help="the same as files, folders or globs")
-    parser.add_argument("--clips", type=cli.positive_int, default=64, metavar="N", help="compared, at most (64)")
+    parser.add_argument(
+        "--clips", type=cli.positive_int, default=64, metavar="N", help="compared, at most; online: frames (64)"
+    )
     parser.add_argument(
         "--int8", type=cli.boolean, default=False, metavar="BOOL", help="an int8 program for OpenVINO, too (False)"
     )
     parser.add_argument(
         "--fp16", type=cli.boolean, default=False, metavar="BOOL", help="a float16 program for GPUs, too (False)"
+    )
+    parser.add_argument(
+        "--online",
+        type=cli.boolean,
+        default=False,
+        metavar="BOOL",
+        help="programs that follow streams frame by frame, for infer.py --online; of MODEL.shift = uni (False)",
     )
     parser.add_argument("--calibration", type=cli.optional_path, metavar="FILE", help="int8's list (config: TRAIN's)")
     parser.add_argument(
@@ -73,6 +88,8 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.calibration and not args.int8:
         parser.error("--calibration is of --int8=True, which is missing")
+    if args.online and args.fp16:
+        parser.error("--fp16=True is of programs that take clips: leave it out with --online=True")
     return args
 
 
@@ -88,26 +105,30 @@ def main() -> None:
     start_paddle(args.use_gpu)
     name, transform = settings.MODEL.name.upper(), MODELS.get(settings.MODEL.name).eval_transform
     shape = settings.clip_shape("infer")
-    several = replace(settings, INFER=replace(settings.INFER, batch_size=_BATCH))
-    with open_reader("infer", several, transform, videos=videos) as reader:
+    compared = replace(settings, INFER=replace(settings.INFER, batch_size=_BATCH))
+    if args.online:
+        shape, compared = shape[1:], export.one_stream(settings, args.clips)
+    with open_reader("infer", compared, transform, videos=videos) as reader:
         network, store = load_trained(settings, "infer", args.weights)
+        state = network.state_shapes(*shape[1:]) if args.online else {}
         names = names_of(settings.MODEL, trained=store.info().get("classes"))
         with atomic_folder(target) as folder:
-            programs = export.write_programs(kinds, network, shape, folder)
+            programs = export.write_programs(kinds, network, shape, folder, state)
             if args.fp16:
                 export.add_fp16(programs)
             if args.int8:
-                export.add_int8(programs, calibration_clips(args, settings))
+                export.add_int8(programs, calibration_samples(args, settings, network, list(state)))
             reader.videos = export.spread(reader.videos, args.clips)
-            job = Job(threads=compute_threads(), clip_shape=shape)
+            job = Job(threads=compute_threads(), clip_shape=shape, state=state)
             parity = check_programs(network, reader, args.clips, programs, job)
-            facts = {**export.describe_clips(settings), "parity": parity, CHECKED_ON: describe_processor()}
+            facts = {**export.describe_clips(settings, args.online), "parity": parity, CHECKED_ON: describe_processor()}
             files = {kind: {each: file.name for each, file in of.items()} for kind, of in programs.items()}
-            Deployment(folder, name, names, shape, files, facts).write()
+            Deployment(folder, name, names, shape, files, facts, state=state).write()
             model = replace(settings.MODEL, class_names=None)  # inference.yaml has them
             config.write(folder / CONFIG, replace(settings, MODEL=model), "What export.py was given.")
             write_class_names(folder / LABELS, names)
-    logger.info("%s is ready: python infer.py --model_name=%s --weights=%s --input=...", target, name, target)
+    how = "--online --input" if args.online else "--input"
+    logger.info("%s is ready: python infer.py --model_name=%s --weights=%s %s=...", target, name, target, how)
 
 
 def choose_videos(args: argparse.Namespace) -> list[Video] | None:
@@ -120,18 +141,22 @@ def choose_videos(args: argparse.Namespace) -> list[Video] | None:
     return inputs.videos
 
 
-def calibration_clips(args: argparse.Namespace, settings: Config) -> list[np.ndarray]:
-    """uint8 (1, T, 3, H, W) each. Raises InputError."""
+def calibration_samples(
+    args: argparse.Namespace, settings: Config, network: VideoNetwork, state: list[str]
+) -> list[dict[str, np.ndarray]]:
+    """Inputs of the program, by name, with one clip or frame each. Raises InputError."""
     filelist = args.calibration or settings.TRAIN.filelist
-    infer = replace(settings.INFER, filelist=filelist, batch_size=1)
+    settings = replace(settings, INFER=replace(settings.INFER, filelist=filelist, batch_size=1))
     transform = MODELS.get(settings.MODEL.name).eval_transform
-    with open_reader("infer", replace(settings, INFER=infer), transform) as reader:
+    if args.online:
+        settings = export.one_stream(settings, _FRAMES_BEFORE + 1)
+    with open_reader("infer", settings, transform) as reader:
         reader.videos = export.spread(reader.videos, args.calibration_clips)
         clips = [batch.clips for batch in reader]
         reader.report_failures()
     if not clips:
         raise InputError(f"no video of {filelist} can be read to calibrate int8 with")
-    return clips
+    return export.stream_samples(network, state, clips) if args.online else [{INPUT: clip} for clip in clips]
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ class Ours:
         """Writes the deployment folder as export.py does, without its comparison, which random weights may fail."""
         from video_zoo.datareader.labels import names_of, write_class_names
         from video_zoo.engine import deployment
-        from video_zoo.engine.programs import PROGRAMS
+        from video_zoo.engine.backends.base import INPUT
+        from video_zoo.engine.programs import PROGRAMS, write_program
         from video_zoo.utils.config import write
 
         folder, shape = base / DEPLOYMENT, self._settings.clip_shape("infer")
@@ -75,9 +76,10 @@ class Ours:
             try:
                 if precision == "int8":
                     clips = np.load(base / CALIBRATION)[:, None]
-                    PROGRAMS[kind].quantize(folder / programs[kind]["fp32"], [*clips], folder / file)
+                    samples = [{INPUT: clip} for clip in clips]
+                    PROGRAMS[kind].quantize(folder / programs[kind]["fp32"], samples, folder / file)
                 else:
-                    PROGRAMS[kind].write(network, shape, folder / file)
+                    write_program(kind, network, shape, folder / file)
                 programs.setdefault(kind, {})[precision] = file
             except Exception as error:  # the others can be compared all the same
                 missing["int8" if precision == "int8" else kind] = reason(error)

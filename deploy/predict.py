@@ -44,6 +44,11 @@ def read_description(file: Path) -> dict:
     if len(text) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
     description = yaml.load(text.decode("utf-8"), PlainLoader)  # as safe as safe_load: only plain values are made
+    if "state" in description:
+        raise SystemExit(
+            f"error: the programs beside {file} follow streams frame by frame, and this file predicts whole videos:"
+            " export without --online, or use infer.py --online"
+        )
     check(description)
     return description
 

@@ -52,6 +52,11 @@ def read_description(file: Path) -> dict:
     if len(text) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
     description = yaml.load(text.decode("utf-8"), PlainLoader)  # as safe as safe_load: only plain values are made
+    if "state" in description:
+        raise SystemExit(
+            f"error: the programs beside {file} follow streams frame by frame, and Triton would need a sequence batcher"
+            " that keeps their states: export without --online"
+        )
     check(description)
     return description
 

@@ -11,6 +11,7 @@ Nothing here imports an engine, so a folder is read at once.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import yaml
 
 from video_zoo.configs.schema import Config
-from video_zoo.engine.backends.base import INPUT, OUTPUT, Engine
+from video_zoo.engine.backends.base import FRAME, INPUT, LOGITS, OUTPUT, Engine, state_input, state_output
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, whole_folder
@@ -54,10 +55,11 @@ class Deployment:
         folder: where it lies.
         model: TSM, TSN ...
         names: of the classes, by index.
-        shape: of a clip, (T, 3, H, W).
+        shape: of a clip, (T, 3, H, W); of a folder that follows streams, of a frame, (3, H, W).
         programs: kind -> precision -> file.
         facts: whatever else a caller should know, for readers of the file; read are only those of the comparison.
         checksums: file -> SHA-256, of the programs and of what lies beside them.
+        state: of a folder that follows streams: name -> shape of each tensor of a stream's state.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class Deployment:
     programs: dict[str, dict[str, str]]
     facts: Mapping[str, Any] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
+    state: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Deployment:
@@ -75,22 +78,23 @@ class Deployment:
         path = folder / FILE
         try:
             text = read_regular(path, _MOST_BYTES).decode("utf-8")
-            said = check_fields(parse_yaml(text), {**_FIELDS, **_FACTS}, needed=_FIELDS)
+            said = check_fields(parse_yaml(text), {**_FIELDS, **_FACTS, "state": is_mapping}, needed=_FIELDS)
             names, programs, checksums = said["labels"], said["programs"], said["checksums"]
             shape = tuple(said["input"]["shape"][1:])
+            state = {name: tuple(each["shape"][1:]) for name, each in said.get("state", {}).items()}
             files = {file for of_kind in programs.values() for file in of_kind.values()}
             sound = (
                 said["version"] == _VERSION
-                and len(shape) == 4
-                and shape[1] == 3
-                and all(map(is_count, shape))
+                and len(shape) == (3 if state else 4)
+                and shape[-3] == 3
+                and all(is_count(size) for sizes in (shape, *state.values()) for size in sizes)
                 and said["output"]["shape"] == [-1, len(names)]
                 and all(of_kind.items() <= PROGRAMS[kind].files.items() for kind, of_kind in programs.items())
                 and all(Path(file).name == file for file in checksums)
                 and files <= checksums.keys()
             )
             facts = {key: dict(said[key]) for key in _FACTS if said.get(key)}
-            found = cls(folder, said["model"], names, shape, programs, facts, checksums) if sound else None
+            found = cls(folder, said["model"], names, shape, programs, facts, checksums, state) if sound else None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
         except (LookupError, TypeError, ValueError, AttributeError):
@@ -104,21 +108,62 @@ class Deployment:
         said = {
             "version": _VERSION,
             "model": self.model,
-            "input": {
-                "name": INPUT,
-                "dtype": "uint8",
-                "shape": [-1, *self.shape],
-                "layout": "clips, frames, R G B, rows, columns",
-            },
-            "output": {"name": OUTPUT, "dtype": "float32", "shape": [-1, len(self.names)]},
+            **self._ports(),
             **self.facts,
             "programs": self.programs,
             "checksums": {file.name: _sha256(file) for file in self._files()},
             "labels": self.names,
         }
         with atomic_file(self.folder / FILE) as file:
-            file.write("# Made by export.py. The programs take whole clips of uint8 pixels: normalisation is inside.\n")
+            what = "one frame of each stream" if self.state else "whole clips"
+            file.write(f"# Made by export.py. The programs take {what} of uint8 pixels: normalisation is inside.\n")
             yaml.safe_dump(said, file, sort_keys=False, allow_unicode=True)
+
+    def _ports(self) -> dict[str, Any]:
+        """What inference.yaml says of the programs' inputs and outputs."""
+        frames = "" if self.state else "frames, "
+        said = {
+            "input": {
+                "name": FRAME if self.state else INPUT,
+                "dtype": "uint8",
+                "shape": [-1, *self.shape],
+                "layout": f"{'streams' if self.state else 'clips'}, {frames}R G B, rows, columns",
+            },
+            "output": {
+                "name": LOGITS if self.state else OUTPUT,
+                "dtype": "float32",
+                "shape": [-1, len(self.names)],
+            },
+        }
+        if self.state:
+            said["online"] = (
+                "a program is given one frame after the other; each input of the state is zeros when a stream begins,"
+                " and then what came out of its output with the frame before"
+            )
+            said["state_bytes"] = state_bytes(self.state)
+            said["state"] = {
+                name: {
+                    "input": state_input(name),
+                    "output": state_output(name),
+                    "dtype": "float32",
+                    "shape": [-1, *shape],
+                }
+                for name, shape in self.state.items()
+            }
+        return said
+
+    def check_online(self, online: bool) -> None:
+        """Raises InputError unless the programs follow streams frame by frame, if `online`, or else take clips."""
+        if online and not self.state:
+            raise InputError(
+                f"{self.folder} takes whole clips, and cannot follow a stream frame by frame: export.py --online=True"
+                " makes a folder that does, of a network trained with MODEL.shift = uni"
+            )
+        if self.state and not online:
+            raise InputError(
+                f"{self.folder} follows streams frame by frame, and takes no whole clips: infer.py --online takes it;"
+                " export.py without --online makes a folder for clips"
+            )
 
     def program(self, kind: str, precision: str) -> Path | None:
         """The file of the program for a precision: its own, or that of the fp32 program, where that is run in it."""
@@ -181,7 +226,7 @@ class Deployment:
             )
         keys = [key for key, value in asdict(exported.MODEL).items() if value != getattr(settings.MODEL, key)]
         changed = [f"MODEL.{key}" for key in keys if key not in ("class_names", "format")]
-        if settings.clip_shape(mode) != self.shape:
+        if settings.clip_shape(mode)[-len(self.shape) :] != self.shape:
             keys = f"{mode.upper()}.target_size, {mode.upper()}.seg_num"
             changed.append(f"a clip's size, {list(self.shape)}, would be {list(settings.clip_shape(mode))} ({keys})")
         if changed:
@@ -202,6 +247,11 @@ class Deployment:
     def _files(self) -> list[Path]:
         stems = {Path(file).stem for files in self.programs.values() for file in files.values()}
         return sorted(file for file in self.folder.iterdir() if file.stem in stems)
+
+
+def state_bytes(state: Mapping[str, tuple[int, ...]]) -> int:
+    """Of one stream's state, float32: name -> shape of each of its tensors."""
+    return 4 * sum(math.prod(shape) for shape in state.values())
 
 
 def _list_instructions(instructions: Mapping[str, bool], known: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.engine.backends import ENGINES
+from video_zoo.engine.backends.base import FRAME, state_input, state_output
+from video_zoo.engine.backends.paddle_network import PaddleSteps
 from video_zoo.engine.deployment import FILE, Deployment
 from video_zoo.engine.programs import PROGRAMS, write_program
 from video_zoo.utils.errors import InputError
@@ -17,6 +20,8 @@ from video_zoo.utils.log import logger
 
 if TYPE_CHECKING:
     from paddle import nn
+
+    from video_zoo.models.network import VideoNetwork
 
 Item = TypeVar("Item")
 # precision -> the kind that has a program of its own for it, made of the float32 one
@@ -63,14 +68,18 @@ def choose_programs(asked: Sequence[str], lower: Sequence[str]) -> list[str]:
 
 
 def write_programs(
-    kinds: Sequence[str], network: nn.Layer, shape: Sequence[int], folder: Path
+    kinds: Sequence[str],
+    network: nn.Layer,
+    shape: Sequence[int],
+    folder: Path,
+    state: Mapping[str, tuple[int, ...]] | None = None,
 ) -> dict[str, dict[str, Path]]:
-    """Writes a float32 program of each kind for clips of this shape, (T, 3, H, W): kind -> precision -> file."""
+    """Writes a float32 program of each kind: kind -> precision -> file. Shape and state are `write_program`'s."""
     programs = {}
     for kind in kinds:
         file = folder / PROGRAMS[kind].files["fp32"]
         logger.info("writing %s", file.name)
-        programs[kind] = {"fp32": write_program(kind, network, shape, file)}
+        programs[kind] = {"fp32": write_program(kind, network, shape, file, state)}
     return programs
 
 
@@ -82,15 +91,15 @@ def add_fp16(programs: dict[str, dict[str, Path]]) -> None:
     files["fp16"] = file
 
 
-def add_int8(programs: dict[str, dict[str, Path]], clips: Sequence[np.ndarray]) -> None:
+def add_int8(programs: dict[str, dict[str, Path]], samples: Sequence[Mapping[str, np.ndarray]]) -> None:
     """Writes the int8 program beside the float32 one that it is made of.
 
     Args:
-        clips: uint8 (1, T, 3, H, W) each, to calibrate with.
+        samples: its inputs by name, with one clip or stream each, to calibrate with.
     """
     files = programs[MADE_OF["int8"]]
     file = _file_beside(files, "int8")
-    PROGRAMS[MADE_OF["int8"]].quantize(files["fp32"], clips, file)
+    PROGRAMS[MADE_OF["int8"]].quantize(files["fp32"], samples, file)
     files["int8"] = file
 
 
@@ -106,18 +115,45 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[place * len(items) // count] for place in range(count)]
 
 
-def describe_clips(settings: Config) -> dict[str, Any]:
-    """What inference.yaml says of how clips are made."""
+def one_stream(settings: Config, frames: int) -> Config:
+    """The settings with which a video's clip is so many consecutive frames of it."""
+    model = replace(settings.MODEL, seglen=frames, frame_stride=1)
+    return replace(settings, MODEL=model, INFER=replace(settings.INFER, seg_num=1, batch_size=1))
+
+
+def stream_samples(
+    network: VideoNetwork, state: Sequence[str], clips: Iterable[np.ndarray]
+) -> list[dict[str, np.ndarray]]:
+    """Of each clip of consecutive frames, uint8 (1, T, 3, H, W): what a program that follows streams is given with its
+    last frame, by the names of its inputs.
+
+    Args:
+        state: the names of the network's state.
+    """
+    backend, samples = PaddleSteps(network, state), []
+    for clip in clips:
+        kept = {name: tensor.numpy() for name, tensor in network.initial_state(1, *clip.shape[3:]).items()}
+        for frame in clip[0]:
+            feeds = {FRAME: frame[None], **{state_input(name): kept[name] for name in state}}
+            found = backend.run(feeds)
+            kept = {name: found[state_output(name)] for name in state}
+        samples.append(feeds)
+    return samples
+
+
+def describe_clips(settings: Config, online: bool = False) -> dict[str, Any]:
+    """What inference.yaml says of how clips are made, or with `online` frames."""
     model, infer = settings.MODEL, settings.INFER
     stride = model.frame_stride
     middle = "(n - 1) // 2" if stride == 1 else f"(n - {(model.seglen - 1) * stride + 1}) // 2"
+    sampling = {
+        "segments": settings.seg_num("infer"),
+        "consecutive_frames": model.seglen,
+        "frame_stride": stride,
+        "place": f"the middle of each of so many equal parts: part * n + {middle} of n = frames // segments",
+    }
     return {
-        "sampling": {
-            "segments": settings.seg_num("infer"),
-            "consecutive_frames": model.seglen,
-            "frame_stride": stride,
-            "place": f"the middle of each of so many equal parts: part * n + {middle} of n = frames // segments",
-        },
+        **({} if online else {"sampling": sampling}),
         "scaling": {
             "shorter_side": infer.short_size,
             "keep_aspect": infer.keep_aspect,

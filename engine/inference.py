@@ -28,6 +28,7 @@ def open_backend(
     use_gpu: bool | None,
     batch_size: int,
     clip_shape: tuple[int, ...],
+    online: bool = False,
 ) -> tuple[Backend, VariableStore | None]:
     """What computes, and where its weights are from. Paddle is imported only where it computes.
 
@@ -36,12 +37,15 @@ def open_backend(
         engine: a name, or "auto".
         use_gpu: True insists on a GPU, False on the CPU; None takes a GPU if there is one.
         batch_size: the most clips at once.
-        clip_shape: (T, 3, H, W).
+        clip_shape: (T, 3, H, W), or with `online` (3, H, W).
+        online: follows streams frame by frame (engine/streams.py).
 
     Raises InputError: the engine cannot compute here, or not with this precision; a program is damaged; there is no
-        GPU.
+        GPU; whole clips are asked of a folder that follows streams, or the other way round.
     """
     deployment = source if isinstance(source, Deployment) else None
+    if deployment is not None:
+        deployment.check_online(online)
     on_gpu, started = False, False
 
     def obstacle_to(each: Engine) -> str | None:
@@ -59,19 +63,21 @@ def open_backend(
         other = None if on_gpu else deployment.other_processor()
         if other:
             logger.info(other)
-        job = replace(job, program=program, rest_bf16=deployment.checked_bf16())
+        job = replace(job, program=program, state=deployment.state, rest_bf16=deployment.checked_bf16())
         try:
             backend, store = choice.engine.load(job), None
         except InputError as error:
             if use_gpu is not None or started or not on_gpu:
                 raise
             logger.warning("%s. Nobody has insisted on the GPU, so it is left out", error)
-            return open_backend(source, engine, precision, False, batch_size, clip_shape)
+            return open_backend(source, engine, precision, False, batch_size, clip_shape, online)
     else:
         network, store = source()
+        if online:
+            job = replace(job, state=network.state_shapes(*clip_shape[1:]))
         with scratch_folder() as folder:
             backend = load_network(choice.engine, network, folder, job)
-    backend.engine, backend.device = choice.engine.name, "GPU" if on_gpu else "CPU"
+    backend.engine, backend.device, backend.state = choice.engine.name, "GPU" if on_gpu else "CPU", job.state
     logger.info("engine %s (%s): %s", choice.engine.name, choice.reason, backend.description)
     return backend, store
 

@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
 from video_zoo.engine.backends import ENGINES
 from video_zoo.engine.backends.base import Backend, Job
-from video_zoo.engine.backends.paddle_network import PaddleNetwork
+from video_zoo.engine.backends.paddle_network import PaddleNetwork, PaddleSteps
 from video_zoo.engine.programs import PROGRAMS
+from video_zoo.engine.streams import Streams
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import Progress, logger
 
@@ -31,16 +32,18 @@ class Parity:
     """A program's probabilities against the network's.
 
     Args:
-        clips: compared.
+        clips: compared; of a program that follows streams, frames.
         same: of them, with the same most probable class.
         largest: difference of any probability.
         total: of the differences of the probability of the network's top-1.
+        unit: what is compared.
     """
 
     clips: int = 0
     same: int = 0
     largest: float = 0.0
     total: float = 0.0
+    unit: str = "clips"
 
     def add(self, expected: np.ndarray, found: np.ndarray) -> None:
         """Compares probabilities (n, classes)."""
@@ -71,7 +74,7 @@ class Parity:
 
     def __str__(self) -> str:
         return (
-            f"top-1 {self.agreement:.1%} the same of {self.clips} clips, probabilities differ by at most"
+            f"top-1 {self.agreement:.1%} the same of {self.clips} {self.unit}, probabilities differ by at most"
             f" {self.largest:.1e}, the top-1's by {self.mean:.1e} in the mean"
         )
 
@@ -83,27 +86,30 @@ def check_programs(
     programs: Mapping[str, Mapping[str, Path]],
     job: Job,
 ) -> dict[str, dict[str, Any]]:
-    """Runs each program beside the network on up to `clips` clips, and logs how they compare.
+    """Runs each program beside the network on up to `clips` clips, and logs how they compare. Programs that follow
+    streams are given the frames of the clips one by one, as one stream, up to `clips` frames; each keeps its own state.
 
     Args:
         programs: kind -> precision -> file. A float32 program is run in
             lower precisions, too, where its kind says so and the CPU has them.
-        job: threads and clip_shape.
+        job: threads, clip_shape and state.
 
     Returns: "ENGINE PRECISION" -> {clips, top1_agreement, largest_difference, mean_top1_difference}.
 
     Raises InputError: one differs by more than its precision explains, or there are no clips.
     """
+    unit, own = ("frames", PaddleSteps(network, job.state)) if job.state else ("clips", PaddleNetwork(network))
     backends = dict(_load(programs, job))
-    reference, found = PaddleNetwork(network), {name: Parity() for name in backends}
-    progress = Progress(clips, "clips")
+    reference, *computing = (_probabilities_of(each, job) for each in (own, *backends.values()))
+    found = {name: Parity(unit=unit) for name in backends}
+    progress = Progress(clips, unit)
     for batch in batches:
-        pixels = batch.clips[: clips - progress.done]
+        pixels = batch.clips.reshape([-1, *job.clip_shape])[: clips - progress.done]
         expected = reference(pixels)
-        for name, backend in backends.items():
-            found[name].add(expected, backend(pixels))
+        for parity, compute in zip(found.values(), computing):
+            parity.add(expected, compute(pixels))
         progress.add(len(pixels))
-        logger.info("compared %d clips, %s", progress.done, progress)
+        logger.info("compared %d %s, %s", progress.done, unit, progress)
         if progress.done >= clips:
             break
     if not progress.done:
@@ -114,6 +120,20 @@ def check_programs(
         engine, precision = name.split()
         _check(engine, precision, parity)
     return {name: _figures(parity) for name, parity in found.items()}
+
+
+def _probabilities_of(backend: Backend, job: Job) -> Callable[[np.ndarray], np.ndarray]:
+    """What computes clips (n, T, 3, H, W), or a stream's next n frames (n, 3, H, W) -> probabilities (n, classes)."""
+    if not job.state:
+        return backend
+    streams = Streams(backend, job.state, job.clip_shape)
+
+    def follow(frames: np.ndarray) -> np.ndarray:
+        logits = np.stack([streams.step({0: frame})[0] for frame in frames])
+        exponentials = np.exp(logits - logits.max(1, keepdims=True))
+        return exponentials / exponentials.sum(1, keepdims=True)
+
+    return follow
 
 
 def _load(programs: Mapping[str, Mapping[str, Path]], job: Job) -> Iterable[tuple[str, Backend]]:

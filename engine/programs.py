@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
-from video_zoo.engine.backends.base import BATCH_AXIS, INPUT, OUTPUT, Backend, Engine, Job, missing_packages
+from video_zoo.engine.backends.base import BATCH_AXIS, Backend, Engine, Job, missing_packages
 from video_zoo.engine.onnx_float16 import write_float16
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import heartbeat
@@ -42,10 +42,11 @@ class Program:
     Args:
         engine: the name of the one that compares it with the network (engine/parity.py).
         files: precision -> the file in a deployment folder; what else belongs to it has the same stem.
-        write: (network, shape, path) writes a float32 program that takes uint8 clips (any number, *shape). Raises
-            InputError if a converter fails.
+        write: (network, job, path) writes a float32 program with the job's inputs and outputs, any number of clips or
+            streams at once. Raises InputError if a converter fails.
         packages: what `write` needs beside Paddle: module -> pip name; may depend on the Paddle that is installed.
-        quantize: (float32 program, uint8 clips (1, *shape), path) writes the int8 one, where there is one.
+        quantize: (float32 program, inputs by name, with one clip or stream each, path) writes the int8 one, where there
+            is one.
         quantize_packages: what `quantize` needs.
         halve: (float32 program, path) writes the float16 one, where there is one.
         also_compared: lower precisions in which its engine runs the float32 program, and which are compared, too.
@@ -53,9 +54,9 @@ class Program:
 
     engine: str
     files: Mapping[str, str]
-    write: Callable[[nn.Layer, Sequence[int], Path], None]
+    write: Callable[[nn.Layer, Job, Path], None]
     packages: Callable[[], dict[str, str]] = dict
-    quantize: Callable[[Path, Sequence[np.ndarray], Path], None] | None = None
+    quantize: Callable[[Path, Sequence[Mapping[str, np.ndarray]], Path], None] | None = None
     quantize_packages: Callable[[], dict[str, str]] = dict
     halve: Callable[[Path, Path], None] | None = None
     also_compared: tuple[str, ...] = ()
@@ -69,10 +70,22 @@ class Program:
         return missing_packages({**self.packages(), **(self.quantize_packages() if int8 else {})})
 
 
-def write_program(kind: str, network: nn.Layer, shape: Sequence[int], path: Path) -> Path:
-    """Writes a float32 program of a kind that takes uint8 clips (any number, *shape); returns its path. Raises
-    InputError."""
-    PROGRAMS[kind].write(network, shape, path)
+def write_program(
+    kind: str,
+    network: nn.Layer,
+    shape: Sequence[int],
+    path: Path,
+    state: Mapping[str, tuple[int, ...]] | None = None,
+) -> Path:
+    """Writes a float32 program of a kind; returns its path.
+
+    Args:
+        shape: of a clip, (T, 3, H, W); with a state, of a frame, (3, H, W).
+        state: for a program that follows streams, the shapes of a stream's state (`VideoNetwork.state_shapes`).
+
+    Raises InputError.
+    """
+    PROGRAMS[kind].write(network, Job(clip_shape=tuple(shape), state=state or {}), path)
     return path
 
 
@@ -85,11 +98,12 @@ def load_network(engine: Engine, network: nn.Layer, folder: Path, job: Job) -> B
     Raises InputError.
     """
     if engine.program is None:
-        from video_zoo.engine.backends.paddle_network import PaddleNetwork
+        from video_zoo.engine.backends.paddle_network import PaddleNetwork, PaddleSteps
 
-        return PaddleNetwork(network, job.threads)
+        return PaddleSteps(network, job.state, job.threads) if job.state else PaddleNetwork(network, job.threads)
     path = folder / PROGRAMS[engine.program].files["fp32"]
-    return engine.load(replace(job, program=write_program(engine.program, network, job.clip_shape, path)))
+    write_program(engine.program, network, job.clip_shape, path, job.state)
+    return engine.load(replace(job, program=path))
 
 
 def is_paddle_2() -> bool:
@@ -101,35 +115,35 @@ def is_paddle_2() -> bool:
 
 
 @contextlib.contextmanager
-def _to_convert(network: nn.Layer, shape: Sequence[int], path: Path, newest_form: bool) -> Iterator[Path]:
+def _to_convert(network: nn.Layer, job: Job, path: Path, newest_form: bool) -> Iterator[Path]:
     """Paddle's program of a network, beside `path` while the block runs."""
     from video_zoo.engine.static_program import save_static_program
 
     scratch = path.with_name(f"{path.stem}_scratch.pdmodel")
     try:
-        yield save_static_program(network, shape, scratch, newest_form=newest_form, for_converter=True)
+        yield save_static_program(network, job, scratch, newest_form=newest_form, for_converter=True)
     finally:
         for file in path.parent.glob(f"{scratch.stem}.*"):
             file.unlink()
 
 
-def _write_paddle(network: nn.Layer, shape: Sequence[int], path: Path) -> None:
+def _write_paddle(network: nn.Layer, job: Job, path: Path) -> None:
     from video_zoo.engine.static_program import save_static_program
 
-    save_static_program(network, shape, path)
+    save_static_program(network, job, path)
 
 
-def _write_onnx(network: nn.Layer, shape: Sequence[int], path: Path) -> None:
+def _write_onnx(network: nn.Layer, job: Job, path: Path) -> None:
     """By paddle2onnx, in a process of its own, as it may end the process or install packages."""
     options = [] if is_paddle_2() else ["optimize_tool=None"]
-    with _to_convert(network, shape, path, newest_form=True) as source, heartbeat("converting to ONNX"):
+    with _to_convert(network, job, path, newest_form=True) as source, heartbeat("converting to ONNX"):
         files = [str(source), str(source.with_suffix(".pdiparams")), str(path), str(_OPSET)]
         done = subprocess.run([sys.executable, "-c", _CONVERT, *files, *options], capture_output=True, text=True)
     if done.returncode or not path.is_file() or not path.stat().st_size:
         lines = (done.stdout + done.stderr).strip().splitlines()
         said = [line for line in lines if re.search("fail|error", line, re.IGNORECASE)] or lines[-1:]
         raise InputError(f"paddle2onnx failed (exit code {done.returncode}): {said[0] if said else 'it said nothing'}")
-    _tidy_onnx(path)
+    _tidy_onnx(path, job)
 
 
 def _onnx_packages() -> dict[str, str]:
@@ -137,19 +151,19 @@ def _onnx_packages() -> dict[str, str]:
     return {"paddle2onnx": f"paddle2onnx=={release}", "packaging": "packaging", "onnx": "onnx"}
 
 
-def _tidy_onnx(path: Path) -> None:
-    """Names input, output and the free axis, and leaves out constants that nothing uses."""
+def _tidy_onnx(path: Path, job: Job) -> None:
+    """Names outputs and the free axis, and leaves out constants that nothing uses."""
     import onnx
 
     model = onnx.load(str(path))
     graph = model.graph
-    old = graph.output[0].name
+    new_names = {output.name: name for output, name in zip(graph.output, job.outputs)}
     for node in graph.node:
-        for place, name in enumerate(node.output):
-            if name == old:
-                node.output[place] = OUTPUT
-    graph.output[0].name = OUTPUT
-    for value in (graph.input[0], graph.output[0]):
+        for names in (node.input, node.output):
+            names[:] = [new_names.get(name, name) for name in names]
+    for output in graph.output:
+        output.name = new_names[output.name]
+    for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
     used = {name for node in graph.node for name in node.input}
     kept = [constant for constant in graph.initializer if constant.name in used]
@@ -159,10 +173,10 @@ def _tidy_onnx(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def _write_openvino(network: nn.Layer, shape: Sequence[int], path: Path) -> None:
+def _write_openvino(network: nn.Layer, job: Job, path: Path) -> None:
     import openvino as ov
 
-    with _to_convert(network, shape, path, newest_form=False) as source:
+    with _to_convert(network, job, path, newest_form=False) as source:
         try:
             model = ov.Core().read_model(source)
         except RuntimeError as error:  # it knows no 3-D convolutions of Paddle's, but those of ONNX
@@ -172,14 +186,16 @@ def _write_openvino(network: nn.Layer, shape: Sequence[int], path: Path) -> None
                     f" {' '.join(missing)}"
                 ) from error
             between = source.with_suffix(".onnx")
-            _write_onnx(network, shape, between)
+            _write_onnx(network, job, between)
             model = ov.Core().read_model(between)
-        model.input(0).set_names({INPUT})
-        model.output(0).set_names({OUTPUT})
+        for port in model.inputs:
+            port.set_names(port.names & job.inputs.keys())
+        for port, name in zip(model.outputs, job.outputs):
+            port.set_names({name})
         ov.save_model(model, path, compress_to_fp16=False)
 
 
-def _quantize_openvino(source: Path, clips: Sequence[np.ndarray], path: Path) -> None:
+def _quantize_openvino(source: Path, samples: Sequence[Mapping[str, np.ndarray]], path: Path) -> None:
     """By OpenVINO's own post-training quantisation (NNCF)."""
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         import nncf
@@ -189,8 +205,8 @@ def _quantize_openvino(source: Path, clips: Sequence[np.ndarray], path: Path) ->
         with heartbeat("quantising"):
             model = nncf.quantize(
                 ov.Core().read_model(source),
-                nncf.Dataset(clips),
-                subset_size=len(clips),
+                nncf.Dataset(samples),
+                subset_size=len(samples),
                 preset=nncf.QuantizationPreset.MIXED,
                 # Weights of 7 bits: sums of two products of 8 bits saturate on processors without VNNI, and what was
                 # checked on one kind of processor would not hold on the other.

@@ -27,9 +27,9 @@ class TemporalShift(nn.Layer):
 
     Attributes:
         rolls: a static program gets `roll` instead of `move`.
-        past: not None while a network is given the frames of a stream one by one (TSM.step): then `forward` takes one
-            frame a stream, (N, C, H, W), and this is what is kept of the frame before: its first eighth of the
-            channels, or zeros of that shape.
+        past: empty but while a network is given the frames of a stream one by one (TSM.step): then `forward` takes one
+            frame a stream, (N, C, H, W), and this holds what is kept of the frame before: its first eighth of the
+            channels, or zeros of that shape. It is a list, as Paddle makes a buffer of a tensor.
     """
 
     def __init__(self, seg_num: int, direction: str = "bi", data_format: str = "NCHW"):
@@ -38,11 +38,11 @@ class TemporalShift(nn.Layer):
         self.direction = direction
         self.data_format = data_format
         self.rolls = False
-        self.past: paddle.Tensor | None = None
+        self.past: list[paddle.Tensor] = []
 
     @paddle.jit.not_to_static  # translated, it would stay so in dynamic mode, and be slow
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if self.past is not None:
+        if self.past:
             return self.follow(x)
         if not paddle.in_dynamic_mode():
             return self.roll(x) if self.rolls else self.move(x)
@@ -110,7 +110,7 @@ class TemporalShift(nn.Layer):
         """The "uni" shift of the next frame of N streams; keeps in `past` what the frame after it will need."""
         axis = self._axis - 1  # there is no axis of frames
         still = x.slice([axis], [x.shape[axis] // 8], [x.shape[axis]])
-        past, self.past = self.past, self.first_fold(x)
+        past, self.past[0] = self.past[0], self.first_fold(x)
         return paddle.concat([past, still], axis=axis)
 
     def first_fold(self, x: paddle.Tensor) -> paddle.Tensor:

@@ -67,7 +67,7 @@ class TSM(TSN):
         try:
             with paddle.no_grad():
                 self.backbone(paddle.zeros([1, 3, height, width]))
-            return {name: tuple(shift.past.shape[1:]) for name, shift in self._shifts.items()}
+            return {name: tuple(shift.past[0].shape[1:]) for name, shift in self._shifts.items()}
         finally:
             self._forget()
             for hook in hooks:
@@ -94,10 +94,10 @@ class TSM(TSN):
         if paddle.in_dynamic_mode():  # a static program knows no number of streams
             self._check_state(frame, state)
         for name, shift in self._shifts.items():
-            shift.past = state[name]
+            shift.past = [state[name]]
         try:
             features = self.dropout(self.backbone(self.normalise(frame)))  # -> (n, F)
-            return self.fc(features), {name: shift.past for name, shift in self._shifts.items()}
+            return self.fc(features), {name: shift.past[0] for name, shift in self._shifts.items()}
         finally:
             self._forget()
 
@@ -110,13 +110,13 @@ class TSM(TSN):
             if found != needed.get(name):
                 raise InputError(
                     f"the state does not fit this network and {streams} frames of {height} x {width}: {name} is"
-                    f" {found or 'missing'} and should be {needed.get(name, 'absent')}. A stream has frames of one size,"
-                    " and begins with initial_state of the network that follows it"
+                    f" {found or 'missing'} and should be {needed.get(name, 'absent')}. A stream has frames of one"
+                    " size, and begins with initial_state of the network that follows it"
                 )
 
     def _forget(self) -> None:
         for shift in self._shifts.values():
-            shift.past = None
+            shift.past = []
 
     @contextlib.contextmanager
     def prepare_for_export(self) -> Iterator[None]:
@@ -131,4 +131,4 @@ class TSM(TSN):
 
 
 def _begin_stream(shift: TemporalShift, inputs: tuple[paddle.Tensor]) -> None:
-    shift.past = paddle.zeros_like(shift.first_fold(inputs[0]))
+    shift.past = [paddle.zeros_like(shift.first_fold(inputs[0]))]

@@ -253,9 +253,9 @@ def test_engines_describe_themselves_without_their_packages(run_cli):
 
 
 def write_sum_onnx(path: Path) -> None:
-    ports = {name: [helper.make_tensor_value_info(name, 1, ["n", 2])] for name in ("frame", "state", "sum", "next")}
-    nodes = [helper.make_node("Add", ["frame", "state"], ["sum"]), helper.make_node("Add", ["sum", "sum"], ["next"])]
-    graph = helper.make_graph(nodes, "sums", ports["frame"] + ports["state"], ports["sum"] + ports["next"])
+    ports = [helper.make_tensor_value_info(name, 1, ["n", 2]) for name in ("frame", "state_x", "sum", "next")]
+    nodes = [helper.make_node("Add", ["frame", "state_x"], ["sum"]), helper.make_node("Add", ["sum", "sum"], ["next"])]
+    graph = helper.make_graph(nodes, "sums", ports[:2], ports[2:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
 
@@ -269,7 +269,7 @@ def write_sum_paddle(path: Path) -> None:
         def forward(self, frame, state):
             return frame + state, self.two * (frame + state)
 
-    spec = [paddle.static.InputSpec([None, 2], "float32", name) for name in ("frame", "state")]
+    spec = [paddle.static.InputSpec([None, 2], "float32", name) for name in ("frame", "state_x")]
     program = paddle.jit.to_static(Sums(), input_spec=spec, full_graph=True)
     old_form = getattr(getattr(paddle, "pir_utils", None), "OldIrGuard", contextlib.nullcontext)
     with old_form():
@@ -287,11 +287,11 @@ def write_sum_paddle(path: Path) -> None:
 )
 def test_a_state_goes_in_and_comes_out(name, file, write, tmp_path):
     write(tmp_path / file)
-    backend = ENGINES.get(name).load(Job(tmp_path / file, threads=1, outputs=("sum", "next")))
+    backend = ENGINES.get(name).load(Job(tmp_path / file, threads=1, clip_shape=(2,), state={"x": (2,)}))
     state = np.zeros((3, 2), np.float32)
     for step in range(3):
         frame = np.arange(6, dtype=np.float32).reshape(3, 2) + step
-        found = backend.run({"frame": frame, "state": state})
-        np.testing.assert_array_equal(found["sum"], frame + state)
-        np.testing.assert_array_equal(found["next"], 2 * (frame + state))
-        state = found["next"]
+        found = backend.run({"frame": frame, "state_x": state})
+        np.testing.assert_array_equal(found["logits"], frame + state)
+        np.testing.assert_array_equal(found["next_x"], 2 * (frame + state))
+        state = found["next_x"]

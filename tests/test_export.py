@@ -122,8 +122,8 @@ def test_an_engine_takes_a_network(name, programs_of, tmp_path, monkeypatch):
         pytest.skip("it needs a GPU")
     network, files = programs_of("bi")
 
-    def write(given, shape, path):
-        assert (given, shape) == (network, SHAPE)
+    def write(given, job, path):
+        assert (given, job.clip_shape) == (network, SHAPE)
         for file in files[engine.program].parent.glob(f"{files[engine.program].stem}.*"):
             shutil.copy(file, path.with_suffix(file.suffix))
 
@@ -204,7 +204,8 @@ def test_int8_of_a_trained_network_is_near(tmp_path):
     network, (given, labels) = trained_network(), shape_clips(tmp_path, 64, seed=1)
     source = write_program("openvino", network, given.shape[1:], tmp_path / "openvino_fp32.xml")
     target = tmp_path / "openvino_int8.xml"
-    PROGRAMS["openvino"].quantize(source, [clip[None] for clip in shape_clips(tmp_path, 64, seed=2)[0]], target)
+    samples = [{INPUT: clip[None]} for clip in shape_clips(tmp_path, 64, seed=2)[0]]
+    PROGRAMS["openvino"].quantize(source, samples, target)
     reference, found = PaddleNetwork(network)(given), OpenVINO(Job(target, "int8", threads=2))(given)
     assert (reference.argmax(1) == labels).mean() > 0.95
     parity = Parity()

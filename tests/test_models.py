@@ -326,7 +326,7 @@ def test_a_state_is_an_eighth_of_each_blocks_input():
         **{"res4a": (16, 8, 4), "res4b": (32, 4, 2), "res5a": (32, 4, 2), "res5b": (64, 2, 1)},
     }
     state = network.initial_state(3, 64, 32)
-    assert {name: (3, *shape) for name, shape in shapes.items()} == {name: (*each.shape,) for name, each in state.items()}
+    assert {name: [3, *shape] for name, shape in shapes.items()} == {name: each.shape for name, each in state.items()}
     assert network.training and network.backbone.conv1.bn.training
     assert all(np.array_equal(before[name], tensor.numpy()) for name, tensor in network.variables().items())
     assert network(clips()).shape == [2, 5]  # clips are shifted as ever

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Callable
 
 import numpy as np
@@ -13,7 +14,20 @@ import numpy as np
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 NO_BF16 = "--precision=bf16: this CPU has no bfloat16 arithmetic; other precisions are there"
 INPUT, OUTPUT = "clips", "probabilities"  # of a program: uint8 (n, T, 3, H, W) and float32 (n, classes)
-BATCH_AXIS = "clips"  # the first axis of an ONNX program's input and output
+# Of a program that follows streams: uint8 (n, 3, H, W), float32 (n, classes), and for each tensor of the state
+# `state_input` and `state_output` (n, *shape)
+FRAME, LOGITS = "frame", "logits"
+BATCH_AXIS = "clips"  # the first axis of an ONNX program's inputs and outputs
+
+
+def state_input(name: str) -> str:
+    """The input for a tensor of the state, as the frame before left it."""
+    return f"state_{name}"
+
+
+def state_output(name: str) -> str:
+    """The output of a tensor of the state, for the next frame."""
+    return f"next_{name}"
 
 
 @dataclass(frozen=True)
@@ -26,8 +40,9 @@ class Job:
         on_gpu: the device.
         threads: on a CPU.
         batch_size: the most clips at once.
-        clip_shape: (T, 3, H, W).
-        outputs: the names of what the program returns, in its order.
+        clip_shape: (T, 3, H, W); of a program that follows streams (3, H, W).
+        state: of a program that follows streams: the name of each tensor of a stream's state -> its shape, without the
+            axis of the streams.
         rest_bf16: of an int8 program, whether what is not quantised may compute in bfloat16 where the CPU has it.
     """
 
@@ -37,8 +52,21 @@ class Job:
     threads: int = 1
     batch_size: int = 1
     clip_shape: tuple[int, ...] = ()
-    outputs: tuple[str, ...] = (OUTPUT,)
+    state: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     rest_bf16: bool = True
+
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """The program's inputs -> their shapes, without the first axis; as of `outputs`, in its order."""
+        return {
+            FRAME if self.state else INPUT: self.clip_shape,
+            **{state_input(name): tuple(shape) for name, shape in self.state.items()},
+        }
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what the program returns."""
+        return (LOGITS, *map(state_output, self.state)) if self.state else (OUTPUT,)
 
     @property
     def device(self) -> str:
@@ -53,11 +81,13 @@ class Backend:
         description: engine, version, precision and device, for the log.
         engine: its name.
         device: "CPU" or "GPU".
+        state: of a program that follows streams, as Job's.
     """
 
     description: str
     engine: str = ""
     device: str = "CPU"
+    state: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The program's inputs by name -> its outputs by name; the first axis of each is the number of clips.
@@ -65,6 +95,11 @@ class Backend:
         A state that goes in with one call and comes out for the next is an input and an output like any other.
         """
         raise NotImplementedError
+
+    def step(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """As `run`, of a program that follows streams. A state may come out in the engine's own form, which goes in
+        again without copies; np.asarray makes an array of it. It stays what it is until the next call but one."""
+        return self.run(feeds)
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """uint8 clips (n, T, 3, H, W) -> float32 probabilities (n, classes)."""

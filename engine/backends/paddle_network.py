@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from video_zoo.engine.backends.base import INPUT, OUTPUT, Backend, Engine, Job
+from video_zoo.engine.backends.base import (
+    FRAME,
+    INPUT,
+    LOGITS,
+    OUTPUT,
+    Backend,
+    Engine,
+    Job,
+    state_input,
+    state_output,
+)
 from video_zoo.utils.errors import InputError
 
 if TYPE_CHECKING:
     import paddle
     from paddle import nn
+
+    from video_zoo.models.network import VideoNetwork
 
 
 class PaddleNetwork(Backend):
@@ -48,6 +60,35 @@ class PaddleNetwork(Backend):
         cores().share()
         with paddle.no_grad():
             return self._network(paddle.to_tensor(clips))
+
+
+class PaddleSteps(PaddleNetwork):
+    """A network in evaluation mode that follows streams; its states stay Paddle's tensors in `step`.
+
+    Args:
+        network: has `step`.
+        state: the names of its state's tensors.
+        threads: for the log.
+    """
+
+    def __init__(self, network: VideoNetwork, state: Sequence[str], threads: int = 1):
+        super().__init__(network, threads)
+        self._state = tuple(state)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) for name, value in self.step(feeds).items()}
+
+    def step(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        import paddle
+
+        from video_zoo.utils.paddle_env import cores
+
+        cores().share()
+        with paddle.no_grad():
+            kept = {name: feeds[state_input(name)] for name in self._state}
+            tensors = (paddle.to_tensor(each) if isinstance(each, np.ndarray) else each for each in kept.values())
+            logits, state = self._network.step(paddle.to_tensor(feeds[FRAME]), dict(zip(kept, tensors)))
+        return {LOGITS: logits.numpy(), **{state_output(name): tensor for name, tensor in state.items()}}
 
 
 def _load(job: Job) -> Backend:

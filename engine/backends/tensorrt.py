@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from video_zoo.engine.backends.base import INPUT, Engine, Job
+from video_zoo.engine.backends.base import Engine, Job
 from video_zoo.engine.backends.paddle_inference import PaddleInference, paddle_precision
 from video_zoo.utils.errors import InputError
 
@@ -34,8 +34,8 @@ class TensorRT(PaddleInference):
             use_static=False,
             use_calib_mode=False,
         )
-        one, most = [1, *job.clip_shape], [job.batch_size, *job.clip_shape]
-        config.set_trt_dynamic_shape_info({INPUT: one}, {INPUT: most}, {INPUT: most})
+        one, most = ({name: [size, *job.inputs[name]] for name in job.inputs} for size in (1, job.batch_size))
+        config.set_trt_dynamic_shape_info(one, most, most)
         return config
 
 
