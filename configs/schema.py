@@ -143,6 +143,13 @@ class TrainSection(ReaderSection):
     total_videos: Optional[int] = key(
         None, "videos an epoch, for the decay's step count; unset: the list's length", low=1, high=10**12
     )
+    segment_stride: Optional[int] = key(
+        None,
+        "frames of the video from a segment to the next: a clip is then a stretch of the video, at the frame rate of a"
+        " stream; unset, or of a shorter video: the segments cover all of it",
+        low=1,
+        high=_MANY,
+    )
     flip: bool = key(True, "mirror half of the clips; False where left and right are classes, or flip_labels")
     flip_labels: Optional[tuple[tuple[int, int], ...]] = key(
         None, "pairs of classes, [[86, 87], [93, 94]]: a mirrored clip of one is of the other", low=0, high=_MANY
@@ -157,6 +164,7 @@ class ValidSection(ReaderSection):
     """Validation while training."""
 
     batch_size: int = key(128, "clips a step", low=1, high=_MANY)
+    segment_stride: Optional[int] = key(None, "as TRAIN has it, in the middle of the video", low=1, high=_MANY)
     best_metric: str = key("top1", "the value, by its name in curves.jsonl, that decides which checkpoint is the best")
 
 

@@ -43,6 +43,7 @@ def segment_indices(
     seglen: int = 1,
     *,
     frame_stride: int = 1,
+    segment_stride: int | None = None,
     rng: np.random.Generator | None = None,
     legacy_pkl: bool = False,
 ) -> list[int]:
@@ -53,18 +54,23 @@ def segment_indices(
 
     Args:
         num_frames: of the whole video, at least 1.
+        segment_stride: frames of a segment; the segments then cover a stretch of the video, which is drawn from `rng`
+            or in the middle. None, or where the video is shorter than that: they cover all of it.
         rng: places are drawn from it (training); without it they are the segments' middles.
         legacy_pkl: v1.5's middle for pickled videos, (d - seglen) // 2; its mp4 reader takes (d - 1) // 2, as if the
             segment's first frame were its only one. With a larger frame_stride all formats take the first rule.
 
     Returns: seg_num * seglen numbers in [0, num_frames), segment by segment.
     """
-    length = num_frames // seg_num  # frames a segment
+    length, first = num_frames // seg_num, 0  # frames a segment, and before the first one
+    if segment_stride is not None and segment_stride <= length:
+        length, left = segment_stride, num_frames - seg_num * segment_stride
+        first = left // 2 if rng is None else int(rng.integers(0, left, endpoint=True))
     covered = (seglen - 1) * frame_stride + 1
     centred = legacy_pkl or frame_stride > 1
     indices = []
     for segment in range(seg_num):
-        start = segment * length if length else segment
+        start = first + segment * length if length else segment
         if length >= covered:
             if rng is not None:
                 start += int(rng.integers(0, length - covered, endpoint=True))

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from video_zoo.configs.schema import Config
+from video_zoo.configs.schema import Config, TrainSection, ValidSection
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.frame_rules import SAMPLINGS, V15, Clips, ClipShape
 from video_zoo.datareader.protocols import protocol_of
@@ -22,6 +22,7 @@ class View:
     Args:
         seg_num, seglen, frame_stride, legacy_pkl: see `segment_indices`.
         transform: TrainTransform draws at random, and so are the frames drawn then; EvalTransform does not.
+        segment_stride: see `segment_indices`.
         sampling: "v15", which is `segment_indices`, or the name of a rule of frame_rules.py.
         clips, clip: how many clips the rule is asked for, and which of them this is.
     """
@@ -31,6 +32,7 @@ class View:
     frame_stride: int
     transform: TrainTransform | EvalTransform
     legacy_pkl: bool = False
+    segment_stride: int | None = None
     sampling: str = V15
     clips: int = 1
     clip: int = 0
@@ -39,8 +41,9 @@ class View:
     def of(cls, settings: Config, mode: str, transform: str) -> View:
         """The view that a config describes for a mode. Raises InputError: no transform has that name."""
         model = settings.MODEL
-        draw = TRANSFORMS.get(transform)(settings.reader(mode))
-        return cls(settings.seg_num(mode), model.seglen, model.frame_stride, draw, model.format == "pkl")
+        section, shape = settings.reader(mode), (settings.seg_num(mode), model.seglen, model.frame_stride)
+        stride = section.segment_stride if isinstance(section, (TrainSection, ValidSection)) else None
+        return cls(*shape, TRANSFORMS.get(transform)(section), model.format == "pkl", stride)
 
     @property
     def is_random(self) -> bool:
@@ -63,6 +66,7 @@ class View:
             self.seg_num,
             self.seglen,
             frame_stride=self.frame_stride,
+            segment_stride=self.segment_stride,
             rng=rng,
             legacy_pkl=self.legacy_pkl,
         )
@@ -108,9 +112,9 @@ def views_of(settings: Config, mode: str, transform: str, num_frames: int | None
             protocol.stride,
             EvalTransform(*sizes, protocol.resize, protocol.crops, crop),
             view.legacy_pkl,
-            protocol.sampling,
-            protocol.clips,
-            clip,
+            sampling=protocol.sampling,
+            clips=protocol.clips,
+            clip=clip,
         )
         for clip, crop in protocol.order()
     )

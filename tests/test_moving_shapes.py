@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from video_zoo.datareader.decode import decode_video
 from video_zoo.dataset.moving_shapes.make_moving_shapes import VARIANTS, draw_clip, write_mp4
+from video_zoo.dataset.moving_shapes.make_streams import Stretch, draw_stream, plan_stream, write_stream
 
 
 @pytest.mark.parametrize(("one", "other"), [("left", "right"), ("up", "down")])
@@ -48,3 +52,32 @@ def test_a_clip_is_encoded_alike_each_time(tmp_path):
     for name in ("a.mp4", "b.mp4"):
         write_mp4(tmp_path / name, frames)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("nothing", [False, True])
+def test_stretches_fill_a_stream_and_change_direction(nothing):
+    stretches = plan_stream(500, 10, 20, nothing, np.random.default_rng(3))
+    assert [each.start for each in stretches] == [0, *(each.end for each in stretches[:-1])]
+    assert stretches[-1].end == 500
+    assert all(10 <= each.end - each.start <= 20 for each in stretches[:-1])
+    directions = [each.direction for each in stretches]
+    if nothing:
+        assert set(directions[::2]) == {None}
+        directions = directions[1::2]
+    assert None not in directions
+    assert all(one != other for one, other in zip(directions, directions[1:]))
+    assert len(set(directions)) == 4
+
+
+def test_the_events_beside_a_stream_are_what_its_frames_show(tmp_path):
+    """In a stream without noise in its file, a frame and the one before differ as the event's direction says."""
+    rng = np.random.default_rng(5)
+    stretches = [Stretch(None, 0, 5), Stretch("left", 5, 10), Stretch("down", 10, 15)]
+    frames = list(draw_stream(stretches, 32, 2, rng))
+    still = [np.array_equal(one, other) for one, other in zip(frames, frames[1:])]
+    assert still == [True] * 4 + [False] * 10
+    write_stream(tmp_path / "s.mp4", stretches, 32, 2, np.random.default_rng(5))
+    events = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert [(each["name"], each["class"]) for each in events] == [("left", 1), ("down", 0)]
+    assert [(each["start_s"], each["end_s"]) for each in events] == [(0.2, 0.4), (0.4, 0.6)]
+    assert decode_video(tmp_path / "s.mp4", lambda count: [0]).num_frames == 15

@@ -182,5 +182,18 @@ def test_training_draws_cover_the_whole_range_with_a_stride_too():
     assert firsts == set(range(11))
 
 
+def test_a_segment_stride_takes_a_stretch_of_the_video():
+    assert segment_indices(60, 8, segment_stride=3) == [18 + 3 * each + 1 for each in range(8)]
+    drawn = [segment_indices(26, 8, segment_stride=3, rng=np.random.default_rng(seed)) for seed in range(200)]
+    assert {numbers[0] for numbers in drawn} == set(range(5))
+    assert {numbers[-1] for numbers in drawn} == set(range(21, 26))
+    assert all(1 <= after - before <= 5 for numbers in drawn for before, after in zip(numbers, numbers[1:]))
+
+
+@pytest.mark.parametrize("num_frames", [5, 8, 24, 31])
+def test_a_video_that_is_shorter_than_its_segment_strides_is_taken_whole(num_frames):
+    assert segment_indices(num_frames, 8, segment_stride=4) == segment_indices(num_frames, 8)
+
+
 def test_moments_are_the_middles_of_equal_parts():
     assert segment_moments(Span(2.0, 4.0), 4) == [2.25, 2.75, 3.25, 3.75]

@@ -36,6 +36,24 @@ VARIANTS = {  # name -> classes, sorted by name; a class -> its motions, one aft
 BACKWARDS = "backwards.mp4"  # the last split's second clip from its end to its start
 
 
+class Scene:
+    """A shape and a noisy background, size_px x size_px, drawn at random."""
+
+    def __init__(self, size_px: int, rng: np.random.Generator):
+        self._background = rng.integers(40, 216, (size_px, size_px, 3))
+        self._mask = _shape_mask(size_px, rng)
+        self._colour = rng.choice([0, 255], 3) * 0.9 + rng.integers(0, 25, 3)
+
+    def frame(self, x: int, y: int) -> np.ndarray:
+        """uint8 RGB (size_px, size_px, 3) with the shape moved from the middle by (x, y), wrapped round."""
+        here = np.roll(self._mask, (y, x), axis=(0, 1))[..., None]  # (H, W) -> (H, W, 1)
+        return np.where(here, self._colour, self._background).astype(np.uint8)
+
+    def empty_frame(self) -> np.ndarray:
+        """The same without the shape."""
+        return self._background.astype(np.uint8)
+
+
 def draw_clip(
     class_name: str, size_px: int, num_frames: int, step_px: int, rng: np.random.Generator, variant: str = "direction"
 ) -> np.ndarray:
@@ -43,15 +61,12 @@ def draw_clip(
 
     It turns, where the class has two motions, after half of the frames, or up to an eighth of them before or after.
     """
-    background = rng.integers(40, 216, (size_px, size_px, 3))
-    mask, colour = _shape_mask(size_px, rng), rng.choice([0, 255], 3) * 0.9 + rng.integers(0, 25, 3)
-    motions = VARIANTS[variant][class_name]
+    scene, motions = Scene(size_px, rng), VARIANTS[variant][class_name]
     x, y = rng.integers(0, size_px, 2)
     turn = num_frames // 2 + rng.integers(-(num_frames // 8), num_frames // 8 + 1) if len(motions) > 1 else num_frames
     frames = np.empty((num_frames, size_px, size_px, 3), np.uint8)
     for number in range(num_frames):
-        here = np.roll(mask, (y, x), axis=(0, 1))[..., None]  # (H, W) -> (H, W, 1)
-        frames[number] = np.where(here, colour, background)
+        frames[number] = scene.frame(x, y)
         dx, dy = DIRECTIONS[motions[int(number >= turn)]]
         x, y = x + dx * step_px, y + dy * step_px
     return frames
