@@ -96,7 +96,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--torch_python", type=cli.path, default=sys.executable, metavar="PYTHON", help="has torch")
     results = CLIPS / "zoo.json"
     parser.add_argument("--results", type=Path, default=results, metavar="FILE", help="(benchmark/clips/zoo.json)")
-    parser.add_argument("--fresh", action="store_true", help="measure what is in the file again, too")
+    parser.add_argument("--fresh", action="store_true", help="forget what is in the file")
     return parser.parse_args()
 
 
@@ -141,11 +141,11 @@ def speed_rows(args: argparse.Namespace, name: str, folder: Path) -> dict[str, R
     """Each engine, and PyTorch; of a network whose programs are made here."""
     folder.mkdir()
     maker = Side(SCRIPT, "ours", threads=args.threads)
-    missing = answered(maker.do("make", network=name, folder=str(folder)))["missing"]
+    made = maker.do("make", network=name, folder=str(folder))
     maker.close()
     rows = {}
     for engine in OURS:
-        error = missing.get(ENGINES.get(engine).program, "")
+        error = made.get("error") or made["missing"].get(ENGINES.get(engine).program, "")
         rows[engine] = Row(engine, SCRIPT, "engine", threads=args.threads, ways={"": {"engine": engine}}, error=error)
     for title, channels_last in THEIRS.items() if ENTRIES[name].peer else ():
         forms = ("rolled", "published") if name == "tsm" else ("",)
