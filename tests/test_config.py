@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from video_zoo.configs.protocols import PROTOCOLS
 from video_zoo.configs.schema import Config
 from video_zoo.models import MODELS, TSMSection
+from video_zoo.models.backbones import BACKBONES
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.texts import for_display
@@ -250,7 +251,17 @@ def sections() -> st.SearchStrategy[config.Values]:
         parts[section.name] = st.fixed_dictionaries(
             {}, optional={key.name: values_of(keys[key.name], key.metadata) for key in dataclasses.fields(schema)}
         )
-    return st.fixed_dictionaries({}, optional=parts)
+    return st.fixed_dictionaries({}, optional=parts).map(of_one_backbone)
+
+
+def of_one_backbone(values: config.Values) -> config.Values:
+    """Without the keys of the other backbones, which are refused beside it."""
+    model = values.get("MODEL", {})
+    for name, backbone in BACKBONES.items():
+        if name != model.get("backbone", "resnet"):
+            for key in (*backbone.sizes, *backbone.others):
+                model.pop(key, None)
+    return values
 
 
 def as_tuples(value: object) -> object:
@@ -326,8 +337,8 @@ def test_the_object_is_frozen(load):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[TRIAN]\nepoch = 1\n", "no section 'TRIAN'; did you mean TRAIN? Known: MODEL, TRAIN, VALID, TEST, INFER."),
-        ("[XYZ]\nepoch = 1\n", "no section 'XYZ'. Known: MODEL, TRAIN, VALID, TEST, INFER."),
+        ("[TRIAN]\nepoch = 1\n", "no section 'TRIAN'; did you mean TRAIN? Known: MODEL, TRAIN, VALID, TEST, INFER, ONLINE."),
+        ("[XYZ]\nepoch = 1\n", "no section 'XYZ'. Known: MODEL, TRAIN, VALID, TEST, INFER, ONLINE."),
         ("[TRAIN]\nbatchsize = 1\n", "no key TRAIN.batchsize; did you mean batch_size?"),
         ("[VALID]\nepoch = 1\n", "no key VALID.epoch."),
         ("[MODEL]\nlearning_rate = 1\n", "no key MODEL.learning_rate."),
