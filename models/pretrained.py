@@ -72,8 +72,8 @@ class Weights:
         for key, value in {**self.fits, "num_classes": self.num_classes}.items():
             if value is not None and getattr(config, key) != value:
                 raise InputError(
-                    f"no weights are published for this network: {self.name} has {key} = {value}, the config"
-                    f" {getattr(config, key)}. {other_weights(flag)}"
+                    f"no weights are published for this network: {self.name} is for {key} = {value}, and the"
+                    f" config has {getattr(config, key)}. {other_weights(flag)}"
                 )
 
         def check(folder: Path) -> None:
