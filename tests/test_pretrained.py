@@ -428,8 +428,8 @@ def test_no_weights_for_this_network(home, weights, key, value, published):
     with pytest.raises(InputError) as caught:
         weights.fetch(replace(TSMSection(), **{key: value}), "--weights", NEEDED)
     assert str(caught.value) == (
-        f"no weights are published for this network: {weights.name} has {key} = {published}, the config {value}."
-        " Give --weights=PATH."
+        f"no weights are published for this network: {weights.name} is for {key} = {published}, and the config"
+        f" has {value}. Give --weights=PATH."
     )
     assert not home.exists()
 
