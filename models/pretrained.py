@@ -20,6 +20,8 @@ from video_zoo.utils.log import logger
 if TYPE_CHECKING:
     from video_zoo.models.network import VideoNetwork
 
+_CLIP_LEAVES = (".weight", ".bias", ".running_mean", ".running_var")  # of the variables of 3-D networks
+
 HOST = "https://paddlemodels.bj.bcebos.com"
 
 
@@ -72,8 +74,8 @@ class Weights:
         for key, value in {**self.fits, "num_classes": self.num_classes}.items():
             if value is not None and getattr(config, key) != value:
                 raise InputError(
-                    f"no weights are published for this network: {self.name} has {key} = {value}, the config"
-                    f" {getattr(config, key)}. {other_weights(flag)}"
+                    f"no weights are published for this network: {self.name} is for {key} = {value}, and the"
+                    f" config has {getattr(config, key)}. {other_weights(flag)}"
                 )
 
         def check(folder: Path) -> None:
@@ -126,8 +128,8 @@ def load_weights(
     Returns: the open store, for what else it holds.
 
     Raises:
-        InputError: nothing fits, a shape differs, a file is damaged, or (complete) one is missing. The network is
-            untouched then.
+        InputError: nothing fits, a 3-D network has no place for a weight, a shape differs, a file is damaged, or
+            (complete) one is missing. The network is untouched then.
     """
     store = VariableStore(path)
     variables = network.variables()
@@ -142,6 +144,12 @@ def load_weights(
     if len(missing) == len(wanted):
         hint = _weights_below(store.path, network.first_layer)
         raise InputError(f"{path} holds no weights of this {type(network).__name__}{hint}")
+    others = sorted(name for name in store.names() if name.endswith(_CLIP_LEAVES) and name not in variables)
+    if others:
+        raise InputError(
+            f"{path} is of another network of this family: {others[0]} has no place in this {type(network).__name__}"
+            f" ({len(others)} such). The keys of section MODEL say which of them it is."
+        )
     found = [name for name in wanted if theirs.get(name) in store.names()]
     arrays = {name: _read_fitting(store, theirs[name], variables[name], network.last_layer) for name in found}
     if missing and complete:

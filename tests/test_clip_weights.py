@@ -17,6 +17,7 @@ from video_zoo.models.clip_weights import convert, find_model
 from video_zoo.models.pretrained import load_weights
 from video_zoo.scripts import convert_weights
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.fluid_vars import write_folder
 
 # Model -> keys that its weights tell, and how many of its tensors are matrices of linear layers.
 KEYS = {"I3D": {}, "S3D": {"gating": True}, "R2PLUS1D": {"form": "mc3", "num_layers": 18}}
@@ -90,6 +91,15 @@ def test_what_is_wrong_is_one_message(narrow):
     assert "features.2.0.weight is int64" in refused(features_2_0_weight=theirs["features.2.0.weight"].astype(int))
     assert "is not made of finite float32 numbers" in refused(classifier_1_bias=np.full(5, np.nan, np.float32))
     assert find_model({"conv1.weight": theirs[bias]}) is None
+
+
+@pytest.mark.parametrize("inflate", [False, True])
+def test_weights_of_a_larger_network_of_the_family_are_refused(tmp_path, inflate):
+    """Though all names and shapes of the smaller one are there: an S3D-G's gates would be left out without a word."""
+    write_folder(tmp_path, {name: tensor.numpy() for name, tensor in network_of("S3D").variables().items()})
+    network = MODELS.get("S3D").network_class()(num_classes=5)
+    with pytest.raises(InputError, match=r"another network of this family: .*weights.weight has no place .*37 such"):
+        load_weights(network, tmp_path, skip=network.last_layer, inflate=inflate)
 
 
 @pytest.mark.contract

@@ -116,6 +116,13 @@ def test_all_of_a_resnet_has_its_place(network, num_layers, fresh):
     assert all(fresh in name or name in made.last_layer for name in variables.keys() - names.keys())
 
 
+def test_there_is_no_released_resnet_of_152_layers():
+    """A P3D-199 has one inside."""
+    spec = MODELS.get("P3D")
+    with pytest.raises(InputError, match="ResNet50_pretrained is for num_layers = 63, and the config has 199"):
+        spec.released("imagenet", "--pretrain").fetch(spec.config(num_layers=199), "--pretrain", ())
+
+
 def test_an_inflated_kernel_gives_a_still_clip_the_same_features(tmp_path):
     """In the middle of the clip, where no zeros are padded in: through the first convolution and the first block."""
     resnet = ResNet(50, base_width=8)

@@ -123,7 +123,7 @@ def test_a_network_with_blocks_starts_from_a_plain_resnet(tmp_path, log):
     assert "100 loaded, 2 skipped, 24 not found (nl3a_g_weights" in log.text
     assert network.image_names().keys() == set(plain.variables()) - {"fc_0.w_0", "fc_0.b_0"}
     config = MODELS.get("TSM").config(non_local=True)
-    with pytest.raises(InputError, match="tsm_kinetics has non_local = False, the config True"):
+    with pytest.raises(InputError, match="tsm_kinetics is for non_local = False, and the config has True"):
         MODELS.get("TSM").released("kinetics", "--pretrain").fetch(config, "--pretrain", ())
 
 

@@ -428,8 +428,8 @@ def test_no_weights_for_this_network(home, weights, key, value, published):
     with pytest.raises(InputError) as caught:
         weights.fetch(replace(TSMSection(), **{key: value}), "--weights", NEEDED)
     assert str(caught.value) == (
-        f"no weights are published for this network: {weights.name} has {key} = {published}, the config {value}."
-        " Give --weights=PATH."
+        f"no weights are published for this network: {weights.name} is for {key} = {published}, and the config"
+        f" has {value}. Give --weights=PATH."
     )
     assert not home.exists()
 
@@ -442,7 +442,7 @@ def test_imagenets_weights_fit_any_number_of_classes(home):
     with pytest.raises(InputError) as caught:
         IMAGENET.fetch(replace(TSMSection(), num_layers=18, num_classes=4), "--pretrain", NEEDED)
     assert str(caught.value) == (
-        "no weights are published for this network: ResNet50_pretrained has num_layers = 50, the config 18."
+        "no weights are published for this network: ResNet50_pretrained is for num_layers = 50, and the config has 18."
         " Give --pretrain=PATH, or --pretrain=none to start from scratch."
     )
 
@@ -469,7 +469,7 @@ def test_released_weights_to_start_from_fit_another_number_of_classes(home, choi
     (home / weights.name).mkdir(parents=True)
     write_folder(home / weights.name, other_values(network))
     load_start_weights(network, settings)  # the config says 50 layers, as the published network has
-    with pytest.raises(InputError, match="no weights are published for this network: .* has num_layers = 50"):
+    with pytest.raises(InputError, match="no weights are published for this network: .* is for num_layers = 50"):
         load_start_weights(network, replace(settings, MODEL=TSMSection(num_layers=18, num_classes=7)))
 
 
