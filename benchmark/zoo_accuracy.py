@@ -85,7 +85,9 @@ def main() -> None:
     parser.add_argument("--train", type=cli.positive_int, default=320, metavar="N", help="training videos (320)")
     parser.add_argument("--val", type=cli.positive_int, default=160, metavar="N", help="videos to test with (160)")
     parser.add_argument("--epochs", type=cli.positive_int, default=6, metavar="N", help="(6)")
-    parser.add_argument("--rates", nargs="+", type=float, default=[0.02], metavar="RATE", help="to choose from (0.02)")
+    parser.add_argument(
+        "--rates", nargs="+", type=float, default=[0.02, 0.001], metavar="RATE", help="to choose from (0.02 0.001)"
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "benchmark/zoo_accuracy", metavar="DIR", help="(beside this)"
     )
