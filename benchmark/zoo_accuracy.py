@@ -4,8 +4,9 @@
 
 Each is trained by train.py and tested by test.py, one after the other. What is done is kept in the folder, and a run
 that was stopped goes on behind it; with --only_show nothing is trained. All have about a quarter of the published
-channels (base_width 16, width_multiplier 0.25), see the same videos as often, and start from random weights. Of several
-learning rates each network keeps the one whose training loss in the last epoch is lowest.
+channels (base_width 16, width_multiplier 0.25), and see the same videos as often. They start from random weights for
+the variant "direction", and from their own weights of it for "order". Of several learning rates each network keeps the
+one whose training loss in the last epoch is lowest.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ def main() -> None:
     parser.add_argument("--train", type=cli.positive_int, default=320, metavar="N", help="training videos (320)")
     parser.add_argument("--val", type=cli.positive_int, default=160, metavar="N", help="videos to test with (160)")
     parser.add_argument("--epochs", type=cli.positive_int, default=6, metavar="N", help="(6)")
-    parser.add_argument("--rates", nargs="+", type=float, default=[0.02], metavar="RATE", help="to choose from (0.02)")
+    parser.add_argument(
+        "--rates", nargs="+", type=float, default=[0.02, 0.001], metavar="RATE", help="to choose from (0.02 0.001)"
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "benchmark/zoo_accuracy", metavar="DIR", help="(beside this)"
     )
@@ -130,8 +133,10 @@ def run(out: Path, variant: str, name: str, network: Network, data: Path, rate: 
     weights = [each for each in build_network(settings, "test").parameters() if not each.stop_gradient]
     say = {"gflops": clip_cost(settings) / 1e9, "parameters": sum(each.size for each in weights)}
     shared = (f"--model_name={network.model}", f"--config={file}", f"--save_dir={folder}", "--log_interval=0")
-    say["train_s"], say["train_cpu_s"] = command("train.py", *shared, "--pretrain=none", "--valid_interval=0")
-    command("test.py", *shared, f"--weights={folder / network.model}_epoch{epochs - 1}")
+    start = start_weights(out, variant, name)
+    say["train_s"], say["train_cpu_s"] = command("train.py", *shared, f"--pretrain={start}", "--valid_interval=0")
+    say["weights"] = f"{folder / network.model}_epoch{epochs - 1}"
+    command("test.py", *shared, f"--weights={say['weights']}")
     lines = map(json.loads, (folder / "curves.jsonl").read_text().splitlines())
     losses = [line["loss"] for line in lines if line.get("phase") == "train"]
     say["loss"] = mean(losses[-len(losses) // epochs :])
@@ -140,6 +145,16 @@ def run(out: Path, variant: str, name: str, network: Network, data: Path, rate: 
     with atomic_file(result) as writing:
         writing.write(json.dumps(say))
     print(f"{variant}, {name}, rate {rate:g}: loss {say['loss']:.3f}, top-1 {say['top1']['value']:.3f}", flush=True)
+
+
+def start_weights(out: Path, variant: str, name: str) -> str:
+    """What a network starts from on a variant, as --pretrain takes it."""
+    if variant == "direction":
+        return "none"
+    before = best(out, "direction", name)
+    if before is None:
+        raise InputError(f'{name} must be trained on "direction" before "{variant}": add it to --variants')
+    return before["weights"]
 
 
 def command(script: str, *arguments: str) -> tuple[float, float]:
