@@ -229,7 +229,7 @@ def cost_row(name: str, found: dict[str, float] | None) -> tuple:
         percent = 100 * (found["gflops"] / entry.gflops - 1)
         differs = f"{percent:+.2f}" + ("" if abs(percent) <= ALLOWED_GFLOPS else " (more than 2)")
     source = "; ".join(filter(None, (entry.protocol, entry.gflops_source and f"GFLOPs: {entry.gflops_source}")))
-    counted = (round(found["parameters"] / 1e6, 2), f"{found['gflops']:.2f}")
+    counted = (f"{found['parameters'] / 1e6:.1f}", f"{found['gflops']:.2f}")
     published = f"{entry.gflops:.2f}" if entry.gflops else "-"
     return (entry.title, entry.clip, *counted, published, differs, entry.top1 or "-", source or "-")
 
