@@ -162,7 +162,8 @@ class OnlineFrames:
     def close(self) -> None:
         """Ends the stream, without waiting for what a thread is doing."""
         with self._changed:
-            self._end()
+            if not self.ended:
+                self._end()
             self._items.clear()
 
     def _end(self, failure: str | None = None) -> None:

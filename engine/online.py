@@ -19,7 +19,6 @@ from video_zoo.datareader.inputs import Inputs
 from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.live import Timing
 from video_zoo.datareader.online_frames import LOOK_S, OnlineFrames, TakenFrame
-from video_zoo.datareader.stream import is_told
 from video_zoo.datareader.views import View
 from video_zoo.engine.deployment import Deployment
 from video_zoo.engine.events import Event, EventFinder, EventRules
@@ -72,14 +71,14 @@ class _Followed:
 
     def __init__(self, frames: OnlineFrames, finder: EventFinder):
         self.frames, self.finder, self.name = frames, finder, frames.name
-        self._logged, self._logged_frames, self._told = time.monotonic(), 0, 0
+        self._logged, self._logged_frames, self._tell_at = time.monotonic(), 0, 1
 
     def tell_left(self) -> None:
         """Says now and then how many frames were left out, as the network was too slow."""
         left = self.frames.left
-        if left > self._told and is_told(left):
+        if left >= self._tell_at:
             logger.warning("%s: the network is slower than ONLINE.fps: frames left out so far: %d", self.name, left)
-        self._told = left
+            self._tell_at = 10 * left
 
     def log(self, frame: TakenFrame, names: Sequence[str], late_s: float) -> None:
         """Says where the stream is, every few seconds."""
@@ -179,7 +178,7 @@ class Follower:
         for name, frame in taken.items():
             self.latencies.add(**frame.seconds, waiting=start - frame.ready, network=end - start)
             each = self._active[name]
-            self._recognise(each, frame, _softmax(logits[name]))
+            self._recognise(each, frame, softmax(logits[name]))
             if self._log:
                 each.log(frame, self._names, end - frame.ready)
 
@@ -343,7 +342,7 @@ def _check(sources: Sequence[OnlineFrames], files: OnlineFiles) -> None:
         raise InputError("nothing was recognised: no file was written, and the results of an earlier run are kept")
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
     """(classes,) -> probabilities, float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max())
     return shifted / shifted.sum()

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
 import signal
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import levels, logged, make_audio, make_video, moving
+from media import levels, logged, make_audio, make_video
 from test_stream import FAST, live_answer, serve  # noqa: F401
 
 from video_zoo.configs.schema import OnlineSection
 from video_zoo.datareader import live, online_frames
-from video_zoo.datareader.live import Source, Timing
+from video_zoo.datareader.live import Source
 from video_zoo.datareader.online_frames import FrameRate, OnlineFrames
 from video_zoo.datareader.timeline import Timeline
-from video_zoo.engine import online
 from video_zoo.engine.events import Event, EventFinder, EventRules
 from video_zoo.engine.online import Follower
 from video_zoo.engine.online_files import OnlineFiles
@@ -54,13 +50,17 @@ def shrink(frame: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frame[:8, :8].transpose(2, 0, 1))
 
 
-def sources_of(*sources: str | Path, fps: float = 25, **options: object) -> tuple[list[OnlineFrames], threading.Condition]:
+def sources_of(
+    *sources: str | Path, fps: float = 25, **options: object
+) -> tuple[list[OnlineFrames], threading.Condition]:
     changed = threading.Condition()
     options = {"timing": FAST, "retries": 0, **options}
     return [OnlineFrames(each, shrink, fps, changed, **options) for each in sources], changed
 
 
-def follow(folder: Path, *sources: str | Path, steps: Brightness | None = None, stop=None, rules=RULES, **options: object):
+def follow(
+    folder: Path, *sources: str | Path, steps: Brightness | None = None, stop=None, rules=RULES, **options: object
+):
     """Follows sources; returns the events, the rows of the CSV, the network and the sources."""
     frames, changed = sources_of(*sources, **options)
     steps = steps or Brightness()
@@ -95,7 +95,9 @@ def test_frames_are_taken_by_their_times(steps_ms, fps):
     rate = FrameRate(fps)
     taken = [time_s for time_s in times_s if rate.takes(time_s)]
     moments = {int((time_s + 1e-6) * fps) for time_s in times_s}  # each part of 1 / fps s has the first frame in it
-    assert taken == [next(time_s for time_s in times_s if int((time_s + 1e-6) * fps) == each) for each in sorted(moments)]
+    assert taken == [
+        next(time_s for time_s in times_s if int((time_s + 1e-6) * fps) == each) for each in sorted(moments)
+    ]
 
 
 def test_a_file_is_taken_at_the_rate_whatever_its_own_is(tmp_path):
@@ -111,13 +113,263 @@ def expected(times_ms, step_ms: int) -> list[int]:
     return [next(t for t in times_ms if t >= tick) for tick in range(0, int(times_ms[-1]) + 1, step_ms)]
 
 
-def test_a_live_source_has_the_same_events_as_its_file(tmp_path, serve):  # noqa: F811
-    video = blinking(tmp_path / "v.ts", codec_options={"x264-params": "keyint=10:bframes=0"})
-    of_file, rows, _, _ = follow(tmp_path, video)
-    address = serve(live_answer(video.read_bytes()))
-    of_stream, live_rows, steps, (frames,) = follow(tmp_path, address, fps=25)
-    strip = [{**row, "stream": ""} for row in of_file]
-    assert [row["name"] for row in of_file] == ["dark", "bright", "dark"] and of_file[1]["start_s"] == 2.0
-    if not frames.left:  # the server does not send at the stream's pace
-        assert [{**row, "stream": ""} for row in of_stream] == strip
-    assert frames.failure == "the stream ended" and steps.left
+def live_source(monkeypatch, *connections, finite: bool = False, forever: threading.Event | None = None):
+    """Makes open_source give sources whose frames are these, one list a connection: seconds to wait, stamp, level."""
+    left = list(connections)
+
+    def frames(connection):
+        for wait_s, stamp_s, level in connection:
+            if wait_s is None:
+                forever.wait(20)  # a read that hangs
+                continue
+            time.sleep(wait_s)
+            yield stamp_s, lambda level=level: np.full((16, 20, 3), level, np.uint8)
+
+    def open_it(source, open_s, read_s):
+        if not left:
+            raise live.SourceError("gone")
+        return Source(frames(left.pop(0)), lambda: None, finite, Timeline(longest_s=10))
+
+    monkeypatch.setattr(online_frames, "open_source", open_it)
+
+
+def test_a_live_source_has_the_same_events_as_its_file(tmp_path, monkeypatch):
+    stamps = [number / 50 for number in range(50)]
+    bright = [200 * (0.3 < stamp < 0.7) for stamp in stamps]
+    make_video(
+        tmp_path / "v.mp4",
+        np.stack(levels(50))[:, :8] * 0 + np.uint8(bright)[:, None, None, None],
+        times_ms=[round(1000 * stamp) for stamp in stamps],
+    )
+    of_file, rows, _, _ = follow(tmp_path, tmp_path / "v.mp4", fps=10)
+    live_source(monkeypatch, [(0.02, stamp, level) for stamp, level in zip(stamps, bright)])
+    of_stream, live_rows, _, (frames,) = follow(tmp_path, "0", fps=10)
+    assert [row["name"] for row in of_file] == ["dark", "bright", "dark"] and frames.left == 0
+    assert [{**row, "stream": ""} for row in of_stream] == [{**row, "stream": ""} for row in of_file]
+    assert [row["time_s"] for row in live_rows] == [row["time_s"] for row in rows]
+
+
+def test_a_network_that_is_too_slow_has_the_newest_frame(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0.005, number / 200, number) for number in range(60)])
+    with logged() as lines:
+        _, rows, steps, (frames,) = follow(tmp_path, "0", steps=Brightness(0.05), fps=1000)
+    assert frames.left + frames.taken == 60 and len(rows) == frames.taken < 30
+    assert any("slower than ONLINE.fps" in line for line in lines)
+
+
+def test_a_file_waits_for_a_slow_network(tmp_path):
+    video = make_video(tmp_path / "v.mp4", levels(20))
+    _, rows, _, (frames,) = follow(tmp_path, video, steps=Brightness(0.01))
+    assert len(rows) == 20 and frames.left == 0
+
+
+def test_a_read_that_hangs_is_left_behind_and_the_source_opened_again(tmp_path, monkeypatch):
+    forever = threading.Event()
+    hanging = [(0.01, 0.04 * number, 200) for number in range(4)] + [(None, 0, 0), (0, 0.2, 200)]
+    live_source(monkeypatch, hanging, [(0.01, 7 + 0.04 * number, 200) for number in range(4)], forever=forever)
+    with logged() as lines:
+        events, rows, steps, (frames,) = follow(tmp_path, "0", retries=1, fps=25)
+    forever.set()
+    assert len(rows) == 8 and [event["name"] for event in events] == ["bright", "bright"]
+    assert events[1]["start_s"] > events[0]["end_s"] + 0.3 and steps.left[0] == "0"
+    assert any("no frame for 0.5 s; connecting again" in line for line in lines)
+    assert frames.failure == "gone (after 1 tries to connect again)"
+
+
+def test_a_clock_that_jumps_ends_the_events(tmp_path, monkeypatch):
+    stamps = [0, 0.04, 0.08, 500, 500.04, 500.08]
+    live_source(monkeypatch, [(0.04, stamp, 200) for stamp in stamps])
+    events, rows, steps, _ = follow(tmp_path, "0", fps=1000)
+    assert len(events) == 2 and len(rows) == 6 and len(steps.left) >= 2 and float(rows[-1]["time_s"]) < 5
+
+
+def test_a_live_source_without_times_has_the_clocks(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0.1, None, 200) for _ in range(4)])
+    _, rows, _, _ = follow(tmp_path, "0", fps=1000)
+    assert float(rows[-1]["time_s"]) >= 0.29
+
+
+def test_a_file_without_times_says_so(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0, None, 200)], finite=True)
+    _, rows, _, (frames,) = follow(tmp_path, tmp_path / "v")
+    assert "no times; put it into a container" in frames.failure and not rows
+
+
+def test_one_of_two_sources_that_dies_leaves_the_other(tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
+    make_audio(tmp_path / "a.m4a")
+    given = tmp_path / "broken.mp4", make_video(tmp_path / "v.mp4", levels(20)), tmp_path / "a.m4a"
+    events, rows, _, frames = follow(tmp_path, *given)
+    assert [each.failure for each in frames] == ["it is no video, or its header is damaged", None, "no video in it"]
+    assert len(rows) == 20 and len(events) == 1
+
+
+def test_frames_that_change_their_size_are_scaled(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0.01, number / 25, 200) for number in range(4)])
+    opened = online_frames.open_source
+
+    def changing(*arguments):
+        source = opened(*arguments)
+        frames = (
+            (stamp, lambda size=8 + 8 * (number > 1): np.full((size, size, 3), 200, np.uint8))
+            for number, (stamp, _) in enumerate(source.frames)
+        )
+        return source._replace(frames=frames)
+
+    monkeypatch.setattr(online_frames, "open_source", changing)
+    with logged() as lines:
+        events, rows, steps, _ = follow(tmp_path, "0", fps=1000)
+    assert len(events) == 1 and len(rows) == 4 and any("8 x 8, and are 16 x 16" in line for line in lines)
+
+
+def test_duration_ends_a_stream(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0.01, number / 25, 200) for number in range(100)])
+    _, rows, _, (frames,) = follow(tmp_path, "0", fps=1000, duration_s=0.4)
+    assert frames.failure is None and float(rows[-1]["time_s"]) < 0.4
+
+
+def test_a_signal_ends_what_is_under_way(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0.01, number / 25, 200) for number in range(1000)])
+    stop = SimpleNamespace(signal=None)
+    threading.Timer(0.2, lambda: setattr(stop, "signal", signal.SIGINT)).start()
+    events, rows, steps, _ = follow(tmp_path, "0", stop=stop, fps=25)
+    assert len(events) == 1 and events[0]["end_s"] == pytest.approx(float(rows[-1]["time_s"])) and steps.left == ["0"]
+
+
+# --- events
+
+
+def find(times_s, rows, **rules) -> list[Event]:
+    rules = {"smoothing_s": 0.0, "start_threshold": 0.6, "end_threshold": 0.4, "min_event_s": 0.0, **rules}
+    finder = EventFinder(EventRules(**rules), len(rows[0]), times_s[1] - times_s[0])
+    found = [finder.add(time_s, np.float64(row)) for time_s, row in zip(times_s, rows)]
+    return [event for event in [*found, finder.close()] if event]
+
+
+def test_hysteresis_and_the_numbers_of_an_event():
+    rows = [(0.5, 0.5), (0.3, 0.7), (0.1, 0.9), (0.45, 0.55), (0.49, 0.51), (0.65, 0.35), (0.5, 0.5)]
+    times_s = [each / 10 for each in range(7)]
+    events = find(times_s, rows)
+    assert [tuple(event[:3]) for event in events] == [(1, 0.1, 0.5), (0, 0.5, 0.6)]
+    assert events[0].confidence == pytest.approx((0.7 + 0.9 + 0.55 + 0.51) / 4) and events[0].peak == 0.9
+
+
+def test_the_start_is_put_back_to_where_the_class_rose():
+    times_s = [each / 10 for each in range(40)]
+    rows = [(0.95, 0.05)] * 20 + [(0.05, 0.95)] * 20
+    (first, second) = find(times_s, rows, smoothing_s=0.3)
+    assert (first.end_s, second.start_s, second.end_s) == (2.0, 2.0, 3.9)
+    assert len(find(times_s, rows, smoothing_s=0.3, background=0)) == 1
+    assert len(find(times_s, rows, smoothing_s=0.3, min_event_s=1.95)) == 1
+
+
+def test_smoothing_is_by_time_not_by_count():
+    slow, fast = ([each / rate for each in range(2 * rate)] for rate in (10, 100))
+    ends = [
+        find(times, [(0.0, 1.0) if t < 1 else (0.5, 0.5) for t in times], smoothing_s=0.5, end_threshold=0.6)
+        for times in (slow, fast)
+    ]
+    assert ends[0][0].end_s == pytest.approx(ends[1][0].end_s, abs=0.11) and ends[0][0].end_s > 1.5
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=2, max_size=60),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 0.5),
+    st.floats(0, 2),
+)
+def test_events_follow_each_other(weights, one, other, min_event_s, smoothing_s):
+    rows = [np.float64(row) + 1e-3 for row in weights]
+    times_s = [each / 8 for each in range(len(rows))]
+    start, end = max(one, other), min(one, other)
+    events = find(
+        times_s,
+        [row / row.sum() for row in rows],
+        smoothing_s=smoothing_s,
+        start_threshold=start,
+        end_threshold=end,
+        min_event_s=min_event_s,
+    )
+    for event, following in zip(events, [*events[1:], None]):
+        assert 0 <= event.start_s <= event.end_s <= times_s[-1] and event.end_s - event.start_s >= min_event_s
+        assert start < event.peak <= 1 and event.confidence <= event.peak + 1e-9
+        assert following is None or event.end_s <= following.start_s
+
+
+@pytest.mark.parametrize(
+    "keys, said",
+    [
+        ({"end_threshold": 0.9}, "would end as it starts"),
+        (
+            {"background": "noting"},
+            "= 'noting' is neither a name nor a number of the 2 classes: dark",
+        ),
+        ({"background": "2"}, "nor a number of the 2 classes"),
+    ],
+)
+def test_rules_that_cannot_be(keys, said):
+    with pytest.raises(InputError, match=said):
+        EventRules.of(OnlineSection(**keys), NAMES)
+    assert EventRules.of(OnlineSection(background="bright"), NAMES).background == 1
+    assert EventRules.of(OnlineSection(background="0"), NAMES).background == 0
+
+
+def test_weights_that_give_no_numbers():
+    with pytest.raises(InputError, match="not finite"):
+        find([0, 1], [(0.5, 0.5), (np.nan, 0.5)])
+
+
+# --- the files
+
+
+def test_nothing_before_the_first_frame_and_whole_rows_on_a_full_disk(tmp_path):
+    (tmp_path / "TSM_online_events.jsonl").write_text("before")
+    with OnlineFiles(tmp_path, "TSM_online", NAMES):
+        pass
+    assert (tmp_path / "TSM_online_events.jsonl").read_text() == "before"
+    with pytest.raises(InputError, match="cannot write .*partial"), OnlineFiles(tmp_path, "TSM_online", NAMES) as files:
+        files.add_label("s", 0, np.float64([0.3, 0.7]))
+        files.add_event("s", Event(1, 0, 1, 0.7, 0.8))
+        files._jsonl._file = Full(files._jsonl._file)
+        assert (tmp_path / "TSM_online_events.jsonl").read_text() == "before"  # until the end
+        files.add_event("s", Event(1, 2, 3, 0.7, 0.8))
+    events, rows = read(tmp_path)
+    assert [event["end_s"] for event in events] == [1] and rows[0]["name"] == "bright"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["TSM_online_events.jsonl", "TSM_online_labels.csv"]
+
+
+class Full:
+    """A file on a disk that is full after 5 bytes more."""
+
+    def __init__(self, file):
+        self._file, self._room = file, 5
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def write(self, data):
+        if not self._room:
+            raise OSError(28, "No space left on device")
+        written, self._room = self._file.write(data[: self._room]), 0
+        return written
+
+
+def test_names_that_are_formulas_or_no_text(tmp_path):
+    with OnlineFiles(tmp_path, "TSM_online", ["=1+1", "b"]) as files:
+        files.add_label("a\udcff.mp4", 0, np.float64([0.7, 0.3]))
+        files.add_event("a\udcff.mp4", Event(0, 0, 1, 0.7, 0.8))
+    events, rows = read(tmp_path)
+    assert rows[0]["name"] == "'=1+1" and events[0]["stream"] == "a\udcff.mp4"
+
+
+def test_only_one_process_writes(tmp_path):
+    with OnlineFiles(tmp_path, "TSM_online", NAMES), pytest.raises(InputError, match="another process"):
+        OnlineFiles(tmp_path, "TSM_online", NAMES).__enter__()
