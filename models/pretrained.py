@@ -140,7 +140,7 @@ def load_weights(
         theirs = network.image_names()
     missing = [name for name in wanted if theirs.get(name) not in store.names()]
     if len(missing) == len(wanted):
-        other = "number of classes" if name in last_layer else "backbone, depth or width"
+        hint = _weights_below(store.path, network.first_layer)
         raise InputError(f"{path} holds no weights of this {type(network).__name__}{hint}")
     found = [name for name in wanted if theirs.get(name) in store.names()]
     arrays = {name: _read_fitting(store, theirs[name], variables[name], network.last_layer) for name in found}
@@ -162,9 +162,7 @@ def _read_fitting(store: VariableStore, name: str, tensor, last_layer: Collectio
     if array.ndim == 4 and len(expected) == 5:
         array = np.repeat(array[:, :, None] / np.float32(expected[2]), expected[2], axis=2)  # -> (out, in, T, H, W)
     if list(array.shape) != expected:
-        hint = (
-            "another number of classes?" if name in last_layer else "a checkpoint of another backbone, depth or width?"
-        )
+        other = "number of classes" if name in last_layer else "backbone, depth or width"
         raise InputError(
             f"{store.path} does not fit: {name} has shape {list(array.shape)}, the network's is {expected} (another"
             f" {other}?)"

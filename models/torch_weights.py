@@ -13,7 +13,7 @@ Three things differ, and all are undone exactly:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from video_zoo.models.mobilenet_v2 import candidate_widths
 from video_zoo.models.resnet import STAGES
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
-from video_zoo.models.weight_layouts import FC_WEIGHT, LAYOUTS, Layout, Network, Tensor, tensors_of
+from video_zoo.models.weight_layouts import FC_WEIGHT, LAYOUTS, ConvBN, Layout, Network, Tensor, tensors_of
 from video_zoo.utils.errors import InputError
 
 LAYOUTS_OF = {"mobilenet_v2": MOBILENET_LAYOUTS, "resnet": LAYOUTS}
@@ -177,6 +177,10 @@ def _recognize(arrays: Mapping[str, np.ndarray], side: str, layout: Layout, netw
     if network.backbone == "resnet":
         depths = [replace(network, num_layers=depth) for depth in STAGES]
         network = min(depths, key=lambda each: len(arrays.keys() ^ expected(each).keys()))
+    else:
+        widths = (replace(network, width_multiplier=width) for width in candidate_widths())
+        # Where none fits, the checks below say what is wrong.
+        network = next((each for each in widths if _fits(arrays, side, layout.conv_bns(each))), network)
     tensors = expected(network)
     _check_names(arrays, list(tensors), network, source)
     stem, fc = list(tensors)[0], list(tensors)[-1]
@@ -186,11 +190,6 @@ def _recognize(arrays: Mapping[str, np.ndarray], side: str, layout: Layout, netw
     network = replace(network, num_classes=sizes[1])
     if network.backbone == "resnet":
         network = replace(network, base_width=sizes[0])
-    else:
-        widths = (replace(network, width_multiplier=width) for width in candidate_widths())
-        convolutions = [name for name, tensor in tensors.items() if len(tensor.shape) == 4]
-        fits = (each for each in widths if _fits(arrays, expected(each), convolutions))
-        network = next(fits, network)  # where none does, the check below says what is wrong
     for name, tensor in expected(network).items():
         backwards = side == "theirs" and tensor.is_transposed
         _check_array(arrays[name], name, tensor.shape[::-1] if backwards else tensor.shape, network, source)
@@ -247,8 +246,10 @@ def as_float32(array: np.ndarray, name: str, source: str) -> np.ndarray:
     return array
 
 
-def _fits(arrays: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor], names: list[str]) -> bool:
-    return all(arrays[name].shape == tensors[name].shape for name in names)
+def _fits(arrays: Mapping[str, np.ndarray], side: str, convolutions: Iterable[ConvBN]) -> bool:
+    """Whether the weights of all convolutions are there, with their shapes."""
+    ending = {"ours": "_weights", "theirs": ".weight"}[side]
+    return all(np.shape(arrays.get(getattr(unit, side)[0] + ending)) == unit.shape for unit in convolutions)
 
 
 def _check_direction(name: str, layout: Layout, model: str, shift: str, source: str) -> None:

@@ -4,9 +4,9 @@
     python scripts/convert_weights.py OUR_FOLDER OUT.pth --layout=mit
 
 CHECKPOINT is a .pth of MIT's temporal-shift-module, of MMAction2 or of torchvision, or a .pdparams of paddle.vision or
-PaddleClas, with a TSM, a TSN or a ResNet; or a .pth of torchvision's s3d, r2plus1d_18, r3d_18 or mc3_18, of piergiaj's
-I3D, of MMAction2's I3D of a ResNet-50 or of qijiezhao's P3D. Which of them, its names tell. OUR_FOLDER is a checkpoint,
-a v1.5 folder, or a .tar.gz of either.
+PaddleClas, with a TSM, a TSN, a ResNet or, but for PaddleClas, a MobileNetV2; or a .pth of torchvision's s3d,
+r2plus1d_18, r3d_18 or mc3_18, of piergiaj's I3D, of MMAction2's I3D of a ResNet-50 or of qijiezhao's P3D. Which of
+them, its names tell. OUR_FOLDER is a checkpoint, a v1.5 folder, or a .tar.gz of either.
 """
 
 from __future__ import annotations
@@ -20,58 +20,52 @@ import argparse
 import os
 import re
 import shlex
-import warnings
-import zipfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from video_zoo.configs.schema import ModelSection
 from video_zoo.models import MODELS
+from video_zoo.models.backbones import BACKBONES
 from video_zoo.utils import cli
-from video_zoo.utils.archives import MOST_BYTES
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, atomic_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore, write_folder
-from video_zoo.utils.open_files import open_regular
 from video_zoo.utils.paddle_env import start_paddle
 from video_zoo.utils.safe_pickles import read_arrays
+from video_zoo.utils.torch_files import import_torch, read_pth
 
 if TYPE_CHECKING:
-    import torch
-
     from video_zoo.models.clip_weights import ClipWeights
     from video_zoo.models.weight_layouts import Network
 
 HELP = """
 What is done: names change; the first and the second eighth of the channels change places, because PyTorch's TSM takes
 them from the next and from the previous frame, and ours the other way round; the last layer's weight makes up for
-dropout, which multiplies by 1 - p at inference here and by nothing there. 3-D networks stay as they are, but for the
-matrices of linear layers, which are turned around.
+dropout, which multiplies by 1 - p at inference here and by nothing there. MIT's online MobileNetV2 (layout mit_online)
+takes the first eighth from the previous frame, as ours does with shift uni: there, nothing changes places. 3-D networks
+stay as they are, but for the matrices of linear layers, which are turned around.
 
-What cannot be converted is refused: other backbones, non-local blocks of a TSM of MMAction2, temporal pooling, input
-other than RGB, and TSMs of 101 layers or more, of which MIT's code and MMAction2 shift every second block, and this
-project every block.
+What cannot be converted is refused: other backbones, MIT's MobileNetV2 with a width multiplier other than 1, whose
+channels are rounded in another way, non-local blocks of a TSM of MMAction2, temporal pooling, input other than RGB, and
+TSMs of 101 layers or more, of which MIT's code and MMAction2 shift every second block, and this project every block.
 
 A .pth takes PyTorch: pip install torch
 """
-PYTORCH = ("mit", "mmaction2", "torchvision", "piergiaj", "qijiezhao")
+PYTORCH = ("mit", "mit_online", "mmaction2", "torchvision", "piergiaj", "qijiezhao")
 
 
 def to_folder(flags: argparse.Namespace) -> None:
     """CHECKPOINT -> OUT_FOLDER, and says what it found and did."""
     from video_zoo.models.clip_weights import convert, find_model
-    from video_zoo.models.torch_weights import to_ours
-    from video_zoo.models.weight_layouts import LAYOUTS
+    from video_zoo.models.torch_weights import LAYOUTS_OF, to_ours
 
     _check_folder(flags.source, flags.target)
     state = read_arrays(flags.source) if flags.source.endswith(".pdparams") else read_pth(flags.source)
     if spec := find_model(state):
         clip_to_folder(flags, convert(state, spec, to_ours=True, source=flags.source))
         return
-    variables, layout, network = to_ours(state, shift=flags.shift or "bi", dropout=flags.dropout, source=flags.source)
-    is_video = LAYOUTS[layout].shifts
+    variables, layout, network = to_ours(state, shift=flags.shift, dropout=flags.dropout, source=flags.source)
+    is_video = LAYOUTS_OF[network.backbone][layout].shifts
     for flag, found in (("layout", layout), ("model_name", network.model if is_video else None)):
         asked = getattr(flags, flag)
         if found and asked not in (None, found):
@@ -88,36 +82,36 @@ def to_pth(flags: argparse.Namespace) -> None:
     """OUR_FOLDER -> OUT.pth, and says what it found and did."""
     from video_zoo.models.clip_weights import convert, find_model
     from video_zoo.models.clip_weights import is_weight as is_clip_weight
-    from video_zoo.models.torch_weights import from_ours, is_weight
-    from video_zoo.models.weight_layouts import LAYOUTS
+    from video_zoo.models.torch_weights import LAYOUTS_OF, from_ours, is_weight
 
     if flags.layout is None:
         raise InputError(f"{flags.source} is a folder of ours: say with --layout how to name its weights in the .pth")
     if os.path.isdir(flags.target):
         raise InputError(f"{flags.target} is a folder: give the name of a .pth to write")
-    torch = _import_torch(f"writing {flags.target}")
+    torch = import_torch(f"writing {flags.target}")
     store = VariableStore(flags.source)
     arrays = {name: store.read(name) for name in store.names() if is_clip_weight(name)}
     if spec := find_model(arrays):
         clip_to_pth(flags, convert(arrays, spec, to_ours=False, source=flags.source), torch)
         return
-    if flags.layout not in LAYOUTS:
+    of_images = [name for name in PYTORCH if any(name in layouts for layouts in LAYOUTS_OF.values())]
+    if flags.layout not in of_images:
         raise InputError(
-            f"{flags.source} is no network that {flags.layout} has: --layout takes {', '.join(PYTORCH[:3])} for it"
+            f"{flags.source} is no network that {flags.layout} has: --layout takes {', '.join(of_images)} for it"
         )
     told = _what_it_tells(flags, store)
     variables = {name: store.read(name) for name in store.names() if is_weight(name)}
     state, network = from_ours(variables, flags.layout, source=flags.source, **told)
-    is_video = LAYOUTS[flags.layout].shifts
+    is_video = LAYOUTS_OF[network.backbone][flags.layout].shifts
     tensors = {name: torch.from_numpy(array) for name, array in state.items()}
     with atomic_file(flags.target, "wb") as file:
         torch.save({"state_dict": tensors} if is_video else tensors, file)
     print(f"{flags.source}: {network}, {len(variables)} variables")
     _say_changes(network, 1 - network.dropout)
-    if network.model == "TSM" and network.shift == "uni":
+    if network.model == "TSM" and network.shift == "uni" and flags.layout != "mit_online":
         print("  take care: its shift is uni, the first eighth from the frame before; so must the other project's be")
     if network.model == "TSM" and not is_video:
-        print("  take care: a plain ResNet has no shifts; it is for PyTorch's TSM to put them in")
+        print(f"  take care: a plain {network.image_network} has no shifts; it is for PyTorch's TSM to put them in")
     print(f"{flags.target}: {len(state)} tensors as {flags.layout} names them", flush=True)
 
 
@@ -155,37 +149,6 @@ def _check_clip_flags(flags: argparse.Namespace, weights: ClipWeights) -> None:
         raise InputError(f"{flags.source} is a {weights.spec.name}: --shift and --dropout are for TSM and TSN")
 
 
-def read_pth(path: str) -> dict[str, np.ndarray]:
-    """The weights of a PyTorch checkpoint: its `state_dict`, or all of it. Floats become float32.
-
-    Raises InputError if PyTorch is not installed, or the file is none, damaged, or holds more than data.
-    """
-    torch = _import_torch(f"reading {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_regular(path, MOST_BYTES) as file:
-                size = os.fstat(file.fileno()).st_size
-                _check_zip(file, size)
-                content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # a damaged pickle raises almost anything
-        raise InputError(_why_unread(path, str(error))) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        found = (
-            f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else "it is no dict"
-        )
-        raise InputError(f"{path} holds no weights where they are looked for, in `state_dict` or at the top: {found}")
-    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > size:
-        raise InputError(f"{path} is damaged: its tensors are larger than the file")
-    try:
-        return {str(name): _to_numpy(tensor.detach()) for name, tensor in state.items()}
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"{path} holds tensors that are no plain arrays: {_first_line(str(error))}") from error
-
-
 def info_of(network: Network) -> dict[str, Any]:
     """What checkpoint.json tells, so that test.py finds out if its config describes another network.
 
@@ -193,26 +156,14 @@ def info_of(network: Network) -> dict[str, Any]:
     """
     from video_zoo.models.torch_weights import DROPOUT
 
-    model = {name: getattr(network, name) for name in ("num_classes", "num_layers", "base_width")}
+    sizes = BACKBONES[network.backbone].sizes
+    model = {name: getattr(network, name) for name in ("num_classes", "backbone", *sizes)}
     model |= {name: getattr(ModelSection(), name) for name in ("seglen", "image_mean", "image_std")}
     if network.model == "TSM":
         model |= {"shift": network.shift, "non_local": network.non_local}
     if network.dropout != DROPOUT[network.model]:
         model["dropout"] = network.dropout
     return {"model": network.model, "MODEL": model, "epoch": 0, "global_step": 0, "best_top1": -1.0}
-
-
-def _check_zip(file: IO[bytes], size: int) -> None:
-    """PyTorch stores tensors as they are; whatever is compressed may be of any size. Raises ValueError."""
-    if zipfile.is_zipfile(file):
-        unpacked = sum(entry.file_size for entry in zipfile.ZipFile(file).infolist())
-        if unpacked > size:
-            raise ValueError(f"its {size:,} bytes unpack to {unpacked:,}")
-    file.seek(0)
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy has no bfloat16
 
 
 def _check_folder(source: str, target: str) -> None:
@@ -232,7 +183,7 @@ def _check_folder(source: str, target: str) -> None:
 
 def _is_ours(name: str) -> bool:
     """Whether a file of this name is one of a folder of weights: v1.5's, or a checkpoint of ours."""
-    of_images = r"(conv1|res\d|nl\d|bn|fc_0)\w*(\.[wb]_0\w*)?"
+    of_images = r"(conv1|conv_last|res\d|block\d|nl\d|bn|fc_0)\w*(\.[wb]_0\w*)?"
     of_clips = r"[\w.]+\.(weight|bias|running_mean|running_var)"
     return name == INFO_FILE or bool(re.fullmatch(rf"{of_images}|{of_clips}(_\w+)?|@LR_DECAY_COUNTER@", name))
 
@@ -282,33 +233,6 @@ def _next_command(flags: argparse.Namespace, network: Network, is_video: bool) -
     # Both projects scale the shorter side to 256 and keep the shape; v1.5 squeezes.
     sets.append(" --set TEST.keep_aspect=True")
     return f"python test.py --model_name={network.model} --weights={weights}{''.join(sets)}"
-
-
-def _import_torch(why: str) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(f"{why} takes PyTorch, which nothing else here needs: pip install torch ({error})") from error
-    return torch
-
-
-def _why_unread(path: str, error: str) -> str:
-    code = re.search(r"(?:GLOBAL|class) ([\w.]+)", error)
-    if not code or "nsupported" not in error:
-        reason = re.search("WeightsUnpickler error: (.*)", error)
-        reason = _first_line(reason[1] if reason else error)
-        advice = "weights_only" in reason or reason.startswith("Weights only")  # on how to run code all the same
-        return f"{path} is no PyTorch checkpoint, or is damaged{'' if advice else f': {reason}'}"
-    plain = f"{os.path.splitext(path)[0]}.plain.pth"
-    save = f"import torch; torch.save(torch.load({path!r}, weights_only=False)['state_dict'], {plain!r})"
-    return (
-        f"{path} holds more than weights: it names code, {code[1]}, which is never run here. If you trust the file,"
-        f" write its weights alone, where that code is installed: python -c {shlex.quote(save)}"
-    )
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no reason is given"])[0][:200]
 
 
 def _dropout(text: str) -> float:

@@ -426,6 +426,7 @@ CONFIGS = [
     ("tsm_something_v1", "something_v1", 174),
     ("tsm_something_v2", "something_v2", 174),
     ("tsm_jester", "jester", 27),
+    ("tsm_online_mobilenetv2_jester", "jester", 27),
     ("tsm_diving48", "diving48", 48),
     ("tsm_ucf101", "ucf101", 101),
     ("tsn_ucf101", "ucf101", 101),

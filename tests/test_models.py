@@ -365,7 +365,9 @@ def test_a_network_is_prepared_for_export_and_back():
 def test_the_zoo_is_listed():
     text = describe(MODELS)
     for name, spec in MODELS.items():
-        keys = "backbone = resnet (resnet mobilenet_v2), num_layers = 50 (18 34 50 101 152), " if name in ON_IMAGES else ""
+        keys = (
+            "backbone = resnet (resnet mobilenet_v2), num_layers = 50 (18 34 50 101 152), " if name in ON_IMAGES else ""
+        )
         assert f"{name}\n  paper     {spec.paper}\n  keys      {keys}" in text
         for choice, weights in spec.weights.items():
             assert f"  {choice:<9} {weights.name}: {weights.trained_on}" in text

@@ -16,9 +16,19 @@ from video_zoo.utils.runtime import captured_output
 _GPU_POOL_MB = 256  # at the start; it grows
 # What export.py writes, with either Paddle, and arithmetic. Others could write files, open connections or run code.
 _OPERATORS = frozenset(
-    ("batch_norm", "cast", "concat", "conv2d", "conv3d", "dropout", "elementwise_add", "elementwise_div")
+    (
+        "batch_norm",
+        "cast",
+        "concat",
+        "conv2d",
+        "conv3d",
+        "depthwise_conv2d",
+        "dropout",
+        "elementwise_add",
+        "elementwise_div",
+    )
     + ("elementwise_mul", "elementwise_sub", "feed", "fetch", "fill_any_like", "fill_constant", "matmul_v2", "pool2d")
-    + ("pool3d", "reduce_mean", "relu", "reshape2", "scale", "shape", "slice", "softmax", "transpose2")
+    + ("pool3d", "reduce_mean", "relu", "relu6", "reshape2", "scale", "shape", "slice", "softmax", "transpose2")
 )
 _MOST_PROGRAM_BYTES = 1 << 28  # without the weights, which lie beside it
 
