@@ -152,8 +152,9 @@ class Deployment:
             }
         return said
 
-    def check_online(self, online: bool) -> None:
-        """Raises InputError unless the programs follow streams frame by frame, if `online`, or else take clips."""
+    def check_online(self, online: bool, shape: tuple[int, ...]) -> None:
+        """Raises InputError unless the programs follow streams of frames of that shape, if `online`, or else take
+        clips."""
         if online and not self.state:
             raise InputError(
                 f"{self.folder} takes whole clips, and cannot follow a stream frame by frame: export.py --online=True"
@@ -163,6 +164,12 @@ class Deployment:
             raise InputError(
                 f"{self.folder} follows streams frame by frame, and takes no whole clips: infer.py --online takes it;"
                 " export.py without --online makes a folder for clips"
+            )
+
+        if self.state and self.shape != tuple(shape):
+            raise InputError(
+                f"{self.folder} takes frames of {list(self.shape)}, and these are {list(shape)}: export again with the"
+                " INFER.target_size that is wanted"
             )
 
     def program(self, kind: str, precision: str) -> Path | None:
@@ -226,7 +233,7 @@ class Deployment:
             )
         keys = [key for key, value in asdict(exported.MODEL).items() if value != getattr(settings.MODEL, key)]
         changed = [f"MODEL.{key}" for key in keys if key not in ("class_names", "format")]
-        if settings.clip_shape(mode)[-len(self.shape) :] != self.shape:
+        if not self.state and settings.clip_shape(mode) != self.shape:  # of frames: check_online
             keys = f"{mode.upper()}.target_size, {mode.upper()}.seg_num"
             changed.append(f"a clip's size, {list(self.shape)}, would be {list(settings.clip_shape(mode))} ({keys})")
         if changed:

@@ -45,7 +45,7 @@ def open_backend(
     """
     deployment = source if isinstance(source, Deployment) else None
     if deployment is not None:
-        deployment.check_online(online)
+        deployment.check_online(online, clip_shape)
     on_gpu, started = False, False
 
     def obstacle_to(each: Engine) -> str | None:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
-from deployed import settled_network
+import yaml
+from deployed import settled_network, shape_clips, trained_network
+from media import make_video, moving
+from tiny import values_of
 
 from video_zoo.engine.backends import ENGINES
 from video_zoo.engine.backends.base import Job
+from video_zoo.engine.backends.open_vino import OpenVINO
+from video_zoo.engine.backends.paddle_network import PaddleSteps
+from video_zoo.engine.deployment import Deployment
+from video_zoo.engine.export import stream_samples
+from video_zoo.engine.inference import open_backend
 from video_zoo.engine.programs import PROGRAMS, load_network, write_program
 from video_zoo.engine.streams import Streams, open_streams
+from video_zoo.models.tsm import TSM
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.fluid_vars import write_folder
 
 FRAME = (3, 32, 32)
 ENGINE_NAMES = ("paddle", "paddle-inference", "onnxruntime", "openvino")
@@ -146,3 +158,106 @@ def test_a_checkpoint_is_followed(engine, network, expected):
 def test_a_network_that_looks_ahead_is_refused():
     with pytest.raises(InputError, match="that takes a network trained with MODEL.shift = uni"):
         open_streams(lambda: (settled_network(), None), "paddle", "fp32", False, FRAME, 1)
+
+
+CONFIG = """
+MODEL: {name: TSM, num_layers: 18, base_width: 8, num_classes: 4, seg_num: 2, dropout: 0.0, shift: %s}
+TRAIN: {filelist: %s/videos.list}
+INFER: {short_size: 40, target_size: 32, num_reader_threads: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def export(run_cli, network, tmp_path_factory):
+    """Runs export.py --online=True; returns the folder it is to write, and the process."""
+    place = tmp_path_factory.mktemp("online")
+    video = make_video(place / "a.mp4", moving(70, 48, 64))
+    (place / "videos.list").write_text(f"{video} 0\n")
+    (place / "weights").mkdir()
+    write_folder(place / "weights", values_of(network))
+
+    def run(*flags: str, shift: str = "uni"):
+        (place / "config.yaml").write_text(CONFIG % (shift, place))
+        common = (f"--config={place}/config.yaml", f"--weights={place}/weights", f"--save_dir={place}/{shift}")
+        return place / shift, run_cli("export.py", *common, "--online=True", "--input", str(video), *flags)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def online(export):
+    """The deployment folder."""
+    folder, result = export()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "onnxruntime fp32: top-1 100.0% the same of 64 frames" in result.stdout
+    return folder
+
+
+def test_an_online_folder_says_what_its_state_is(online, network):
+    said = yaml.safe_load((online / "inference.yaml").read_text(encoding="utf-8"))
+    assert said["input"]["name"] == "frame" and said["input"]["shape"] == [-1, *FRAME]
+    assert said["output"] == {"name": "logits", "dtype": "float32", "shape": [-1, 4]}
+    first = {"input": "state_res2a", "output": "next_res2a", "dtype": "float32", "shape": [-1, 1, 8, 8]}
+    assert said["state"]["res2a"] == first and said["state_bytes"] == 4 * (3 * 64 + 2 * 2 * 16 + 2 * 4 * 4 + 64 // 8)
+    assert said["parity"]["openvino fp32"]["clips"] == 64 and "sampling" not in said
+    assert Deployment.read(online).state == network.state_shapes(*FRAME[1:])
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES[1:])
+def test_an_online_folder_is_followed(engine, online, expected):
+    streams, store = open_streams(Deployment.read(online), engine, "fp32", False, FRAME, 1)
+    given, logits = expected(0)
+    for number in range(4):
+        assert_near(streams.step({"a": given[number]})["a"], logits[number])
+    assert store is None
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("nncf"), reason="NNCF is not installed")
+def test_int8_is_near(tmp_path):
+    network = TSM(num_layers=18, base_width=8, num_classes=4, seg_num=8, shift="uni")
+    network.set_state_dict(trained_network().state_dict())
+    network.eval()
+    (given, _), (calibration, _) = shape_clips(tmp_path, 4, seed=1), shape_clips(tmp_path, 24, seed=2)
+    shape, state = given.shape[2:], network.state_shapes(*given.shape[3:])
+    job = Job(tmp_path / "openvino_int8.xml", "int8", threads=2, clip_shape=shape, state=state)
+    samples = stream_samples(network, list(state), calibration[:, None])
+    assert [(name, value.shape[1:]) for name, value in samples[0].items()] == list(job.inputs.items())
+    assert all(samples[0][name].any() for name in job.inputs)  # the state of a stream on its way
+    source = write_program("openvino", network, shape, tmp_path / "openvino_fp32.xml", state)
+    PROGRAMS["openvino"].quantize(source, samples, job.program)
+    exact, rounded = (Streams(each, state, shape) for each in (PaddleSteps(network, state), OpenVINO(job)))
+    steps = [dict(enumerate(now)) for now in given.swapaxes(0, 1)]  # 4 streams
+    logits = np.array([[[*each.step(frames).values()] for frames in steps] for each in (exact, rounded)])
+    assert 1e-4 < np.abs(logits[0] - logits[1]).mean() < 0.1 * np.ptp(logits[0])
+
+
+def test_folders_of_clips_and_of_streams_are_told_apart(online, run_cli, tmp_path):
+    deployment = Deployment.read(online)
+    with pytest.raises(InputError, match="follows streams frame by frame, and takes no whole clips: infer.py --online"):
+        open_backend(deployment, "auto", "fp32", False, 1, (2, *FRAME))
+    clips = Deployment(tmp_path, "TSM", ["a"], (2, *FRAME), {})
+    with pytest.raises(InputError, match="takes whole clips, and cannot follow .* export.py --online=True makes"):
+        open_streams(clips, "auto", "fp32", False, FRAME, 1)
+    with pytest.raises(InputError, match=r"takes frames of \[3, 32, 32\], and .* \[3, 64, 64\]"):
+        open_streams(deployment, "auto", "fp32", False, (3, 64, 64), 1)
+    for command in ("test.py", "infer.py"):
+        flags = (f"--weights={online}", f"--save_dir={tmp_path}", f"--filelist={online.parent}/videos.list")
+        result = run_cli(command, *flags)
+        assert result.returncode == 1 and "takes no whole clips" in result.stderr and "Traceback" not in result.stderr
+    root = Path(__file__).resolve().parents[1]
+    for tool, target in (("predict.py", "a.mp4"), ("triton.py", str(tmp_path / "models"))):
+        result = run_cli(str(root / "deploy" / tool), str(online), target)
+        assert result.returncode == 1 and "follow streams frame by frame" in result.stderr
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "shift", "message"),
+    [
+        ((), "bi", "cannot follow a stream frame by frame: that takes a network trained with MODEL.shift = uni"),
+        (("--fp16=True",), "uni", "--fp16=True is of programs that take clips"),
+    ],
+)
+def test_what_cannot_be_exported_online_is_one_message(flags, shift, message, export):
+    _, result = export(*flags, shift=shift)
+    assert result.returncode and message in result.stderr and "Traceback" not in result.stderr
