@@ -98,14 +98,19 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, list[list[bool]
     for name in SIDES:
         logger.info("measuring %s", name)
         network, view = load(name, args.folder / name)
-        for path in sorted(folder.glob("*.mp4")):
-            video = decode_video(path, lambda count: range(0, count, STRIDE), view.transformed)
-            frames, events = np.stack(video.frames), path.with_suffix(".jsonl").read_text().splitlines()
-            places = [asked(json.loads(line), len(frames), args.frames) for line in events[1:]]
-            said = follow(network, frames) if name == "uni" else slide(network, frames, sorted(set().union(*places)))
-            for line, numbers in zip(events[1:], places):
-                for since, number in enumerate(numbers):
-                    right[name][since].append(said[number] == json.loads(line)["class"])
+        paths = sorted(folder.glob("*.mp4"))[: args.streams]
+        videos = [decode_video(path, lambda count: range(0, count, STRIDE), view.transformed).frames for path in paths]
+        streams = np.array(videos)  # (streams, n, 3, H, W): all are of one length
+        followed = follow(network, streams) if name == "uni" else None
+        for number, path in enumerate(paths):
+            events = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()][1:]
+            places = [asked(event, streams.shape[1], args.frames) for event in events]
+            said = (
+                slide(network, streams[number], sorted(set().union(*places))) if followed is None else followed[number]
+            )
+            for event, numbers in zip(events, places):
+                for since, place in enumerate(numbers):
+                    right[name][since].append(bool(said[place] == event["class"]))
     return right
 
 
@@ -115,16 +120,16 @@ def asked(event: Mapping[str, Any], num_frames: int, most: int) -> range:
     return range(start, min(end, start + most, num_frames))
 
 
-def follow(network: Any, frames: np.ndarray) -> list[int]:
-    """The class that the network says of each frame, uint8 (n, 3, H, W), step by step."""
+def follow(network: Any, streams: np.ndarray) -> np.ndarray:
+    """The class that the network says of each frame, uint8 (streams, n, 3, H, W) -> (streams, n), step by step."""
     import paddle
 
-    state, said = network.initial_state(1, *frames.shape[2:]), []
+    state, said = network.initial_state(len(streams), *streams.shape[3:]), []
     with paddle.no_grad():
-        for frame in frames:
-            logits, state = network.step(paddle.to_tensor(frame[None]), state)
-            said.append(int(logits.argmax()))
-    return said
+        for frames in streams.swapaxes(0, 1):
+            logits, state = network.step(paddle.to_tensor(np.ascontiguousarray(frames)), state)
+            said.append(logits.numpy().argmax(1))
+    return np.stack(said, 1)
 
 
 def slide(network: Any, frames: np.ndarray, numbers: Sequence[int]) -> dict[int, int]:

@@ -38,8 +38,9 @@ class Ours(TimedSide):
             self.calls["still_ms"] = lambda: still(self._next(frames)[None, None])
         self.call = self.calls["ms"]
         state_bytes = sum(4 * int(np.prod(each)) for each in uni.state_shapes(size, size).values())
-        facts = {"parameters": sum(int(np.prod(each.shape)) for each in uni.parameters()), "bytes": state_bytes}
-        return {**facts, "what": streams.description.split(",")[0]}
+        learnt = [each for each in uni.parameters() if not each.stop_gradient]  # no statistics of BatchNorms
+        parameters = sum(int(np.prod(each.shape)) for each in learnt)
+        return {"parameters": parameters, "bytes": state_bytes, "what": streams.description.split(",")[0]}
 
     def turn(self) -> dict[str, float]:
         """Calls of each part in turn, for a second each; {"ms": the median of a frame, "window_ms", "still_ms"}."""
