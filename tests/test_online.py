@@ -162,6 +162,19 @@ def test_a_network_that_is_too_slow_has_the_newest_frame(tmp_path, monkeypatch):
     assert any("slower than ONLINE.fps" in line for line in lines)
 
 
+def test_frames_that_come_in_bursts_are_not_left_out(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0.4 * (number % 10 == 0), number / 25, 200) for number in range(40)])
+    _, rows, _, (frames,) = follow(tmp_path, "0", steps=Brightness(0.01))
+    assert len(rows) == 40 and frames.left == 0
+
+
+def test_a_break_stays_where_it_was_when_frames_are_left_out(tmp_path, monkeypatch):
+    stamps = [0, 0.04, 0.08, 500, 500.04, 500.08, 500.12]
+    live_source(monkeypatch, [(0.01, stamp, 200) for stamp in stamps])
+    events, rows, steps, (frames,) = follow(tmp_path, "0", steps=Brightness(0.4), fps=1000)
+    assert len(rows) == frames.taken == len(stamps) - frames.left < 5 and len(steps.left) >= 2
+
+
 def test_a_file_waits_for_a_slow_network(tmp_path):
     video = make_video(tmp_path / "v.mp4", levels(20))
     _, rows, _, (frames,) = follow(tmp_path, video, steps=Brightness(0.01))
