@@ -157,7 +157,7 @@ def cells(right: Mapping[str, list[list[bool]]]) -> list[list[str]]:
 
 def draw(curves: Mapping[str, Sequence[float]]) -> str:
     """An SVG: accuracy by frames since the change."""
-    width, height, left, right, top, bottom = 720, 360, 60, 190, 20, 50
+    width, height, left, right, top, bottom = 720, 360, 60, 190, 30, 50
     count = max(map(len, curves.values()))
 
     def x(frames: int) -> float:
@@ -169,6 +169,7 @@ def draw(curves: Mapping[str, Sequence[float]]) -> str:
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-size="13" font-family="sans-serif">']
     parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
+    parts.append(f'<text x="{left - 8}" y="14" text-anchor="end">top-1</text>')
     for level in (0, 0.25, 0.5, 0.75, 1):
         dash = ' stroke-dasharray="4 4"' if level == 0.25 else ""
         parts.append(f'<path d="M{left} {y(level)}H{width - right}" stroke="#cbd5e0"{dash}/>')
