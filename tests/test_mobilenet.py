@@ -79,13 +79,16 @@ def test_a_stream_is_mits_online_network():
     network = with_weights(TSM(num_classes=27, backbone="mobilenet_v2", shift="uni"), variables)
     network.normalise = lambda frame: frame  # the recipe's clips are normalised
     of_file, frames, logits = golden("tsm_mbv2_online"), clip_batch(1, 12, 224, 1501)[0], []
-    state = network.initial_state(1)
+    state = network.initial_state(1, 224, 224)
     with paddle.no_grad():
         for frame in frames:
             of_frame, state = network.step(paddle.to_tensor(frame[None]), state)
             logits.append(of_frame.numpy()[0])
     np.testing.assert_allclose(logits, of_file["a_logits"], atol=5e-4, rtol=1e-4)
-    assert len(state) == 10
+    np.testing.assert_allclose(list(state.values())[9], of_file["a_buf9"], atol=5e-4, rtol=1e-4)
+    assert [tuple(each.shape) for each in state.values()] == [  # the buffers of MIT's demo: 108 kB a stream
+        (1, 3, 56, 56), *[(1, 4, 28, 28)] * 2, *[(1, 8, 14, 14)] * 3, *[(1, 12, 14, 14)] * 2, *[(1, 20, 7, 7)] * 2,
+    ]  # fmt: skip
 
 
 def small(model: type[TSN] = TSM, **options) -> TSN:
@@ -160,7 +163,7 @@ def test_channels_last_gives_the_same_logits(shift):
 def test_a_stream_gives_the_logits_of_the_whole_clip():
     network = with_weights(small(shift="uni"), to_ours(random_state("mit", width=0.25), shift="uni")[0])
     clips = paddle.to_tensor(make_clips())
-    state, logits = network.initial_state(2), []
+    state, logits = network.initial_state(2, *clips.shape[3:]), []
     for number in range(FRAMES):
         of_frame, state = network.step(clips[:, number], state)
         logits.append(of_frame.numpy())
