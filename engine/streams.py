@@ -21,7 +21,7 @@ class Streams:
     last frames stay together as the engine gave them: they are put together anew only where other streams follow.
 
     Args:
-        backend: a program that follows streams.
+        backend: a program that follows streams, and nothing beside these.
         state_shapes: of a stream's state, by name, without the axis of the streams.
         frame_shape: (3, H, W).
 

@@ -166,6 +166,8 @@ def run_each(
     """
     clips = (dict(zip(feeds, values)) for values in zip(*feeds.values()))
     found = [compute({name: value[None] for name, value in clip.items()}) for clip in clips]
+    if len(found) == 1:  # a state is large enough for a copy of it to take its time
+        return {name: found[0][place] for place, name in enumerate(outputs)}
     return {name: np.concatenate([each[place] for each in found]) for place, name in enumerate(outputs)}
 
 

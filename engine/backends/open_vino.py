@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from video_zoo.engine.backends.base import NO_BF16, Backend, Engine, Job, run_each
+from video_zoo.engine.backends.base import FRAME, LOGITS, NO_BF16, Backend, Engine, Job, run_each
 from video_zoo.utils.errors import InputError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -36,11 +38,22 @@ class OpenVINO(Backend):
         }
         self._compiled = core.compile_model(model, "CPU", settings)
         self._outputs = job.outputs
+        self._requests = [self._compiled.create_infer_request() for _ in range(2)] if job.state else []
         version = ov.__version__.split("-")[0]
         self.description = f"OpenVINO {version}, {job.precision}, on the {job.device}"
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return run_each(self._compiled, feeds, self._outputs)
+        return run_each(partial(self._compiled, share_inputs=True), feeds, self._outputs)
+
+    def step(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """Of one stream without a copy of the state: two requests take turns, and each reads what the other wrote."""
+        if len(feeds[FRAME]) > 1:
+            return self.run(feeds)
+        request, other = self._requests
+        found = request.infer(feeds, share_inputs=True, share_outputs=True)
+        self._requests = [other, request]  # a request that failed is the next one again
+        outputs = {name: found[place] for place, name in enumerate(self._outputs)}
+        return {**outputs, LOGITS: outputs[LOGITS].copy()}
 
 
 def _sizes(port) -> list[int]:
