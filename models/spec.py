@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -86,7 +87,9 @@ def describe(models: Registry[ModelSpec]) -> str:
     """The zoo for people to read: each model's paper, its keys, and its released weights with what they expect."""
     blocks = []
     for name, spec in models.items():
-        rows = [("paper", spec.paper), ("keys", ", ".join(map(_describe_key, own_keys(spec.config))))]
+        keys = ", ".join(_describe_key(key).replace(" ", "\0") for key in own_keys(spec.config))  # wrapped between keys
+        lines = [line.replace("\0", " ") for line in textwrap.wrap(keys, 108)]
+        rows = [("paper", spec.paper), *zip(["keys"] + [""] * len(lines), lines)]
         for choice, weights in spec.weights.items():
             score = "" if weights.top1 is None else f", top-1 {weights.top1:.1%}"
             fits = "".join(f", {key} {value}" for key, value in weights.fits.items())

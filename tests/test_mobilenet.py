@@ -182,8 +182,8 @@ def test_an_engine_computes_it(tmp_path, kind, shift):
     file = write_program(kind, network, clips.shape[1:], tmp_path / PROGRAMS[kind].files["fp32"])
     backend = ENGINES.get(PROGRAMS[kind].engine).load(Job(file, threads=2, batch_size=2, clip_shape=clips.shape[1:]))
     expected = PaddleNetwork(network)(clips)
-    assert np.ptp(expected, axis=0).max() > 1e-2
-    np.testing.assert_allclose(backend(clips), expected, atol=1e-4)
+    assert np.ptp(expected, axis=0).max() > 5e-4
+    np.testing.assert_allclose(backend(clips), expected, atol=1e-5)
 
 
 # --- keys
