@@ -14,7 +14,6 @@ import itertools
 import json
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 from harness import machine, print_table
 
 from video_zoo.configs.schema import Config
+from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.online_frames import LOOK_S, OnlineFrames
 from video_zoo.datareader.views import View
 from video_zoo.engine.events import Event, EventFinder, EventRules
@@ -31,12 +31,9 @@ from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import cli
 from video_zoo.utils.log import set_up_logging
 
-SMOOTHING_S, STARTS, ENDS, SHORTEST_S = (
-    (0, 0.1, 0.2, 0.3, 0.5, 0.8),
-    (0.5, 0.6, 0.7, 0.8, 0.9),
-    (0.2, 0.3, 0.4, 0.5, 0.6),
-    (0, 0.2, 0.4, 0.8),
-)
+SMOOTHING_S, STARTS, ENDS = (0, 0.1, 0.2, 0.3, 0.5, 0.8), (0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5)
+SHORTEST_S = (0, 0.2, 0.4, 0.8)
+COLUMNS = "F1, odd streams | F1, even streams"
 IOU = 0.5
 Followed = list[tuple[float, np.ndarray]]  # time in seconds and probabilities (classes,) of each frame that was taken
 
@@ -55,50 +52,38 @@ def main() -> None:
     videos = sorted(args.streams.glob("*.mp4"))
     followed = [follow(path, network, view, settings.ONLINE.fps) for path in videos]
     truths = [read_events(path.with_suffix(".jsonl")) for path in videos]
-    names = [str(label) for label in range(settings.MODEL.num_classes)]
-    base = EventRules.of(replace(settings.ONLINE), names)
+    base = EventRules.of(settings.ONLINE, names_of(settings.MODEL))
     scores = {}
     for rules in all_rules(base):
-        found = [find(each, rules, settings) for each in followed]
-        scores[rules] = [f1(zip(found[part::2], truths[part::2])) for part in (1, 0)]
+        found = [find(each, rules._replace(min_event_s=0), settings) for each in followed]
+        for shortest_s in sorted({*SHORTEST_S, base.min_event_s} if rules[:3] == base[:3] else SHORTEST_S):
+            kept = [[event for event in each if event.end_s - event.start_s >= shortest_s] for each in found]
+            scores[rules._replace(min_event_s=shortest_s)] = [f1(zip(kept[n::2], truths[n::2])) for n in (1, 0)]
     print(f"{machine()}\n")
-    for title, key in (("Smoothing", 0), ("Start", 1), ("End", 2), ("Shortest event", 3)):
-        best = [
-            max((row for rules, row in scores.items() if rules[key] == value))
-            for value in sorted({rules[key] for rules in scores})
-        ]
-        print_table(
-            f"{title}: F1 with the best of the other keys",
-            "value | F1 (chosen on) | F1 (the others)",
-            [
-                (value, *(f"{score:.3f}" for score in row))
-                for value, row in zip(sorted({rules[key] for rules in scores}), best)
-            ],
-        )
+    for key in EventRules._fields[:4]:
+        best: dict[float, list[float]] = {}
+        for rules, row in scores.items():
+            value = getattr(rules, key)
+            best[value] = max(best.get(value, [0, 0]), row)
+        print_table(f"{key}, with the best of the other keys", f"{key} | {COLUMNS}", map(table_row, sorted(best.items())))
     ranked = sorted(scores.items(), key=lambda item: -item[1][0])
-    rows = [(*rules[:4], *(f"{score:.3f}" for score in row)) for rules, row in ranked[:10]]
-    rows.append(
-        (
-            *base[:4],
-            *(
-                f"{score:.3f}"
-                for score in scores.get(base)
-                or [
-                    f1(zip([find(each, base, settings) for each in followed[part::2]], truths[part::2]))
-                    for part in (1, 0)
-                ]
-            ),
-        )
+    rows = [table_row((" ".join(f"{value:g}" for value in rules[:4]), row)) for rules, row in ranked[:10]]
+    rows.append(table_row(("the config's: " + " ".join(f"{value:g}" for value in base[:4]), scores[base])))
+    print_table(
+        f"{len(ranked)} sets of keys, the best ten and the config's", f"{' '.join(base._fields[:4])} | {COLUMNS}", rows
     )
-    columns = "smoothing_s | start_threshold | end_threshold | min_event_s | F1 (chosen on) | F1 (the others)"
-    print_table(f"{len(ranked)} sets of keys: the best ten, and the config's, last", columns, rows)
+
+
+def table_row(item: tuple[object, Sequence[float]]) -> tuple[object, ...]:
+    """Of a value and its scores."""
+    return (item[0], *(f"{score:.3f}" for score in item[1]))
 
 
 def all_rules(base: EventRules) -> Iterable[EventRules]:
-    """Every set of keys in which an event starts at or over its end."""
-    for smoothing_s, start, end, shortest_s in itertools.product(SMOOTHING_S, STARTS, ENDS, SHORTEST_S):
-        if end <= start:
-            yield EventRules(smoothing_s, start, end, shortest_s, base.background)
+    """Every set of keys but min_event_s in which an event starts at or over its end, the config's among them."""
+    for keys in {*itertools.product(SMOOTHING_S, STARTS, ENDS), base[:3]}:
+        if keys[2] <= keys[1]:
+            yield EventRules(*keys, base.min_event_s, base.background)
 
 
 def follow(path: Path, network: Streams, view: View, fps: float) -> Followed:

@@ -220,7 +220,8 @@ class InferSection(ReaderSection):
 
 @dataclass(frozen=True)
 class OnlineSection:
-    """infer.py --online: which frames of a stream the network is given, and how its answers become events."""
+    """infer.py --online: which frames of a stream the network is given, and how its answers become events. The defaults
+    are the best on streams of moving shapes (benchmark/RESULTS.md)."""
 
     IGNORED: ClassVar[dict[str, str]] = {}
 
@@ -231,9 +232,9 @@ class OnlineSection:
         0.3, "time constant of the exponential smoothing of the probabilities; 0: none", low=0, high=3600
     )
     start_threshold: float = key(
-        0.6, "an event starts when the smoothed probability of its class rises over this", low=0, high=1
+        0.7, "an event starts when the smoothed probability of its class rises over this", low=0, high=1
     )
-    end_threshold: float = key(0.4, "and ends when it falls under this, or another class starts", low=0, high=1)
+    end_threshold: float = key(0.3, "and ends when it falls under this, or another class starts", low=0, high=1)
     min_event_s: float = key(0.2, "shorter events are left out", low=0, high=3600)
     background: Optional[str] = key(None, "the class, by its name or number, that is no event; unset: none is")
     stream_timeout_s: float = key(

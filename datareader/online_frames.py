@@ -20,6 +20,9 @@ from video_zoo.utils.texts import hide_secrets
 
 LOOK_S = 0.2  # after which a wait looks around
 _AHEAD = 2  # frames of a file that wait for the network
+_LATE_S = 0.25  # that a frame of a live source may wait longer than the source's own unevenness explains
+_MOST = 64  # frames of a live source that wait
+_REMEMBERED = 1000  # frames of which it is known how late they came
 _GRACE_S = 1.0  # for what is on its way when a stream is to end at duration_s
 
 _TIMING = Timing()
@@ -42,7 +45,7 @@ class TakenFrame(NamedTuple):
     picture: np.ndarray | None
     seconds: dict[str, float]
     ready: float
-    lag_s: float
+    lag_s: float = 0.0
 
 
 class FrameRate:
@@ -69,8 +72,9 @@ class OnlineFrames:
 
     Each connection has a thread that reads; `watch`, which the caller calls again and again, looks after it: where a
     connection breaks off, or gives no frame for `timing.read_s` seconds, the source is opened again, and a thread that
-    hangs in a read is left behind. A live source never waits: of the frames that are taken, the newest waits for the
-    network, and those before it are counted in `left`. A source that ends, as a file, waits for the network.
+    hangs in a read is left behind. A live source never waits for the network: where a frame is later, by more than
+    0.25 s, than the latest of the last ones came, the newest is next, and those before it are counted in `left`. So
+    frames that come in bursts, as those of HLS, are not left out. A source that ends, as a file, waits for the network.
 
     Args:
         source: an address, the number of a camera, or a video file, which is a Path.
@@ -106,7 +110,9 @@ class OnlineFrames:
         self._clock: Clock | None = None
         self._finite = isinstance(source, Path)
         self._jumps = self._frames = 0  # of the clock, and of a source that ends, so far
-        self._began = self._least_lead = math.inf  # the monotonic clock at the first frame; and least beyond the times
+        self._began = math.inf  # the monotonic clock at the first frame
+        # By how much the monotonic clock was ahead of the last frames' times when they came.
+        self._leads: deque[float] = deque(maxlen=_REMEMBERED)
         self._size: tuple[int, int] | None = None
         self._connection: _Connection | None = None
         self._next_try: float | None = 0.0  # the monotonic clock when the next thread starts
@@ -140,6 +146,9 @@ class OnlineFrames:
         with self._changed:
             if not self._items or self._items[0] is None:
                 return None
+            late_s = time.monotonic() - max(self._leads, default=math.inf) - self._items[0].time_s
+            if self.is_live and late_s > _LATE_S and self._skip():
+                return None
             self.taken += 1
             if self._connection is not None and not self.is_live:
                 self._connection.heard = time.monotonic()  # it may have waited for room
@@ -166,6 +175,16 @@ class OnlineFrames:
                 self._end()
             self._items.clear()
 
+    def _skip(self) -> bool:
+        """Leaves out the frames that wait, but for the newest. Returns whether a break is before that."""
+        items = list(self._items)
+        newest = max(place for place, item in enumerate(items) if item is not None)
+        before = items[:newest]
+        broken = None in before
+        self.left += len(before) - before.count(None)
+        self._items = deque([*[None] * broken, *items[newest:]])
+        return broken
+
     def _end(self, failure: str | None = None) -> None:
         self.ended, self.failure, self._connection = True, failure, None
         self._changed.notify_all()
@@ -185,6 +204,7 @@ class OnlineFrames:
                 self._break()
 
     def _break(self) -> None:
+        self._leads.clear()
         if not self._items or self._items[-1] is not None:
             self._items.append(None)
             self._changed.notify_all()
@@ -211,7 +231,7 @@ class OnlineFrames:
         if (jumps := self._clock.jumps) > self._jumps and is_told(jumps):
             logger.warning("%s: %s", self.name, describe_jumps(jumps))
         self._jumps = jumps
-        self._least_lead = min(self._least_lead, moment - now_s)
+        self._leads.append(moment - now_s)
         return now_s if self._rate.takes(now_s) else None
 
     def _make(self, time_s: float, to_rgb: Callable[[], np.ndarray]) -> TakenFrame:
@@ -225,8 +245,7 @@ class OnlineFrames:
         pixels = self._transform(picture)
         ready = time.monotonic()
         seconds = {"capture": captured - start, "preprocess": ready - captured}
-        lag_s = ready - self._least_lead - time_s
-        return TakenFrame(time_s, pixels, picture if self._keep_pictures else None, seconds, ready, lag_s)
+        return TakenFrame(time_s, pixels, picture if self._keep_pictures else None, seconds, ready)
 
     def _put(self, frame: TakenFrame, connection: _Connection) -> None:
         """Hands a frame over; of a file, when there is room for it. With `changed` held."""
@@ -235,13 +254,9 @@ class OnlineFrames:
         if self._connection is not connection:
             return
         connection.heard = time.monotonic()
-        if self.is_live and (waiting := sum(item is not None for item in self._items)):
-            self.left += waiting
-            broken = None in self._items
-            self._items.clear()
-            if broken:
-                self._items.append(None)
-        self._items.append(frame)
+        self._items.append(frame._replace(lag_s=frame.ready - min(self._leads) - frame.time_s))
+        if self.is_live and len(self._items) > _MOST:
+            self._skip()
         self._changed.notify_all()
 
 

@@ -10,14 +10,17 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import levels, logged, make_audio, make_video
+from media import levels, logged, make_audio, make_video, moving
+from preloaded import PRELOADED
 from test_stream import FAST, live_answer, serve  # noqa: F401
 
-from video_zoo.configs.schema import OnlineSection
+from video_zoo import infer
+from video_zoo.configs.schema import Config, OnlineSection
 from video_zoo.datareader import live, online_frames
 from video_zoo.datareader.live import Source
 from video_zoo.datareader.online_frames import FrameRate, OnlineFrames
@@ -25,6 +28,8 @@ from video_zoo.datareader.timeline import Timeline
 from video_zoo.engine.events import Event, EventFinder, EventRules
 from video_zoo.engine.online import Follower
 from video_zoo.engine.online_files import OnlineFiles
+from video_zoo.engine.online_pictures import StreamVideos, Window
+from video_zoo.models import TSMSection, TSNSection
 from video_zoo.utils.errors import InputError
 
 NAMES = ["dark", "bright"]
@@ -155,6 +160,19 @@ def test_a_network_that_is_too_slow_has_the_newest_frame(tmp_path, monkeypatch):
         _, rows, steps, (frames,) = follow(tmp_path, "0", steps=Brightness(0.05), fps=1000)
     assert frames.left + frames.taken == 60 and len(rows) == frames.taken < 30
     assert any("slower than ONLINE.fps" in line for line in lines)
+
+
+def test_frames_that_come_in_bursts_are_not_left_out(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0.4 * (number % 10 == 0), number / 25, 200) for number in range(40)])
+    _, rows, _, (frames,) = follow(tmp_path, "0", steps=Brightness(0.01))
+    assert len(rows) == 40 and frames.left == 0
+
+
+def test_a_break_stays_where_it_was_when_frames_are_left_out(tmp_path, monkeypatch):
+    stamps = [0, 0.04, 0.08, 500, 500.04, 500.08, 500.12]
+    live_source(monkeypatch, [(0.01, stamp, 200) for stamp in stamps])
+    events, rows, steps, (frames,) = follow(tmp_path, "0", steps=Brightness(0.4), fps=1000)
+    assert len(rows) == frames.taken == len(stamps) - frames.left < 5 and len(steps.left) >= 2
 
 
 def test_a_file_waits_for_a_slow_network(tmp_path):
@@ -373,3 +391,109 @@ def test_names_that_are_formulas_or_no_text(tmp_path):
 def test_only_one_process_writes(tmp_path):
     with OnlineFiles(tmp_path, "TSM_online", NAMES), pytest.raises(InputError, match="another process"):
         OnlineFiles(tmp_path, "TSM_online", NAMES).__enter__()
+
+
+def test_a_video_keeps_the_size_of_its_first_frame(tmp_path):
+    pixels = [np.full((side * 3 // 2, side), 90, np.uint8) for side in (32, 32, 48)]
+    with StreamVideos({"s": tmp_path / "s.mp4"}, 8) as videos:
+        for number, each in enumerate(pixels):
+            videos.add("s", number / 8, each)
+    assert videos.written == [tmp_path / "s.mp4"]
+    with av.open(str(tmp_path / "s.mp4")) as container:
+        assert [(frame.width, frame.time) for frame in container.decode(video=0)] == [(32, 0), (32, 0.125), (32, 0.25)]
+
+
+# --- as a user types it
+
+UNI = ("--online", "--set", "MODEL.shift=uni", "--engine=paddle")
+
+
+@pytest.fixture
+def online(place, run_cli, tmp_path):
+    """Runs infer.py into tmp_path; returns the process, the events and the rows of the CSV."""
+
+    def run(*flags: str, code: int = 0):
+        common = (f"--config={place}/tiny.yaml", f"--weights={place}/weights", f"--save_dir={tmp_path}")
+        result = run_cli("infer.py", *common, *flags)
+        assert result.returncode == code, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        return result, *read(tmp_path)
+
+    return run
+
+
+@pytest.mark.contract
+def test_two_videos_in_one_process(online, place, tmp_path):
+    given = [f"{place}/videos/a b.mp4", f"{place}/videos/deep/录像.mp4"]
+    keys = ("--set", "ONLINE.fps=5", "--set", "ONLINE.start_threshold=0.2", "--set", "ONLINE.end_threshold=0.1")
+    result, events, rows = online(*UNI, *keys, *(f"--input={each}" for each in given), f"--save_video={tmp_path}/v")
+    assert [sum(row["stream"] == each for row in rows) for each in given] == [10, 10]
+    assert {event["stream"] for event in events} == set(given)
+    assert all(0 <= event["start_s"] <= event["end_s"] <= 2 and event["peak"] > 0.2 for event in events)
+    assert "20 frames" in result.stdout and "p50/p95/p99" in result.stdout and "录像.mp4" in result.stdout
+    for name in ("a b", "录像"):
+        with av.open(f"{tmp_path}/v/{name}.mp4") as container:
+            times_s = [frame.time for frame in container.decode(video=0)]
+        assert times_s == pytest.approx([float(row["time_s"]) for row in rows if name in row["stream"]], abs=0.002)
+
+
+def test_ctrl_c_writes_what_is_under_way(place, tmp_path, serve):  # noqa: F811
+    video, gone = make_video(tmp_path / "v.ts", moving(50, 32, 32)), threading.Event()
+    address = serve(live_answer(video.read_bytes(), hold=gone))
+    flags = [*UNI, f"--config={place}/tiny.yaml", f"--weights={place}/weights", f"--save_dir={tmp_path}/out"]
+    keys = ["--set", "ONLINE.start_threshold=0.1", "--set", "ONLINE.end_threshold=0", "--set", "ONLINE.min_event_s=0"]
+    with PRELOADED.start(["infer.py", *flags, *keys, f"--input={address}"]) as process:
+        partial = tmp_path / "out/TSM_online_labels.partial.csv"
+        while not partial.exists() or len(partial.read_bytes().splitlines()) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+        assert process.wait() == 130, said
+    gone.set()
+    events, rows = read(tmp_path / "out")
+    assert "stopping" in said and "Traceback" not in said and events[-1]["stream"] == address
+    assert events[-1]["end_s"] == pytest.approx(float(rows[-1]["time_s"]), abs=1e-3)
+    assert [path.name for path in (tmp_path / "out").glob("*partial*")] == []
+
+
+@pytest.mark.parametrize(
+    "model, weights, said",
+    [
+        (
+            TSMSection(),
+            "w",
+            "MODEL.shift is bi, which needs frames of the future. Train a TSM with --set MODEL.shift=uni",
+        ),
+        (TSNSection(), "w", "TSN cannot follow a stream frame by frame: it needs whole clips"),
+        (TSMSection(shift="uni"), None, "no released weights are of a network with MODEL.shift=uni"),
+    ],
+)
+def test_networks_that_cannot_follow_streams(tmp_path, model, weights, said):
+    with pytest.raises(InputError, match=said):
+        infer.follow(SimpleNamespace(weights=weights), Config(MODEL=model), None, NAMES, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (("--online",), "--online needs --input=WHAT"),
+        (("--online", "--filelist=my.list"), "--online needs --input=WHAT"),
+        (("--online", "--input=0", "--window_s=2", "--html=p.html"), "knows no --window_s and no --html"),
+        (("--online", "--input=0", "--resume=True"), "knows no --resume"),
+        (("--show", "--input=0"), "--show is of --online"),
+    ],
+)
+def test_flags_that_do_not_go_together(monkeypatch, capsys, flags, said):
+    monkeypatch.setattr("sys.argv", ["infer.py", *flags])
+    with pytest.raises(SystemExit, match="2"):
+        infer.parse_arguments()
+    assert said in capsys.readouterr().err
+
+
+def test_no_window_without_a_screen(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(InputError, match="--show: .*; --save_video=DIR makes videos instead"):
+        Window().__enter__()
