@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from video_zoo.configs.schema import Config, TrainSection, ValidSection
 from video_zoo.datareader.sampling import Span, segment_indices, segment_moments
+from video_zoo.datareader.views import View
 
 lengths = st.integers(1, 2000)
 segments = st.integers(1, 32)
@@ -193,6 +195,15 @@ def test_a_segment_stride_takes_a_stretch_of_the_video():
 @pytest.mark.parametrize("num_frames", [5, 8, 24, 31])
 def test_a_video_that_is_shorter_than_its_segment_strides_is_taken_whole(num_frames):
     assert segment_indices(num_frames, 8, segment_stride=4) == segment_indices(num_frames, 8)
+
+
+def test_training_and_validation_have_segment_strides_of_their_own():
+    config = Config(TRAIN=TrainSection(segment_stride=3), VALID=ValidSection(segment_stride=2))
+    strides = {
+        mode: View.of(config, mode, "center_crop").segment_stride for mode in ("train", "valid", "test", "infer")
+    }
+    assert strides == {"train": 3, "valid": 2, "test": None, "infer": None}
+    assert View.of(config, "valid", "center_crop").indices(100)[:3] == [42, 44, 46]
 
 
 def test_moments_are_the_middles_of_equal_parts():
