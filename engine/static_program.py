@@ -68,7 +68,7 @@ def save_static_program(
     layer.eval()
     # Nothing in them depends on a tensor's value, so their code need not be translated, which takes half of the time.
     paddle.jit.ignore_module([sys.modules[type(each).__module__] for each in layer.sublayers(include_self=True)])
-    shift_form = network.prepare_for_export() if for_converter else contextlib.nullcontext()
+    shift_form = network.prepare_for_export(bool(job.state)) if for_converter else contextlib.nullcontext()
     form = contextlib.nullcontext() if newest_form or old_form is None else old_form()
     # Paddle catches what a signal's handler raises here, and raises another exception.
     with held(), shift_form, captured_output(), form:

@@ -110,9 +110,9 @@ class VideoNetwork(nn.Layer):
         for layer in self._frozen:
             layer.eval()
 
-    def prepare_for_export(self) -> contextlib.AbstractContextManager[None]:
-        """While its block runs, a static program made of this network has the form that other inference engines run
-        fast. It computes the same."""
+    def prepare_for_export(self, steps: bool = False) -> contextlib.AbstractContextManager[None]:
+        """While its block runs, a static program made of this network, or with `steps` of its `step`, has the form that
+        other inference engines run fast. It computes the same; nothing else should be computed meanwhile."""
         return contextlib.nullcontext()
 
 

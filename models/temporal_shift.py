@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
+from paddle.utils import unique_name
 
 
 class TemporalShift(nn.Layer):
@@ -39,6 +42,7 @@ class TemporalShift(nn.Layer):
         self.data_format = data_format
         self.rolls = False
         self.past: list[paddle.Tensor] = []
+        self._split: list[paddle.Tensor] | None = None  # while `split` is on: what waits for the convolution
 
     @paddle.jit.not_to_static  # translated, it would stay so in dynamic mode, and be slow
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -111,7 +115,42 @@ class TemporalShift(nn.Layer):
         axis = self._axis - 1  # there is no axis of frames
         still = x.slice([axis], [x.shape[axis] // 8], [x.shape[axis]])
         past, self.past[0] = self.past[0], self.first_fold(x)
+        if self._split is not None:
+            self._split.append(past)
+            return x
         return paddle.concat([past, still], axis=axis)
+
+    @contextlib.contextmanager
+    def split(self, convolution: nn.Conv2D) -> Iterator[None]:
+        """While its block runs, `follow` leaves its input as it is, and the convolution that comes next computes the
+        same as two: of the channels that stay, and of the first eighth of the frame before. The channels that stay are
+        then not copied, which is a quarter of the time of a ResNet-50's frame in OpenVINO.
+
+        Args:
+            convolution: of this layer's result, without groups. Its weights are others while the block runs.
+        """
+        weights = convolution.weight.numpy()
+        eighth = weights.shape[1] // 8
+        name = paddle.ParamAttr(name=unique_name.generate(f"{convolution.weight.name}_of_past"))
+        of_past = convolution.create_parameter([weights.shape[0], eighth, *weights.shape[2:]], attr=name)
+        of_past.set_value(weights[:, :eighth])
+        convolution.add_parameter("of_past", of_past)
+        others = weights.copy()
+        others[:, :eighth] = 0
+        convolution.weight.set_value(others)
+        how = {"stride": convolution._stride, "padding": convolution._padding, "data_format": self.data_format}
+
+        def add(layer: nn.Layer, inputs: tuple[paddle.Tensor], result: paddle.Tensor) -> paddle.Tensor:
+            return result + F.conv2d(self._split.pop(), layer.of_past, **how)
+
+        hook, self._split = convolution.register_forward_post_hook(add), []
+        try:
+            yield
+        finally:
+            hook.remove()
+            self._split = None
+            convolution.weight.set_value(weights)
+            del convolution.of_past
 
     def first_fold(self, x: paddle.Tensor) -> paddle.Tensor:
         """The first eighth of the channels of images (N, C, H, W), or channels last."""

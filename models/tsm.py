@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 import paddle
+from paddle import nn
 
 from video_zoo.models.non_local import FramesNonLocal
 from video_zoo.models.temporal_shift import TemporalShift
@@ -119,15 +120,22 @@ class TSM(TSN):
             shift.past = []
 
     @contextlib.contextmanager
-    def prepare_for_export(self) -> Iterator[None]:
-        """The shifts of a static program are in four dimensions; see TemporalShift.roll."""
-        for shift in self._shifts.values():
-            shift.rolls = True
-        try:
-            yield
-        finally:
+    def prepare_for_export(self, steps: bool = False) -> Iterator[None]:
+        """The shifts of a static program are in four dimensions (TemporalShift.roll), and those of steps become parts
+        of convolutions (TemporalShift.split)."""
+        with contextlib.ExitStack() as stack:
+            for name, layer in self.backbone.named_sublayers():
+                shift = self._shifts.get(name.replace(".", "_"))
+                convolution = next((each for each in layer.sublayers() if isinstance(each, nn.Conv2D)), None)
+                if steps and shift is not None and convolution._groups == 1:
+                    stack.enter_context(shift.split(convolution))
             for shift in self._shifts.values():
-                shift.rolls = False
+                shift.rolls = True
+            try:
+                yield
+            finally:
+                for shift in self._shifts.values():
+                    shift.rolls = False
 
 
 def _begin_stream(shift: TemporalShift, inputs: tuple[paddle.Tensor]) -> None:
