@@ -65,7 +65,8 @@ def main() -> None:
         for rules, row in scores.items():
             value = getattr(rules, key)
             best[value] = max(best.get(value, [0, 0]), row)
-        print_table(f"{key}, with the best of the other keys", f"{key} | {COLUMNS}", map(table_row, sorted(best.items())))
+        rows = map(table_row, sorted(best.items()))
+        print_table(f"{key}, with the best of the other keys", f"{key} | {COLUMNS}", rows)
     ranked = sorted(scores.items(), key=lambda item: -item[1][0])
     rows = [table_row((" ".join(f"{value:g}" for value in rules[:4]), row)) for rules, row in ranked[:10]]
     rows.append(table_row(("the config's: " + " ".join(f"{value:g}" for value in base[:4]), scores[base])))

@@ -163,6 +163,8 @@ def _frames_of_camera(camera: Any) -> Iterator[Frame]:
 
 def _reason(error: Exception) -> str:
     """Without the address, which may hold a password."""
+    if isinstance(error, av.error.ExitError):
+        return "nothing came in time"
     return getattr(error, "strerror", None) or type(error).__name__
 
 

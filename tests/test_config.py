@@ -326,8 +326,11 @@ def test_the_object_is_frozen(load):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[TRIAN]\nepoch = 1\n", "no section 'TRIAN'; did you mean TRAIN? Known: MODEL, TRAIN, VALID, TEST, INFER."),
-        ("[XYZ]\nepoch = 1\n", "no section 'XYZ'. Known: MODEL, TRAIN, VALID, TEST, INFER."),
+        (
+            "[TRIAN]\nepoch = 1\n",
+            "no section 'TRIAN'; did you mean TRAIN? Known: MODEL, TRAIN, VALID, TEST, INFER, ONLINE.",
+        ),
+        ("[XYZ]\nepoch = 1\n", "no section 'XYZ'. Known: MODEL, TRAIN, VALID, TEST, INFER, ONLINE."),
         ("[TRAIN]\nbatchsize = 1\n", "no key TRAIN.batchsize; did you mean batch_size?"),
         ("[VALID]\nepoch = 1\n", "no key VALID.epoch."),
         ("[MODEL]\nlearning_rate = 1\n", "no key MODEL.learning_rate."),

@@ -194,6 +194,23 @@ def test_a_read_that_hangs_is_left_behind_and_the_source_opened_again(tmp_path, 
     assert frames.failure == "gone (after 1 tries to connect again)"
 
 
+def test_an_address_that_hangs_and_one_that_goes_on(tmp_path, serve):  # noqa: F811
+    options = {"x264-params": "keyint=10:bframes=0"}
+    content = make_video(tmp_path / "v.ts", moving(50, 32, 32), codec_options=options).read_bytes()
+    gone = threading.Event()
+    hangs, goes_on = (
+        serve(live_answer(content[: len(content) // 2], hold=gone)),
+        serve(live_answer(content, pieces=20, pause_s=0.05)),
+    )
+    with logged() as lines:
+        _, rows, _, frames = follow(tmp_path, hangs, goes_on, fps=25)
+    gone.set()
+    assert all(any(row["stream"] == each.name for row in rows) for each in frames)
+    assert frames[0].failure in ("nothing came in time", "no frame for 0.5 s")
+    assert max(float(row["time_s"]) for row in rows if row["stream"] == goes_on) > 1.5
+    assert not any("Immediate exit" in line for line in lines)
+
+
 def test_a_clock_that_jumps_ends_the_events(tmp_path, monkeypatch):
     stamps = [0, 0.04, 0.08, 500, 500.04, 500.08]
     live_source(monkeypatch, [(0.04, stamp, 200) for stamp in stamps])
@@ -218,6 +235,8 @@ def test_one_of_two_sources_that_dies_leaves_the_other(tmp_path):
     make_audio(tmp_path / "a.m4a")
     given = tmp_path / "broken.mp4", make_video(tmp_path / "v.mp4", levels(20)), tmp_path / "a.m4a"
     events, rows, _, frames = follow(tmp_path, *given)
+    for each in frames:
+        each.close()
     assert [each.failure for each in frames] == ["it is no video, or its header is damaged", None, "no video in it"]
     assert len(rows) == 20 and len(events) == 1
 
