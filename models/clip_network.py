@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, Callable, ClassVar
 
 import paddle
 from paddle import nn
@@ -76,7 +76,9 @@ class ClipNetwork(VideoNetwork):
         return f"{owner}.{_OF_TORCH.get(leaf, leaf)}"
 
 
-def mean_of_windows(x: paddle.Tensor, window: tuple[int, int, int], last: nn.Layer) -> paddle.Tensor:
+def mean_of_windows(
+    x: paddle.Tensor, window: tuple[int, int, int], last: Callable[[paddle.Tensor], paddle.Tensor]
+) -> paddle.Tensor:
     """(n, C, T, H, W) -> (n, classes): what the last layers say of each window's mean, averaged over all windows."""
     logits = last(nn.functional.avg_pool3d(x, window, stride=1))  # -> (n, classes, T', H', W')
     return logits.mean([2, 3, 4])
