@@ -121,13 +121,13 @@ class TorchRunner(ClipSide):
 
     def prepare(self, network: str, folder: str, channels_last: bool, form: str) -> dict[str, Any]:
         import torch
+        import torch_clips
 
         torch.set_num_threads(compute_threads())
         entry = ENTRIES[network]
         layers, clips = torch_network(entry.peer, form).eval(), torch.from_numpy(entry.clips())
         if channels_last:
-            is_2d = entry.peer in ("tsm", "tsn")
-            layers = layers.to(memory_format=torch.channels_last if is_2d else torch.channels_last_3d)
+            layers = torch_clips.channels_last(layers)
 
         def call() -> None:
             with torch.inference_mode():
