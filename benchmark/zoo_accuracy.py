@@ -252,17 +252,18 @@ def _axes(left: float, variant: str, low: float, high: float) -> list[str]:
 def _points(left: float, points: Sequence[tuple[str, Any]], low: float, high: float) -> list[str]:
     """A mark, an interval and a name for each network; names that would cover each other stand below each other."""
     parts, labels = [], []
-    for name, result in sorted(points, key=lambda point: -point[1]["top1"]["value"]):
-        x = left + _PANEL * (math.log10(result["gflops"]) - low) / (high - low)
+    ordered = sorted(points, key=lambda point: -point[1]["top1"]["value"])
+    across = [left + _PANEL * (math.log10(result["gflops"]) - low) / (high - low) for _, result in ordered]
+    for (name, result), x in zip(ordered, across):
         y, top, bottom = (_TOP + _HIGH * (1 - result["top1"][key]) for key in ("value", "high", "low"))
         colour = _COLOURS[NETWORKS[name].kind]
         parts.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" stroke="{colour}" stroke-width="2" opacity="0.5"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>')
-        below = y + 4
-        while any(abs(below - other) < 15 and abs(x - there) < 95 for there, other in labels):
+        below, beside = y + 4, max(other for other in across if abs(other - x) < 60)  # right of its neighbours' marks
+        while any(abs(below - other) < 15 and abs(beside - there) < 95 for there, other in labels):
             below += 1
-        labels.append((x, below))
-        parts.append(f'<text x="{x + 9:.1f}" y="{below:.1f}" fill="{colour}">{name}</text>')
+        labels.append((beside, below))
+        parts.append(f'<text x="{beside + 9:.1f}" y="{below:.1f}" fill="{colour}">{name}</text>')
     return parts
 
 

@@ -127,6 +127,7 @@ def test_a_signal_while_a_program_is_made_of_a_network_is_no_error_of_paddle(tmp
     """Paddle catches every exception in a network's forward, and raises one with its own text."""
     from paddle import Tensor
 
+    from video_zoo.engine.backends.base import Job
     from video_zoo.engine.static_program import save_static_program
     from video_zoo.models.network import VideoNetwork
 
@@ -137,7 +138,7 @@ def test_a_signal_while_a_program_is_made_of_a_network_is_no_error_of_paddle(tmp
 
     network = Signalling([0.5] * 3, [0.5] * 3)
     with pytest.raises(Stopped) as stopped, interrupting():
-        save_static_program(network, (2, 3, 8, 8), tmp_path / "model.pdmodel")
+        save_static_program(network, Job(clip_shape=(2, 3, 8, 8)), tmp_path / "model.pdmodel")
     assert stopped.value.code == 143
 
 
