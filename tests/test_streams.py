@@ -118,9 +118,21 @@ def test_streams_join_and_leave_without_touching_the_others(engine, most, open_e
     assert streams.step({}) == {}
 
 
-def test_exporting_steps_leaves_the_network_as_it_was(network):
+@pytest.mark.parametrize("fails", ["inside", "on the way in"])
+def test_exporting_steps_leaves_the_network_as_it_was(fails, network, monkeypatch):
     before = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    calls, set_value = [], paddle.Tensor.set_value
+
+    def fail(tensor, value):
+        calls.append(tensor)
+        if len(calls) == 4:  # the weights of the second block's convolution
+            raise MemoryError
+        return set_value(tensor, value)
+
+    if fails == "on the way in":
+        monkeypatch.setattr(paddle.Tensor, "set_value", fail)
     with pytest.raises(MemoryError), network.prepare_for_export(steps=True):
+        assert fails == "inside"
         weights = "backbone.res2a.branch2a.conv.weight"
         assert not np.array_equal(network.state_dict()[weights].numpy(), before[weights])
         raise MemoryError
