@@ -165,7 +165,6 @@ class Deployment:
                 f"{self.folder} follows streams frame by frame, and takes no whole clips: infer.py --online takes it;"
                 " export.py without --online makes a folder for clips"
             )
-
         if self.state and self.shape != tuple(shape):
             raise InputError(
                 f"{self.folder} takes frames of {list(self.shape)}, and these are {list(shape)}: export again with the"

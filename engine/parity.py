@@ -13,6 +13,7 @@ import numpy as np
 from video_zoo.engine.backends import ENGINES
 from video_zoo.engine.backends.base import Backend, Job
 from video_zoo.engine.backends.paddle_network import PaddleNetwork, PaddleSteps
+from video_zoo.engine.evaluate import log_softmax
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.engine.streams import Streams
 from video_zoo.utils.errors import InputError
@@ -131,8 +132,7 @@ def _probabilities_of(backend: Backend, job: Job) -> Callable[[np.ndarray], np.n
 
     def follow(frames: np.ndarray) -> np.ndarray:
         logits = np.stack([streams.step({0: frame})[0] for frame in frames])
-        exponentials = np.exp(logits - logits.max(1, keepdims=True))
-        return exponentials / exponentials.sum(1, keepdims=True)
+        return np.exp(log_softmax(logits))
 
     return follow
 

@@ -134,23 +134,23 @@ class TemporalShift(nn.Layer):
         name = paddle.ParamAttr(name=unique_name.generate(f"{convolution.weight.name}_of_past"))
         of_past = convolution.create_parameter([weights.shape[0], eighth, *weights.shape[2:]], attr=name)
         of_past.set_value(weights[:, :eighth])
-        convolution.add_parameter("of_past", of_past)
         others = weights.copy()
         others[:, :eighth] = 0
-        convolution.weight.set_value(others)
         how = {"stride": convolution._stride, "padding": convolution._padding, "data_format": self.data_format}
 
         def add(layer: nn.Layer, inputs: tuple[paddle.Tensor], result: paddle.Tensor) -> paddle.Tensor:
             return result + F.conv2d(self._split.pop(), layer.of_past, **how)
 
+        convolution.add_parameter("of_past", of_past)
         hook, self._split = convolution.register_forward_post_hook(add), []
         try:
+            convolution.weight.set_value(others)
             yield
         finally:
             hook.remove()
             self._split = None
-            convolution.weight.set_value(weights)
             del convolution.of_past
+            convolution.weight.set_value(weights)
 
     def first_fold(self, x: paddle.Tensor) -> paddle.Tensor:
         """The first eighth of the channels of images (N, C, H, W), or channels last."""

@@ -34,6 +34,7 @@ _OURS = re.compile(
     r"|nl\d\w+_(g|theta|phi|W)_(weights|biases)"
 )
 _WRAPPED = ".net."
+_MIT_WITHOUT_DROPOUT = {"mobilenet_v2": "base_model.classifier", "resnet": "base_model.fc"}  # the last layer
 _OTHER_WIDTHS = ". (MIT's code rounds the channels of width multipliers other than 1 in another way than torchvision's)"
 _PREPROCESSOR = {  # MMAction2 keeps it among the weights; RGB of 0 to 255
     "data_preprocessor.mean": (123.675, 116.28, 103.53),
@@ -70,8 +71,8 @@ def to_ours(
     _drop_preprocessor(state, source)
     backbone, name = _find_layout(state, source)
     layout = LAYOUTS_OF[backbone][name]
-    if name == "mit" and backbone == "resnet" and "base_model.fc.weight" in state:  # how it is without dropout
-        layout = replace(layout, fc="base_model.fc")
+    if name == "mit" and f"{_MIT_WITHOUT_DROPOUT[backbone]}.weight" in state:
+        layout = replace(layout, fc=_MIT_WITHOUT_DROPOUT[backbone])
     is_shifted = layout.one_way or layout.shifts and any(_WRAPPED in key for key in state)
     model = "TSM" if is_shifted else "TSN"
     if shift == "bi":

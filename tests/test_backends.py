@@ -253,8 +253,9 @@ def test_engines_describe_themselves_without_their_packages(run_cli):
 
 
 def write_sum_onnx(path: Path) -> None:
-    ports = [helper.make_tensor_value_info(name, 1, ["n", 2]) for name in ("frame", "state_x", "sum", "next")]
-    nodes = [helper.make_node("Add", ["frame", "state_x"], ["sum"]), helper.make_node("Add", ["sum", "sum"], ["next"])]
+    ports = [helper.make_tensor_value_info(name, 1, ["n", 2]) for name in ("frame", "state_x", "logits", "next_x")]
+    sums = (["frame", "state_x"], ["logits"]), (["logits", "logits"], ["next_x"])
+    nodes = [helper.make_node("Add", *each) for each in sums]
     graph = helper.make_graph(nodes, "sums", ports[:2], ports[2:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())

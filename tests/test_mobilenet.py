@@ -248,6 +248,13 @@ def test_there_and_back_is_the_same_bits(layout, model):
     assert same(back, state) and again == network
 
 
+def test_mits_last_layer_without_dropout():
+    """Its code then puts it in the place of the backbone's own."""
+    state = random_state("mit")
+    undropped = {name.replace("new_fc", "base_model.classifier"): value for name, value in state.items()}
+    assert undropped.keys() != state.keys() and same(to_ours(undropped)[0], to_ours(state)[0])
+
+
 @pytest.mark.parametrize(
     ("layout", "ours", "theirs"),
     [

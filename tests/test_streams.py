@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -118,9 +119,21 @@ def test_streams_join_and_leave_without_touching_the_others(engine, most, open_e
     assert streams.step({}) == {}
 
 
-def test_exporting_steps_leaves_the_network_as_it_was(network):
+@pytest.mark.parametrize("fails", ["inside", "on the way in"])
+def test_exporting_steps_leaves_the_network_as_it_was(fails, network, monkeypatch):
     before = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    calls, set_value = [], paddle.Tensor.set_value
+
+    def fail(tensor, value):
+        calls.append(tensor)
+        if len(calls) == 4:  # the weights of the second block's convolution
+            raise MemoryError
+        return set_value(tensor, value)
+
+    if fails == "on the way in":
+        monkeypatch.setattr(paddle.Tensor, "set_value", fail)
     with pytest.raises(MemoryError), network.prepare_for_export(steps=True):
+        assert fails == "inside"
         weights = "backbone.res2a.branch2a.conv.weight"
         assert not np.array_equal(network.state_dict()[weights].numpy(), before[weights])
         raise MemoryError
@@ -221,6 +234,34 @@ def test_an_online_folder_is_followed(engine, online, expected):
     for number in range(4):
         assert_near(streams.step({"a": given[number]})["a"], logits[number])
     assert store is None
+
+
+def renamed(state: dict) -> dict:
+    return {"res9a" if name == "res2a" else name: port for name, port in state.items()}
+
+
+def turned(state: dict) -> dict:
+    return dict(reversed(state.items()))
+
+
+def shorter(state: dict) -> dict:
+    return dict(list(state.items())[1:])
+
+
+def wider(state: dict) -> dict:
+    return {**state, "res2a": {**state["res2a"], "shape": [-1, 1, 8, 1_000_000_000_000]}}
+
+
+@pytest.mark.parametrize("change", [renamed, turned, shorter, wider])
+@pytest.mark.parametrize("engine", ENGINE_NAMES[1:])
+def test_a_state_that_the_program_has_not_is_one_message(engine, change, online, tmp_path):
+    folder = tmp_path / "online"
+    shutil.copytree(online, folder)
+    said = yaml.safe_load((folder / "inference.yaml").read_text(encoding="utf-8"))
+    said["state"] = change(said["state"])
+    (folder / "inference.yaml").write_text(yaml.safe_dump(said, sort_keys=False), encoding="utf-8")
+    with pytest.raises(InputError, match="keeps another state of a stream than it is said to keep"):
+        open_streams(Deployment.read(folder), engine, "fp32", False, FRAME, 1)
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("nncf"), reason="NNCF is not installed")

@@ -11,6 +11,8 @@ from typing import Any, Callable
 
 import numpy as np
 
+from video_zoo.utils.errors import InputError
+
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 NO_BF16 = "--precision=bf16: this CPU has no bfloat16 arithmetic; other precisions are there"
 INPUT, OUTPUT = "clips", "probabilities"  # of a program: uint8 (n, T, 3, H, W) and float32 (n, classes)
@@ -154,6 +156,21 @@ class Engine:
         if precision not in precisions:
             return f"it has no {precision} on {device}, only {', '.join(precisions)}"
         return self.no_gpu() if on_gpu else None
+
+
+def check_state(job: Job, inputs: Mapping[str, Sequence[int]], outputs: Sequence[str]) -> None:
+    """Raises InputError if a program that follows streams has other inputs or outputs than the job says.
+
+    Args:
+        inputs: the program's -> their sizes, without the first axis.
+        outputs: the program's, in its order.
+    """
+    found, wanted = ({name: tuple(sizes) for name, sizes in each.items()} for each in (inputs, job.inputs))
+    if found != wanted or tuple(outputs) != job.outputs:
+        raise InputError(
+            f"{job.program} keeps another state of a stream than it is said to keep: its folder's inference.yaml is"
+            " damaged, or another network's; copy the folder again, or export it again"
+        )
 
 
 def run_each(

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
-from video_zoo.engine.backends.base import BATCH_AXIS, Backend, Engine, Job, run_each
+from video_zoo.engine.backends.base import BATCH_AXIS, Backend, Engine, Job, check_state, run_each
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import captured_output
 
@@ -61,6 +61,9 @@ class OnnxRuntime(Backend):
             raise InputError(
                 f"--engine=onnxruntime: it cannot load CUDA's libraries: {_INSTALL}; --use_gpu=False takes the CPU"
             )
+        if job.state:
+            inputs = {port.name: port.shape[1:] for port in self._session.get_inputs()}
+            check_state(job, inputs, [port.name for port in self._session.get_outputs()])
         self._outputs = job.outputs
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {job.precision}, on the {job.device}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from video_zoo.engine.backends.base import FRAME, LOGITS, NO_BF16, Backend, Engine, Job, run_each
+from video_zoo.engine.backends.base import FRAME, LOGITS, NO_BF16, Backend, Engine, Job, check_state, run_each
 from video_zoo.utils.errors import InputError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -24,6 +24,9 @@ class OpenVINO(Backend):
         core = ov.Core()
         try:
             model = core.read_model(job.program)
+            if job.state:
+                inputs = {port.any_name: _sizes(port) for port in model.inputs}
+                check_state(job, inputs, [port.any_name for port in model.outputs])
             model.reshape({port: [1, *_sizes(port)] for port in model.inputs})
         except RuntimeError as error:
             raise InputError(f"OpenVINO cannot read {job.program}: {_last_line(error)}") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from video_zoo.engine.backends.base import NO_BF16, Backend, Engine, Job
+from video_zoo.engine.backends.base import NO_BF16, Backend, Engine, Job, check_state
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.open_files import read_regular
 from video_zoo.utils.runtime import captured_output
@@ -41,11 +41,16 @@ class PaddleInference(Backend):
     def __init__(self, job: Job):
         import paddle
         from paddle import inference
+        from paddle.base import core
 
         with captured_output() as said:
             try:
                 config = self.configure(job)
-                _check_operators(job.program)
+                program = core.ProgramDesc(read_regular(job.program, _MOST_PROGRAM_BYTES))
+                _check_operators(program, job.program)
+                if job.state:
+                    inputs = _inputs_of(program)  # its outputs have names of Paddle's, and the order of these
+                    check_state(job, inputs, job.outputs if [*inputs] == [*job.inputs] else ())
                 self._predictor = inference.create_predictor(config)
             except InputError:
                 raise
@@ -91,22 +96,28 @@ def paddle_precision(job: Job) -> Any:
     return inference.PrecisionType.Half if job.precision == "fp16" else inference.PrecisionType.Float32
 
 
-def _check_operators(program: Path) -> None:
-    """Raises InputError if a program holds an operator that a network has no use for, as `save`, which writes a file.
+def _check_operators(program: Any, path: Path) -> None:
+    """Raises InputError if a `ProgramDesc` holds an operator that a network has no use for, as `save`, which writes a
+    file.
 
     What the program computes is loaded and run by Paddle, which trusts it; its checksum says only that it is the one
-    that its maker wrote. An unreadable program raises OSError or what Paddle raises.
+    that its maker wrote.
     """
-    from paddle.base import core
-
-    parsed = core.ProgramDesc(read_regular(program, _MOST_PROGRAM_BYTES))
-    blocks = [parsed.block(number) for number in range(parsed.num_blocks())]
+    blocks = [program.block(number) for number in range(program.num_blocks())]
     foreign = {block.op(number).type() for block in blocks for number in range(block.op_size())} - _OPERATORS
     if foreign:
         names = ", ".join(map(repr, sorted(foreign)[:5]))
         raise InputError(
-            f"{program} is refused: it holds operators that export.py does not write, and that may do anything: {names}"
+            f"{path} is refused: it holds operators that export.py does not write, and that may do anything: {names}"
         )
+
+
+def _inputs_of(program: Any) -> dict[str, list[int]]:
+    """The sizes of a program's inputs, by name and in its order, without the first axis."""
+    block = program.block(0)
+    feeds = [each for each in map(block.op, range(block.op_size())) if each.type() == "feed"]
+    names = [each.output("Out")[0] for each in sorted(feeds, key=lambda each: each.attr("col"))]
+    return {name: block.find_var(name.encode()).shape()[1:] for name in names}
 
 
 def _summary(error: Exception) -> str:
