@@ -112,6 +112,7 @@ class OnlineFrames:
         self._items: deque[TakenFrame | None] = deque()  # None: a break
         self._clock: Clock | None = None
         self._finite = isinstance(source, Path)
+        self._stamped = False  # whether a frame had a time stamp
         self._jumps = self._frames = 0  # of the clock, and of a source that ends, so far
         self._began = math.inf  # the monotonic clock at the first frame
         self._lead_s = math.inf  # by which the monotonic clock was ahead of the frames' times, at least
@@ -223,7 +224,9 @@ class OnlineFrames:
         """Notes the next frame's time stamp, and how long its thread waited for it, unless it is the first one of a
         connection; its time if it is taken."""
         last = self._clock.now_s
-        if stamp_s is None:
+        if stamp_s is not None:
+            self._stamped = True
+        elif not self._stamped:  # where others have a stamp, one without it follows the last one after the usual step
             if self._finite:
                 raise SourceError("its frames have no times; put it into a container that has them, as mp4")
             stamp_s = time.monotonic()  # they come as they are made

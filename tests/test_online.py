@@ -225,6 +225,21 @@ def test_a_file_without_times_says_so(tmp_path, monkeypatch):
     assert "no times; put it into a container" in frames.failure and not rows
 
 
+@pytest.mark.parametrize("finite", [True, False])
+def test_a_frame_without_a_time_among_others_follows_the_last_one(tmp_path, monkeypatch, finite):
+    stamps = [None if number % 5 == 3 else number / 25 for number in range(20)]
+    live_source(monkeypatch, [(0.04, stamp, 200) for stamp in stamps], finite=finite)
+    events, rows, _, (frames,) = follow(tmp_path, tmp_path / "v" if finite else "0", fps=1000)
+    assert len(events) == 1 and frames.failure == (None if finite else "the stream ended")
+    assert [float(row["time_s"]) for row in rows] == pytest.approx([number / 25 for number in range(20)], abs=0.002)
+
+
+def test_an_avi_with_reordered_pictures(tmp_path):
+    """Its last frames come out of the decoder without a time of decoding."""
+    _, rows, _, (frames,) = follow(tmp_path, make_video(tmp_path / "v.avi", moving(30, 32, 32), codec_options={"bf": "2"}))
+    assert frames.failure is None and len(rows) == 30
+
+
 def test_one_of_two_sources_that_dies_leaves_the_other(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
     make_audio(tmp_path / "a.m4a")
