@@ -20,9 +20,10 @@ from video_zoo.utils.texts import hide_secrets
 
 LOOK_S = 0.2  # after which a wait looks around
 _AHEAD = 2  # frames of a file that wait for the network
-_LATE_S = 0.25  # that a frame of a live source may wait longer than the source's own unevenness explains
+_LATE_S = 0.25  # that a frame of a live source may wait longer than the source lets us wait for frames
 _MOST = 64  # frames of a live source that wait
-_REMEMBERED = 1000  # frames of which it is known how late they came
+_FADES = 0.25  # seconds a second by which the longest gap between a live source's frames is forgotten
+_DRIFT = 0.001  # seconds a second by which clocks may drift apart
 _GRACE_S = 1.0  # for what is on its way when a stream is to end at duration_s
 
 _TIMING = Timing()
@@ -72,9 +73,11 @@ class OnlineFrames:
 
     Each connection has a thread that reads; `watch`, which the caller calls again and again, looks after it: where a
     connection breaks off, or gives no frame for `timing.read_s` seconds, the source is opened again, and a thread that
-    hangs in a read is left behind. A live source never waits for the network: where a frame is later, by more than
-    0.25 s, than the latest of the last ones came, the newest is next, and those before it are counted in `left`. So
-    frames that come in bursts, as those of HLS, are not left out. A source that ends, as a file, waits for the network.
+    hangs in a read is left behind. A live source never waits for the network: where a frame has waited longer, by more
+    than 0.25 s, than the longest of the latest gaps in which the source gave none, the newest is next, and those before
+    it are counted in `left`. So frames that come in bursts, as those of HLS, are not left out. Where the thread itself is
+    so far behind its source, as scaling takes too long, frames are left out unmade, and counted, until it has to wait
+    for one. A source that ends, as a file, waits for the network.
 
     Args:
         source: an address, the number of a camera, or a video file, which is a Path.
@@ -109,13 +112,15 @@ class OnlineFrames:
         self._items: deque[TakenFrame | None] = deque()  # None: a break
         self._clock: Clock | None = None
         self._finite = isinstance(source, Path)
+        self._stamped = False  # whether a frame had a time stamp
         self._jumps = self._frames = 0  # of the clock, and of a source that ends, so far
         self._began = math.inf  # the monotonic clock at the first frame
-        # By how much the monotonic clock was ahead of the last frames' times when they came.
-        self._leads: deque[float] = deque(maxlen=_REMEMBERED)
+        self._lead_s = math.inf  # by which the monotonic clock was ahead of the frames' times, at least
+        self._gap_s = 0.0  # the longest of late that the source let us wait for a frame
+        self._came = self._waited = 0.0  # the monotonic clock at the last frame, and at the last that was waited for
         self._size: tuple[int, int] | None = None
         self._connection: _Connection | None = None
-        self._next_try: float | None = 0.0  # the monotonic clock when the next thread starts
+        self._next_try = 0.0  # the monotonic clock when the next thread starts
 
     @property
     def is_live(self) -> bool:
@@ -146,12 +151,13 @@ class OnlineFrames:
         with self._changed:
             if not self._items or self._items[0] is None:
                 return None
-            late_s = time.monotonic() - max(self._leads, default=math.inf) - self._items[0].time_s
-            if self.is_live and late_s > _LATE_S and self._skip():
+            now = time.monotonic()
+            is_late = now - self._items[0].ready > _LATE_S + max(self._gap_s, now - self._came)
+            if self.is_live and is_late and self._skip():
                 return None
             self.taken += 1
             if self._connection is not None and not self.is_live:
-                self._connection.heard = time.monotonic()  # it may have waited for room
+                self._connection.heard = now  # it may have waited for room
             self._changed.notify_all()
             return self._items.popleft()
 
@@ -204,7 +210,7 @@ class OnlineFrames:
                 self._break()
 
     def _break(self) -> None:
-        self._leads.clear()
+        self._lead_s, self._gap_s = math.inf, 0.0
         if not self._items or self._items[-1] is not None:
             self._items.append(None)
             self._changed.notify_all()
@@ -214,15 +220,19 @@ class OnlineFrames:
         if self._clock is None:
             self._finite, self._clock = source.finite, Clock(source.timeline, source.finite)
 
-    def _hear(self, stamp_s: float | None) -> float | None:
-        """Notes the next frame's time stamp; its time if it is taken."""
+    def _hear(self, stamp_s: float | None, waited_s: float | None) -> float | None:
+        """Notes the next frame's time stamp, and how long its thread waited for it, unless it is the first one of a
+        connection; its time if it is taken."""
         last = self._clock.now_s
-        if stamp_s is None:
+        if stamp_s is not None:
+            self._stamped = True
+        elif not self._stamped:  # where others have a stamp, one without it follows the last one after the usual step
             if self._finite:
                 raise SourceError("its frames have no times; put it into a container that has them, as mp4")
             stamp_s = time.monotonic()  # they come as they are made
         unbroken = self._clock.tell(stamp_s)
         now_s, moment = self._clock.now_s, time.monotonic()
+        self._note_gap(waited_s, moment, now_s - (last or 0.0))
         if last is None:
             self._began = moment
             logger.info("%s: the first frame", self.name)
@@ -231,8 +241,21 @@ class OnlineFrames:
         if (jumps := self._clock.jumps) > self._jumps and is_told(jumps):
             logger.warning("%s: %s", self.name, describe_jumps(jumps))
         self._jumps = jumps
-        self._leads.append(moment - now_s)
-        return now_s if self._rate.takes(now_s) else None
+        self._lead_s = min(self._lead_s, moment - now_s)
+        if not self._rate.takes(now_s):
+            return None
+        if self.is_live and moment - self._waited > _LATE_S + self._gap_s:
+            self.left += 1
+            return None
+        return now_s
+
+    def _note_gap(self, waited_s: float | None, moment: float, step_s: float) -> None:
+        """A frame has come; where its thread waited for it, rather than it for the thread, nothing newer is there."""
+        passed_s, self._came = moment - self._came, moment
+        self._gap_s = max(waited_s or 0.0, self._gap_s - _FADES * passed_s)
+        self._lead_s += _DRIFT * passed_s
+        if waited_s is None or waited_s >= step_s / 2:
+            self._waited = moment
 
     def _make(self, time_s: float, to_rgb: Callable[[], np.ndarray]) -> TakenFrame:
         start = time.monotonic()
@@ -254,7 +277,7 @@ class OnlineFrames:
         if self._connection is not connection:
             return
         connection.heard = time.monotonic()
-        self._items.append(frame._replace(lag_s=frame.ready - min(self._leads) - frame.time_s))
+        self._items.append(frame._replace(lag_s=frame.ready - self._lead_s - frame.time_s))
         if self.is_live and len(self._items) > _MOST:
             self._skip()
         self._changed.notify_all()
@@ -296,20 +319,22 @@ class _Connection:
                 return
             frames._begin(source)
             self.heard, known = time.monotonic(), frames._frames
+        asked: float | None = None  # the monotonic clock when the thread was ready for the next frame
         for number, (stamp_s, to_rgb) in enumerate(source.frames, 1):
             with frames._changed:
                 if frames._connection is not self:
                     return
-                self.heard = time.monotonic()
+                self.heard = came = time.monotonic()
                 if source.finite and number <= known:  # it begins anew: this one was read before it broke off
                     continue
                 self.got_frame, frames._frames = True, number
-                time_s = frames._hear(stamp_s)
+                time_s = frames._hear(stamp_s, came - asked if asked else None)
                 if frames._clock.now_s >= frames._duration_s:
                     return
             if time_s is not None:
                 taken = frames._make(time_s, to_rgb)
                 with frames._changed:
                     frames._put(taken, self)
+            asked = time.monotonic()
         if not source.finite:
             raise SourceError("the stream ended")

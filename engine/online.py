@@ -74,10 +74,10 @@ class _Followed:
         self._logged, self._logged_frames, self._tell_at = time.monotonic(), 0, 1
 
     def tell_left(self) -> None:
-        """Says now and then how many frames were left out, as the network was too slow."""
+        """Says now and then how many frames were left out, as the network, or what comes before it, was too slow."""
         left = self.frames.left
         if left >= self._tell_at:
-            logger.warning("%s: the network is slower than ONLINE.fps: frames left out so far: %d", self.name, left)
+            logger.warning("%s: this machine is slower than ONLINE.fps: frames left out so far: %d", self.name, left)
             self._tell_at = 10 * left
 
     def log(self, frame: TakenFrame, names: Sequence[str], late_s: float) -> None:
@@ -321,7 +321,7 @@ def _report(
 ) -> None:
     for each in sources:
         if each.left:
-            logger.warning("%s: the network was slower than ONLINE.fps: %d frames were left out", each.name, each.left)
+            logger.warning("%s: this machine was slower than ONLINE.fps: %d frames were left out", each.name, each.left)
         if each.failure:
             logger.warning("%s: %s", each.name, each.failure)
     rate = follower.done / seconds
