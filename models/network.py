@@ -67,7 +67,7 @@ class VideoNetwork(nn.Layer):
     def state_shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
         """What a stream's state consists of for frames of this size in pixels: the name of each float32 tensor, and its
         shape without the axis of the streams. Raises InputError if the network cannot follow a stream."""
-        raise InputError(f"{type(self).__name__} cannot follow a stream frame by frame: it needs whole clips")
+        raise _no_stream(self)
 
     def initial_state(self, batch_size: int, height: int, width: int) -> dict[str, paddle.Tensor]:
         """What `step` takes before the first frame of `batch_size` streams: zeros (batch_size, *shape) of each name and
@@ -81,7 +81,7 @@ class VideoNetwork(nn.Layer):
         """The next frame of each stream, uint8 RGB (n, 3, H, W), and the state that the step before gave -> (the
         logits of this frame (n, num_classes), the next state). Raises InputError if the network cannot follow a stream,
         or the state is another network's, or of frames of another size."""
-        raise InputError(f"{type(self).__name__} cannot follow a stream frame by frame: it needs whole clips")
+        raise _no_stream(self)
 
     def variables(self) -> dict[str, paddle.Tensor]:
         """All weights and statistics in the network's order, by the names of their files in a folder of weights."""
@@ -114,6 +114,13 @@ class VideoNetwork(nn.Layer):
         """While its block runs, a static program made of this network, or with `steps` of its `step`, has the form that
         other inference engines run fast. It computes the same; nothing else should be computed meanwhile."""
         return contextlib.nullcontext()
+
+
+def _no_stream(network: VideoNetwork) -> InputError:
+    return InputError(
+        f"{type(network).__name__} cannot follow a stream frame by frame: it needs whole clips. Train a TSM with"
+        " MODEL.shift = uni for streams"
+    )
 
 
 def _per_channel(values: Sequence[float]) -> paddle.Tensor:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from deployed import settled_network, shape_clips, trained_network
 from media import make_video, moving
+from test_mobilenet import random_state, small, with_weights
 from tiny import values_of
 
 from video_zoo.engine.backends import ENGINES
@@ -24,6 +25,7 @@ from video_zoo.engine.export import stream_samples
 from video_zoo.engine.inference import open_backend
 from video_zoo.engine.programs import PROGRAMS, load_network, write_program
 from video_zoo.engine.streams import Streams, open_streams
+from video_zoo.models.torch_weights import to_ours
 from video_zoo.models.tsm import TSM
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import write_folder
@@ -74,8 +76,14 @@ def assert_near(found: np.ndarray, logits: np.ndarray) -> None:
 
 def alone(network, given: np.ndarray) -> np.ndarray:
     """The logits of each of a stream's frames (T, classes), by the network on the whole clip."""
-    features = network.backbone(network.normalise(paddle.to_tensor(given)))
-    return network.fc(network.dropout(features)).numpy()
+    for layer in network.sublayers():
+        if hasattr(layer, "seg_num"):
+            layer.seg_num = len(given)
+    with paddle.no_grad():
+        features = network.backbone(network.normalise(paddle.to_tensor(given)))
+        logits = network.fc(network.dropout(features)).numpy()
+    assert np.ptp(logits, axis=0).max() > 0.5  # frames are told apart
+    return logits
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +92,7 @@ def expected(network):
 
     def made(seed: int):
         given = frames(6, seed)
-        for layer in network.sublayers():
-            if hasattr(layer, "seg_num"):
-                layer.seg_num = len(given)
-        with paddle.no_grad():
-            logits = alone(network, given)
-        assert np.ptp(logits, axis=0).max() > 0.5  # frames are told apart
-        return given, logits
+        return given, alone(network, given)
 
     return functools.cache(made)
 
@@ -117,6 +119,31 @@ def test_streams_join_and_leave_without_touching_the_others(engine, most, open_e
     found = streams.step({"a": expected(0)[0][0]})
     assert_near(found["a"], expected(0)[1][0])
     assert streams.step({}) == {}
+
+
+def resnet_50() -> TSM:
+    paddle.seed(0)
+    network = TSM(num_layers=50, base_width=8, num_classes=4, dropout=0.0, shift="uni")
+    network.eval()
+    return network
+
+
+def mobilenet() -> TSM:
+    return with_weights(small(shift="uni"), to_ours(random_state("mit", width=0.25), shift="uni")[0])
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize("make", [resnet_50, mobilenet])
+def test_other_backbones_are_followed_after_export(make, kind, tmp_path):
+    if missing := PROGRAMS[kind].missing():
+        pytest.skip(f"needs {missing}")
+    network, given = make(), frames(6)
+    job = Job(tmp_path / PROGRAMS[kind].files["fp32"], clip_shape=FRAME, state=network.state_shapes(*FRAME[1:]))
+    write_program(kind, network, FRAME, job.program, job.state)
+    streams = Streams(ENGINES.get(PROGRAMS[kind].engine).load(job), job.state, FRAME)
+    for frame, logits in zip(given, alone(network, given)):
+        assert_near(streams.step({0: frame})[0], logits)
 
 
 @pytest.mark.parametrize("fails", ["inside", "on the way in"])
