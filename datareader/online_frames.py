@@ -36,7 +36,7 @@ class TakenFrame(NamedTuple):
         time_s: since the stream's first frame.
         pixels: uint8 RGB (3, H, W), as the network takes it.
         picture: uint8 RGB (H, W, 3), as it came; None if nobody wants it.
-        seconds: what capture (until it is RGB) and preprocessing (scaling and cropping) took.
+        seconds: what capture (from the decoded frame to RGB) and preprocessing (scaling and cropping) took.
         ready: the monotonic clock when it began to wait for the network.
         lag_s: how much later it was ready than the stream's time says.
     """

@@ -385,6 +385,15 @@ def test_nothing_before_the_first_frame_and_whole_rows_on_a_full_disk(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["TSM_online_events.jsonl", "TSM_online_labels.csv"]
 
 
+def test_one_file_that_cannot_be_finished_leaves_the_other(tmp_path):
+    (tmp_path / "TSM_online_labels.csv").mkdir()
+    with pytest.raises(InputError, match="cannot write .*labels.partial"):
+        with OnlineFiles(tmp_path, "TSM_online", NAMES) as files:
+            files.add_label("s", 0, np.float64([0.3, 0.7]))
+            files.add_event("s", Event(1, 0, 1, 0.7, 0.8))
+    assert b'"bright"' in (tmp_path / "TSM_online_events.jsonl").read_bytes()
+
+
 class Full:
     """A file on a disk that is full after 5 bytes more."""
 
