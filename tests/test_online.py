@@ -206,6 +206,16 @@ def test_a_read_that_hangs_is_left_behind_and_the_source_opened_again(tmp_path, 
     assert frames.failure == "gone (after 1 tries to connect again)"
 
 
+def test_a_process_that_was_stopped_gives_no_source_up(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0, 0, 200), (1, 0.04, 200)], finite=True)
+    (frames,), _ = sources_of(tmp_path / "v")
+    frames.watch()
+    time.sleep(1.5 * FAST.read_s)
+    frames.watch()
+    assert frames.failure is None and not frames.ended
+    frames.close()
+
+
 def test_a_clock_that_jumps_ends_the_events(tmp_path, monkeypatch):
     stamps = [0, 0.04, 0.08, 500, 500.04, 500.08]
     live_source(monkeypatch, [(0.04, stamp, 200) for stamp in stamps])
