@@ -36,7 +36,7 @@ class TakenFrame(NamedTuple):
         time_s: since the stream's first frame.
         pixels: uint8 RGB (3, H, W), as the network takes it.
         picture: uint8 RGB (H, W, 3), as it came; None if nobody wants it.
-        seconds: what capture (until it is RGB) and preprocessing (scaling and cropping) took.
+        seconds: what capture (from the decoded frame to RGB) and preprocessing (scaling and cropping) took.
         ready: the monotonic clock when it began to wait for the network.
         lag_s: how much later it was ready than the stream's time says.
     """
@@ -120,6 +120,7 @@ class OnlineFrames:
         self._came = self._waited = 0.0  # the monotonic clock at the last frame, and at the last that was waited for
         self._size: tuple[int, int] | None = None
         self._connection: _Connection | None = None
+        self._watched = 0.0  # the monotonic clock when `watch` was called last
         self._next_try = 0.0  # the monotonic clock when the next thread starts
 
     @property
@@ -132,6 +133,9 @@ class OnlineFrames:
         now = time.monotonic()
         with self._changed:
             connection = self._connection
+            if connection is not None and now - self._watched > self._timing.read_s:
+                connection.heard = now  # this process was stopped, as by Ctrl-Z: what came meanwhile is not known yet
+            self._watched = now
             if self.ended:
                 return
             if self.is_live and now - self._began > self._duration_s + _GRACE_S:

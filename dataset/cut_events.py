@@ -118,8 +118,8 @@ def cut(path: Path, events: Sequence[Event], nothing: bool, folder: Path, first:
                 writer.add(frame)
         if video.table.damage:
             logger.warning("%s: %s; the frames before the damage are used", path, video.table.damage)
-    if len(written) < len(events):
-        logger.warning("%s: %d events lie behind its last frame", path, len(events) - len(written))
+    if missing := len(events) - len(written):
+        logger.warning("%s: %d events have no frame: they lie behind the last, or between two", path, missing)
     return written
 
 

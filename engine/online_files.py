@@ -43,18 +43,18 @@ class OnlineFiles:
         self.events = 0
         self._names = names
         self._jsonl, self._csv = (Rows(Path(folder) / f"{stem}_{end}") for end in ("events.jsonl", "labels.csv"))
-        self._lock = contextlib.ExitStack()
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> OnlineFiles:
         partial = self._jsonl.partial
         refusal = f"{partial} is being written by another process; choose another folder"
-        self._lock.enter_context(lock_file(partial.with_name(f".{partial.name}.lock"), refusal))
+        self._stack.enter_context(lock_file(partial.with_name(f".{partial.name}.lock"), refusal))
+        for rows in (self._jsonl, self._csv):
+            self._stack.callback(rows.finish)  # of both, also where one cannot be finished
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._lock:
-            for rows in (self._csv, self._jsonl):
-                rows.finish()
+        self._stack.close()
 
     @property
     def paths(self) -> list[Path]:

@@ -174,7 +174,9 @@ def test_a_live_source_does_not_stay_behind(tmp_path, monkeypatch, backlog, step
     steps, ages_s, begin = Brightness(step_s), [], time.monotonic() - backlog / 25
     made_s = [begin + place / 25 for place in range(backlog + 100)]
     live_source(monkeypatch, ((max(s - time.monotonic(), 0), s - begin, place) for place, s in enumerate(made_s)))
-    monkeypatch.setitem(globals(), "shrink", lambda frame, own=shrink: own(frame + np.uint8(time.sleep(scaling_s) or 0)))
+    monkeypatch.setitem(
+        globals(), "shrink", lambda frame, own=shrink: own(frame + np.uint8(time.sleep(scaling_s) or 0))
+    )
     steps.seen = SimpleNamespace(append=lambda levels: ages_s.append(time.monotonic() - made_s[levels["0"]]))
     _, _, _, (frames,) = follow(tmp_path, "0", steps=steps)
     assert frames.left > 20 and np.median(ages_s[-5:]) < 1.5
@@ -223,6 +225,16 @@ def test_an_address_that_hangs_and_one_that_goes_on(tmp_path, serve):  # noqa: F
     assert not any("Immediate exit" in line for line in lines)
 
 
+def test_a_process_that_was_stopped_gives_no_source_up(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0, 0, 200), (1, 0.04, 200)], finite=True)
+    (frames,), _ = sources_of(tmp_path / "v")
+    frames.watch()
+    time.sleep(1.5 * FAST.read_s)
+    frames.watch()
+    assert frames.failure is None and not frames.ended
+    frames.close()
+
+
 def test_a_clock_that_jumps_ends_the_events(tmp_path, monkeypatch):
     stamps = [0, 0.04, 0.08, 500, 500.04, 500.08]
     live_source(monkeypatch, [(0.04, stamp, 200) for stamp in stamps])
@@ -253,7 +265,9 @@ def test_a_frame_without_a_time_among_others_follows_the_last_one(tmp_path, monk
 
 def test_an_avi_with_reordered_pictures(tmp_path):
     """Its last frames come out of the decoder without a time of decoding."""
-    _, rows, _, (frames,) = follow(tmp_path, make_video(tmp_path / "v.avi", moving(30, 32, 32), codec_options={"bf": "2"}))
+    _, rows, _, (frames,) = follow(
+        tmp_path, make_video(tmp_path / "v.avi", moving(30, 32, 32), codec_options={"bf": "2"})
+    )
     assert frames.failure is None and len(rows) == 30
 
 
@@ -402,6 +416,15 @@ def test_nothing_before_the_first_frame_and_whole_rows_on_a_full_disk(tmp_path):
     events, rows = read(tmp_path)
     assert [event["end_s"] for event in events] == [1] and rows[0]["name"] == "bright"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["TSM_online_events.jsonl", "TSM_online_labels.csv"]
+
+
+def test_one_file_that_cannot_be_finished_leaves_the_other(tmp_path):
+    (tmp_path / "TSM_online_labels.csv").mkdir()
+    with pytest.raises(InputError, match="cannot write .*labels.partial"):
+        with OnlineFiles(tmp_path, "TSM_online", NAMES) as files:
+            files.add_label("s", 0, np.float64([0.3, 0.7]))
+            files.add_event("s", Event(1, 0, 1, 0.7, 0.8))
+    assert b'"bright"' in (tmp_path / "TSM_online_events.jsonl").read_bytes()
 
 
 class Full:
