@@ -23,7 +23,8 @@ from video_zoo import infer
 from video_zoo.configs.schema import Config, OnlineSection
 from video_zoo.datareader import live, online_frames
 from video_zoo.datareader.live import Source
-from video_zoo.datareader.online_frames import FrameRate, OnlineFrames
+from video_zoo.datareader.online_frames import OnlineFrames
+from video_zoo.datareader.pace import FrameRate
 from video_zoo.datareader.timeline import Timeline
 from video_zoo.engine.events import Event, EventFinder, EventRules
 from video_zoo.engine.online import Follower
@@ -174,7 +175,9 @@ def test_a_live_source_does_not_stay_behind(tmp_path, monkeypatch, backlog, step
     steps, ages_s, begin = Brightness(step_s), [], time.monotonic() - backlog / 25
     made_s = [begin + place / 25 for place in range(backlog + 100)]
     live_source(monkeypatch, ((max(s - time.monotonic(), 0), s - begin, place) for place, s in enumerate(made_s)))
-    monkeypatch.setitem(globals(), "shrink", lambda frame, own=shrink: own(frame + np.uint8(time.sleep(scaling_s) or 0)))
+    monkeypatch.setitem(
+        globals(), "shrink", lambda frame, own=shrink: own(frame + np.uint8(time.sleep(scaling_s) or 0))
+    )
     steps.seen = SimpleNamespace(append=lambda levels: ages_s.append(time.monotonic() - made_s[levels["0"]]))
     _, _, _, (frames,) = follow(tmp_path, "0", steps=steps)
     assert frames.left > 20 and np.median(ages_s[-5:]) < 1.5
@@ -246,7 +249,9 @@ def test_a_frame_without_a_time_among_others_follows_the_last_one(tmp_path, monk
 
 def test_an_avi_with_reordered_pictures(tmp_path):
     """Its last frames come out of the decoder without a time of decoding."""
-    _, rows, _, (frames,) = follow(tmp_path, make_video(tmp_path / "v.avi", moving(30, 32, 32), codec_options={"bf": "2"}))
+    _, rows, _, (frames,) = follow(
+        tmp_path, make_video(tmp_path / "v.avi", moving(30, 32, 32), codec_options={"bf": "2"})
+    )
     assert frames.failure is None and len(rows) == 30
 
 
