@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from video_zoo.datareader.live import Clock, Reconnects, Source, SourceError, Timing, open_source
-from video_zoo.datareader.sampling import NEARLY_S
+from video_zoo.datareader.pace import FrameRate, Pace
 from video_zoo.datareader.stream import is_told
 from video_zoo.datareader.timeline import LONGEST_STEP_S, describe_jumps
 from video_zoo.utils.log import logger
@@ -20,10 +20,7 @@ from video_zoo.utils.texts import hide_secrets
 
 LOOK_S = 0.2  # after which a wait looks around
 _AHEAD = 2  # frames of a file that wait for the network
-_LATE_S = 0.25  # that a frame of a live source may wait longer than the source lets us wait for frames
 _MOST = 64  # frames of a live source that wait
-_FADES = 0.25  # seconds a second by which the longest gap between a live source's frames is forgotten
-_DRIFT = 0.001  # seconds a second by which clocks may drift apart
 _GRACE_S = 1.0  # for what is on its way when a stream is to end at duration_s
 
 _TIMING = Timing()
@@ -49,25 +46,6 @@ class TakenFrame(NamedTuple):
     lag_s: float = 0.0
 
 
-class FrameRate:
-    """Chooses frames by their times: of each moment 0, 1 / fps, 2 / fps ... the first frame at or after it.
-
-    Of a stream with fewer frames than that, each is taken once.
-    """
-
-    def __init__(self, fps: float):
-        self._fps = fps
-        self._next = 0  # number of the first moment that has no frame yet
-
-    def takes(self, time_s: float) -> bool:
-        """Whether the frame of this time is taken; asked of each frame in turn."""
-        passed = math.floor((time_s + NEARLY_S) * self._fps)
-        if passed < self._next:
-            return False
-        self._next = passed + 1
-        return True
-
-
 class OnlineFrames:
     """The frames of one source, taken at a rate of their own.
 
@@ -75,9 +53,9 @@ class OnlineFrames:
     connection breaks off, or gives no frame for `timing.read_s` seconds, the source is opened again, and a thread that
     hangs in a read is left behind. A live source never waits for the network: where a frame has waited longer, by more
     than 0.25 s, than the longest of the latest gaps in which the source gave none, the newest is next, and those before
-    it are counted in `left`. So frames that come in bursts, as those of HLS, are not left out. Where the thread itself is
-    so far behind its source, as scaling takes too long, frames are left out unmade, and counted, until it has to wait
-    for one. A source that ends, as a file, waits for the network.
+    it are counted in `left`. So frames that come in bursts, as those of HLS, are not left out. Where the thread itself
+    is so far behind its source, as scaling takes too long, frames are left out unmade, and counted, until it has to
+    wait for one. A source that ends, as a file, waits for the network.
 
     Args:
         source: an address, the number of a camera, or a video file, which is a Path.
@@ -115,9 +93,7 @@ class OnlineFrames:
         self._stamped = False  # whether a frame had a time stamp
         self._jumps = self._frames = 0  # of the clock, and of a source that ends, so far
         self._began = math.inf  # the monotonic clock at the first frame
-        self._lead_s = math.inf  # by which the monotonic clock was ahead of the frames' times, at least
-        self._gap_s = 0.0  # the longest of late that the source let us wait for a frame
-        self._came = self._waited = 0.0  # the monotonic clock at the last frame, and at the last that was waited for
+        self._pace = Pace()
         self._size: tuple[int, int] | None = None
         self._connection: _Connection | None = None
         self._watched = 0.0  # the monotonic clock when `watch` was called last
@@ -155,13 +131,11 @@ class OnlineFrames:
         with self._changed:
             if not self._items or self._items[0] is None:
                 return None
-            now = time.monotonic()
-            is_late = now - self._items[0].ready > _LATE_S + max(self._gap_s, now - self._came)
-            if self.is_live and is_late and self._skip():
+            if self.is_live and self._pace.is_late(self._items[0].ready) and self._skip():
                 return None
             self.taken += 1
             if self._connection is not None and not self.is_live:
-                self._connection.heard = now  # it may have waited for room
+                self._connection.heard = time.monotonic()  # it may have waited for room
             self._changed.notify_all()
             return self._items.popleft()
 
@@ -214,7 +188,7 @@ class OnlineFrames:
                 self._break()
 
     def _break(self) -> None:
-        self._lead_s, self._gap_s = math.inf, 0.0
+        self._pace.begin()
         if not self._items or self._items[-1] is not None:
             self._items.append(None)
             self._changed.notify_all()
@@ -235,31 +209,23 @@ class OnlineFrames:
                 raise SourceError("its frames have no times; put it into a container that has them, as mp4")
             stamp_s = time.monotonic()  # they come as they are made
         unbroken = self._clock.tell(stamp_s)
-        now_s, moment = self._clock.now_s, time.monotonic()
-        self._note_gap(waited_s, moment, now_s - (last or 0.0))
+        now_s = self._clock.now_s
         if last is None:
-            self._began = moment
+            self._began = time.monotonic()
             logger.info("%s: the first frame", self.name)
         elif not unbroken or self._clock.jumps > self._jumps or now_s - last > LONGEST_STEP_S:
             self._break()
+            waited_s = None
         if (jumps := self._clock.jumps) > self._jumps and is_told(jumps):
             logger.warning("%s: %s", self.name, describe_jumps(jumps))
         self._jumps = jumps
-        self._lead_s = min(self._lead_s, moment - now_s)
+        self._pace.add(now_s, now_s - (last or 0.0), waited_s)
         if not self._rate.takes(now_s):
             return None
-        if self.is_live and moment - self._waited > _LATE_S + self._gap_s:
+        if self.is_live and self._pace.is_behind:
             self.left += 1
             return None
         return now_s
-
-    def _note_gap(self, waited_s: float | None, moment: float, step_s: float) -> None:
-        """A frame has come; where its thread waited for it, rather than it for the thread, nothing newer is there."""
-        passed_s, self._came = moment - self._came, moment
-        self._gap_s = max(waited_s or 0.0, self._gap_s - _FADES * passed_s)
-        self._lead_s += _DRIFT * passed_s
-        if waited_s is None or waited_s >= step_s / 2:
-            self._waited = moment
 
     def _make(self, time_s: float, to_rgb: Callable[[], np.ndarray]) -> TakenFrame:
         start = time.monotonic()
@@ -281,7 +247,7 @@ class OnlineFrames:
         if self._connection is not connection:
             return
         connection.heard = time.monotonic()
-        self._items.append(frame._replace(lag_s=frame.ready - self._lead_s - frame.time_s))
+        self._items.append(frame._replace(lag_s=self._pace.lag_s(frame.ready, frame.time_s)))
         if self.is_live and len(self._items) > _MOST:
             self._skip()
         self._changed.notify_all()

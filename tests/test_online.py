@@ -23,7 +23,8 @@ from video_zoo import infer
 from video_zoo.configs.schema import Config, OnlineSection
 from video_zoo.datareader import live, online_frames
 from video_zoo.datareader.live import Source
-from video_zoo.datareader.online_frames import FrameRate, OnlineFrames
+from video_zoo.datareader.online_frames import OnlineFrames
+from video_zoo.datareader.pace import FrameRate
 from video_zoo.datareader.timeline import Timeline
 from video_zoo.engine.events import Event, EventFinder, EventRules
 from video_zoo.engine.online import Follower
