@@ -46,6 +46,7 @@ class Pace:
         """The stream broke off."""
         self._lead_s = math.inf  # by which the monotonic clock was ahead of the frames' times, at least
         self._gap_s = 0.0  # the longest of late
+        self._lag_s = 0.0  # of the last frame
 
     def add(self, time_s: float, step_s: float, waited_s: float | None) -> None:
         """A frame has come.
@@ -58,13 +59,15 @@ class Pace:
         passed_s, self._came = moment - self._came, moment
         self._gap_s = max(waited_s or 0.0, self._gap_s - _FADES * passed_s)
         self._lead_s = min(self._lead_s + _DRIFT * passed_s, moment - time_s)
+        self._lag_s = self.lag_s(moment, time_s)
         if waited_s is None or waited_s >= step_s / 2:  # else it waited for the thread
             self._waited = moment
 
     @property
     def is_behind(self) -> bool:
-        """Whether the thread that reads has been behind its source for too long: it had not to wait for frames."""
-        return self._came - self._waited > _LATE_S + self._gap_s
+        """Whether the thread that reads is too far behind its source: frames come late, though it need not wait for
+        them. Of a source that runs faster than the clock, none is late."""
+        return min(self._came - self._waited, self._lag_s) > _LATE_S + self._gap_s
 
     def is_late(self, ready: float) -> bool:
         """Whether a frame has waited too long, since `ready` by the monotonic clock: there are newer ones."""

@@ -175,12 +175,16 @@ def test_a_live_source_does_not_stay_behind(tmp_path, monkeypatch, backlog, step
     steps, ages_s, begin = Brightness(step_s), [], time.monotonic() - backlog / 25
     made_s = [begin + place / 25 for place in range(backlog + 100)]
     live_source(monkeypatch, ((max(s - time.monotonic(), 0), s - begin, place) for place, s in enumerate(made_s)))
-    monkeypatch.setitem(
-        globals(), "shrink", lambda frame, own=shrink: own(frame + np.uint8(time.sleep(scaling_s) or 0))
-    )
+    monkeypatch.setitem(globals(), "shrink", lambda frame, own=shrink: time.sleep(scaling_s) or own(frame))
     steps.seen = SimpleNamespace(append=lambda levels: ages_s.append(time.monotonic() - made_s[levels["0"]]))
     _, _, _, (frames,) = follow(tmp_path, "0", steps=steps)
     assert frames.left > 20 and np.median(ages_s[-5:]) < 1.5
+
+
+def test_a_live_source_that_runs_faster_than_the_clock_is_followed_to_its_end(tmp_path, monkeypatch):
+    live_source(monkeypatch, [(0.005, number / 25, 200) for number in range(200)])
+    _, rows, _, _ = follow(tmp_path, "0")
+    assert float(rows[-1]["time_s"]) > 7
 
 
 def test_a_break_stays_where_it_was_when_frames_are_left_out(tmp_path, monkeypatch):
@@ -421,10 +425,10 @@ def test_nothing_before_the_first_frame_and_whole_rows_on_a_full_disk(tmp_path):
 
 def test_one_file_that_cannot_be_finished_leaves_the_other(tmp_path):
     (tmp_path / "TSM_online_labels.csv").mkdir()
-    with pytest.raises(InputError, match="cannot write .*labels.partial"):
-        with OnlineFiles(tmp_path, "TSM_online", NAMES) as files:
-            files.add_label("s", 0, np.float64([0.3, 0.7]))
-            files.add_event("s", Event(1, 0, 1, 0.7, 0.8))
+    said = "cannot write .*labels.partial"
+    with pytest.raises(InputError, match=said), OnlineFiles(tmp_path, "TSM_online", NAMES) as files:
+        files.add_label("s", 0, np.float64([0.3, 0.7]))
+        files.add_event("s", Event(1, 0, 1, 0.7, 0.8))
     assert b'"bright"' in (tmp_path / "TSM_online_events.jsonl").read_bytes()
 
 
