@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from video_zoo.datareader.live import Timing
 from video_zoo.datareader.online_frames import LOOK_S, OnlineFrames, TakenFrame
 from video_zoo.datareader.views import View
 from video_zoo.engine.deployment import Deployment
+from video_zoo.engine.evaluate import log_softmax
 from video_zoo.engine.events import Event, EventFinder, EventRules
 from video_zoo.engine.online_files import OnlineFiles
 from video_zoo.engine.predict import Writer
@@ -178,7 +178,7 @@ class Follower:
         for name, frame in taken.items():
             self.latencies.add(**frame.seconds, waiting=start - frame.ready, network=end - start)
             each = self._active[name]
-            self._recognise(each, frame, softmax(logits[name]))
+            self._recognise(each, frame, np.exp(log_softmax(logits[name])))
             if self._log:
                 each.log(frame, self._names, end - frame.ready)
 
@@ -262,7 +262,12 @@ def predict_online(
     _name_apart(sources)
     most = len(inputs.streams) + min(len(inputs.videos), _FILES_AT_ONCE)
     with contextlib.ExitStack() as stack:
-        videos, window = _open_pictures(stack, sources, inputs, online.fps, save_video, show)
+        videos = window = None
+        if options["keep_pictures"]:
+            from video_zoo.engine.online_pictures import open_pictures
+
+            files_given = [video.path for video in inputs.videos]
+            videos, window = open_pictures(stack, sources, files_given, online.fps, save_video, show)
         streams, store = open_streams(source, engine, precision, use_gpu, settings.clip_shape("infer")[1:], most)
         if store is not None:
             names = names_of(model, trained=store.info().get("classes"))
@@ -291,31 +296,6 @@ def _name_apart(sources: Sequence[OnlineFrames]) -> None:
         seen.add(each.name)
 
 
-def _open_pictures(
-    stack: contextlib.ExitStack,
-    sources: Sequence[OnlineFrames],
-    inputs: Inputs,
-    fps: float,
-    save_video: str | None,
-    show: bool,
-) -> tuple[StreamVideos | None, Window | None]:
-    """What shows the streams. Raises InputError."""
-    if not (show or save_video):
-        return None, None
-    from video_zoo.engine.annotate import targets_in
-    from video_zoo.engine.online_pictures import StreamVideos, Window
-
-    videos = None
-    if save_video:
-        stems = {
-            each.name: (re.sub(r"[^\w.-]+", "_", each.name) if each.is_live else Path(each.name).stem)
-            for each in sources
-        }
-        targets = targets_in(save_video, stems, [video.path for video in inputs.videos])
-        videos = stack.enter_context(StreamVideos(targets, fps))
-    return videos, stack.enter_context(Window()) if show else None
-
-
 def _report(
     follower: Follower, sources: Sequence[OnlineFrames], files: OnlineFiles, seconds: float, videos: Sequence[Path]
 ) -> None:
@@ -340,9 +320,3 @@ def _check(sources: Sequence[OnlineFrames], files: OnlineFiles) -> None:
             raise InputError(f"{each.name}: {each.failure}")
     if not files.paths:
         raise InputError("nothing was recognised: no file was written, and the results of an earlier run are kept")
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """(classes,) -> probabilities, float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    return shifted / shifted.sum()

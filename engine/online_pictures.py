@@ -9,16 +9,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import cv2
 import numpy as np
 
 from video_zoo.datareader.video_writer import VideoWriter
+from video_zoo.engine.annotate import targets_in
 from video_zoo.engine.overlay import CLASSES, Overlay
 from video_zoo.engine.results import top_classes
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_path
+
+if TYPE_CHECKING:
+    from video_zoo.datareader.online_frames import OnlineFrames
 
 _TIME_BASE = Fraction(1, 1000)  # of the videos, in seconds
 _OPTIONS = {"crf": "23", "preset": "veryfast"}  # x264's
@@ -139,3 +144,30 @@ class Window:
     def is_closed(self) -> bool:
         """Lets the windows react; whether the user has pressed q or Escape in one of them."""
         return bool(self._names) and cv2.waitKey(1) in _END_KEYS
+
+
+def open_pictures(
+    stack: contextlib.ExitStack,
+    sources: Sequence[OnlineFrames],
+    files: Sequence[str],
+    fps: float,
+    save_video: str | None,
+    show: bool,
+) -> tuple[StreamVideos | None, Window | None]:
+    """What shows the streams, as far as it is asked for; the stack closes it.
+
+    Args:
+        files: paths that must not be written over.
+        fps: of the videos.
+        save_video: their folder.
+
+    Raises InputError: a video would be written over, or there is no screen.
+    """
+    videos = None
+    if save_video:
+        stems = {
+            each.name: (re.sub(r"[^\w.-]+", "_", each.name) if each.is_live else Path(each.name).stem)
+            for each in sources
+        }
+        videos = stack.enter_context(StreamVideos(targets_in(save_video, stems, files), fps))
+    return videos, stack.enter_context(Window()) if show else None
