@@ -97,18 +97,22 @@ def held() -> Iterator[None]:
         yield
     finally:
         _Command.holding = before
-        if _Command.signal is not None and not before:
+        if _Command.signal is not None and not before and _is_interrupting():
             _raise(_Command.signal)
 
 
 @contextlib.contextmanager
 def ending_at_once() -> Iterator[None]:
     """In `interrupting`, a signal ends the process at once while this block runs."""
-    before = handle(end_at_once) if _interrupt in map(signal.getsignal, SIGNALS) else {}
+    before = handle(end_at_once) if _is_interrupting() else {}
     try:
         yield
     finally:
         restore(before)
+
+
+def _is_interrupting() -> bool:
+    return _interrupt in map(signal.getsignal, SIGNALS)
 
 
 def description(number: int) -> str:
