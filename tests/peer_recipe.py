@@ -12,6 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from video_zoo.models.torch_weights import LAYOUTS_OF
+from video_zoo.models.tsn import TSN
+from video_zoo.models.weight_layouts import Network, tensors_of
+
 # The last layer's weight of each network, which the recipe keeps small.
 LAST = {
     "s3d": "classifier.1.weight",
@@ -80,3 +84,22 @@ def clip_batch(count: int, frames: int, size: int, seed: int) -> np.ndarray:
 def labels(count: int, classes: int, seed: int) -> np.ndarray:
     """The class of each clip."""
     return np.random.RandomState(seed).randint(0, classes, count)
+
+
+def state_of(net: str, layout: str, network: Network) -> dict[str, np.ndarray]:
+    """The recipe's weights of a TSM, by the names of a layout."""
+    state = {}
+    for tensor in tensors_of(network, LAYOUTS_OF[network.backbone][layout]):
+        shape = tensor.shape[::-1] if tensor.is_transposed else tensor.shape
+        state[tensor.theirs] = weight(net, tensor.theirs, shape)
+    return state
+
+
+def with_weights(network: TSN, variables: dict[str, np.ndarray]) -> TSN:
+    """The network in evaluation mode with these variables, which are all of its."""
+    tensors = network.variables()
+    assert tensors.keys() == variables.keys()
+    for name, value in variables.items():
+        tensors[name].set_value(np.ascontiguousarray(value))
+    network.eval()
+    return network

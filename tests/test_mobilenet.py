@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle.nn import functional as F
-from peer_recipe import clip_batch, golden, weight
+from peer_recipe import clip_batch, golden, state_of, with_weights
 from test_torch_weights import CLASSES, FRAMES, logits_of, make_clips, same
 
 from video_zoo.configs.schema import Config, TrainSection
@@ -31,24 +31,6 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import write_folder
 
 
-def recipe(net: str, layout: str, network: Network) -> dict[str, np.ndarray]:
-    """MIT's weights by the golden file's recipe."""
-    state = {}
-    for tensor in tensors_of(network, LAYOUTS_OF[network.backbone][layout]):
-        shape = tensor.shape[::-1] if tensor.is_transposed else tensor.shape
-        state[tensor.theirs] = weight(net, tensor.theirs, shape)
-    return state
-
-
-def with_weights(network: TSN, variables: dict[str, np.ndarray]) -> TSN:
-    tensors = network.variables()
-    assert tensors.keys() == variables.keys()
-    for name, value in variables.items():
-        tensors[name].set_value(np.ascontiguousarray(value))
-    network.eval()
-    return network
-
-
 @pytest.mark.contract
 @pytest.mark.parametrize(
     ("net", "network", "seed", "parameters"),
@@ -59,7 +41,7 @@ def with_weights(network: TSN, variables: dict[str, np.ndarray]) -> TSN:
 )
 def test_logits_are_mits(net, network, seed, parameters):
     """Of the golden file's first clip, and of its second one played backwards."""
-    state = recipe(net, "mit", network)
+    state = state_of(net, "mit", network)
     variables, layout, found = to_ours(state)
     assert layout == "mit" and found.backbone == network.backbone
     ours = with_weights(TSM(num_classes=network.num_classes, backbone=network.backbone), variables)
@@ -73,7 +55,7 @@ def test_logits_are_mits(net, network, seed, parameters):
 
 @pytest.mark.contract
 def test_a_stream_is_mits_online_network():
-    state = recipe("tsm_mbv2_online", "mit_online", Network("TSM", num_classes=27, backbone="mobilenet_v2"))
+    state = state_of("tsm_mbv2_online", "mit_online", Network("TSM", num_classes=27, backbone="mobilenet_v2"))
     variables, layout, found = to_ours(state)
     assert (layout, found.shift) == ("mit_online", "uni")
     network = with_weights(TSM(num_classes=27, backbone="mobilenet_v2", shift="uni"), variables)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from peer_recipe import clip_batch, golden, weight
+from peer_recipe import clip_batch, golden, state_of, with_weights
 from test_torch_weights import CLASSES, FRAMES, logits_of, make_clips, refused, same
 
 from video_zoo.configs.schema import Config, TrainSection
@@ -18,27 +18,14 @@ from video_zoo.models.non_local import FramesNonLocal, NonLocal
 from video_zoo.models.start_weights import load_start_weights
 from video_zoo.models.torch_weights import from_ours, to_ours
 from video_zoo.models.tsm import TSM
-from video_zoo.models.weight_layouts import LAYOUTS, Network, tensors_of
+from video_zoo.models.weight_layouts import Network
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import write_folder
 
 
-def state_of(depth: int, width: int, classes: int) -> dict[str, np.ndarray]:
+def recipe(depth: int, width: int, classes: int) -> dict[str, np.ndarray]:
     """MIT's weights by the golden file's recipe."""
-    tensors, state = tensors_of(Network("TSM", depth, classes, width, non_local=True), LAYOUTS["mit"]), {}
-    for tensor in tensors:
-        shape = tensor.shape[::-1] if tensor.is_transposed else tensor.shape
-        state[tensor.theirs] = weight("tsm_r50_nl", tensor.theirs, shape)
-    return state
-
-
-def with_weights(network: TSM, variables: dict[str, np.ndarray]) -> TSM:
-    tensors = network.variables()
-    assert tensors.keys() == variables.keys()
-    for name, value in variables.items():
-        tensors[name].set_value(np.ascontiguousarray(value))
-    network.eval()
-    return network
+    return state_of("tsm_r50_nl", "mit", Network("TSM", depth, classes, width, non_local=True))
 
 
 def small(**options) -> TSM:
@@ -46,13 +33,13 @@ def small(**options) -> TSM:
 
 
 def small_with_weights(**options) -> TSM:
-    return with_weights(small(non_local=True, **options), to_ours(state_of(18, 8, CLASSES))[0])
+    return with_weights(small(non_local=True, **options), to_ours(recipe(18, 8, CLASSES))[0])
 
 
 @pytest.mark.contract
 def test_logits_are_mits():
     """Of the golden file's first clip, and of its second one played backwards."""
-    state = state_of(50, 64, 400)
+    state = recipe(50, 64, 400)
     variables, layout, found = to_ours(state)
     assert layout == "mit" and str(found) == "TSM-50 with non-local blocks, shift bi, 400 classes"
     network, of_file = with_weights(TSM(non_local=True), variables), golden("tsm_r50_nl")
@@ -133,7 +120,7 @@ def test_a_stream_is_refused():
 
 
 def test_layouts_without_blocks_are_refused():
-    state = state_of(18, 8, CLASSES)
+    state = recipe(18, 8, CLASSES)
     variables = to_ours(state)[0]
     for layout in ("mmaction2", "torchvision"):
         with pytest.raises(InputError, match=f"has non-local blocks: of the layouts here, {layout} has none; mit has"):

@@ -116,6 +116,12 @@ def make_data_set(
         (target / "infer.list").write_text("\n".join(videos) + "\n", encoding="utf-8")
 
 
+def check_size(size_px: int) -> None:
+    """Raises InputError: no video, or no shape, can have that size."""
+    if size_px % 2 or size_px < 16:
+        raise InputError(f"--size_px={size_px}: H.264 in yuv420p needs an even size, and the shapes at least 16")
+
+
 def main() -> None:
     parser = cli.Parser(description=__doc__.split("\n\n")[1])
     parser.add_argument("--variant", choices=VARIANTS, default="direction", help="what the classes are (direction)")
@@ -130,8 +136,7 @@ def main() -> None:
     parser.add_argument("--seed", type=cli.count, default=0, metavar="N", help="(0)")
     args = parser.parse_args()
     set_up_logging()
-    if args.size_px % 2 or args.size_px < 16:
-        raise InputError(f"--size_px={args.size_px}: H.264 in yuv420p needs an even size, and the shapes at least 16")
+    check_size(args.size_px)
     folder = args.out or Path(__file__).parent / ("videos" if args.variant == "direction" else "videos_order")
     if (folder / "train.list").exists():
         logger.info("%s is there already; delete it to make it anew", folder)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from video_zoo.datareader.video_writer import VideoWriter
-from video_zoo.dataset.moving_shapes.make_moving_shapes import DIRECTIONS, FPS, Scene
+from video_zoo.dataset.moving_shapes.make_moving_shapes import DIRECTIONS, FPS, Scene, check_size
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_folder
@@ -93,8 +93,7 @@ def main() -> None:
     parser.add_argument("--seed", type=cli.count, default=0, metavar="N", help="(0)")
     args = parser.parse_args()
     set_up_logging()
-    if args.size_px % 2 or args.size_px < 16:
-        raise InputError(f"--size_px={args.size_px}: H.264 in yuv420p needs an even size, and the shapes at least 16")
+    check_size(args.size_px)
     num_frames, shortest, longest = (round(each * FPS) for each in (args.seconds, args.shortest_s, args.longest_s))
     if not 1 <= shortest <= longest or not num_frames:
         raise InputError(f"stretches of {args.shortest_s:g} to {args.longest_s:g} s cannot be made at {FPS} frames/s")
