@@ -88,7 +88,8 @@ class StreamNetwork(nn.Module):
 
     def initial_state(self, batch: int, size: int) -> list[torch.Tensor]:
         """Zeros, as before the first frame."""
-        _, state = self(torch.zeros(batch, 3, size, size, dtype=torch.uint8), [None] * len(self._shifts))
+        frame = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=self.mean.device)
+        _, state = self(frame, [None] * len(self._shifts))
         return [torch.zeros_like(each) for each in state]
 
     def forward(self, frame: torch.Tensor, state: list) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -66,12 +66,12 @@ def save_static_program(
     newest_form = newest_form and old_form is not None
     layer = _Stepper(network, job.state) if job.state else _Classifier(network)
     layer.eval()
-    # Nothing in them depends on a tensor's value, so their code need not be translated, which takes half of the time.
-    paddle.jit.ignore_module([sys.modules[type(each).__module__] for each in layer.sublayers(include_self=True)])
     shift_form = network.prepare_for_export(bool(job.state)) if for_converter else contextlib.nullcontext()
     form = contextlib.nullcontext() if newest_form or old_form is None else old_form()
     # Paddle catches what a signal's handler raises here, and raises another exception.
     with held(), shift_form, captured_output(), form:
+        # Nothing in them depends on a tensor's value: their code need not be translated, which takes half of the time.
+        paddle.jit.ignore_module([sys.modules[type(each).__module__] for each in layer.sublayers(include_self=True)])
         types = ["uint8", *["float32"] * len(job.state)]
         spec = [paddle.static.InputSpec([None, *job.inputs[name]], kind, name) for name, kind in zip(job.inputs, types)]
         spec[1:] = [spec[1:]] if job.state else []  # the tensors of a state are a list

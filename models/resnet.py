@@ -100,7 +100,7 @@ class ResNet(nn.Layer):
         make_non_local: MakeNonLocal | None = None,
     ):
         super().__init__()
-        self._data_format = data_format
+        self.data_format = data_format
         depths, bottleneck = STAGES[num_layers]
         block = Bottleneck if bottleneck else BasicBlock
         self.conv1 = ConvBN(in_channels, base_width, 7, 2, data_format=data_format)
@@ -121,7 +121,7 @@ class ResNet(nn.Layer):
         self.out_channels = channels
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        last = self._data_format == "NHWC"
+        last = self.data_format == "NHWC"
         x = images.transpose([0, 2, 3, 1]) if last else images  # (N, C, H, W) -> (N, H, W, C)
         x = self.pool(F.relu(self.conv1(x)))
         for name in self.block_names:

@@ -93,15 +93,27 @@ class TemporalShift(nn.Layer):
         Engines lay channels out as their convolutions like it, and five dimensions make them turn that round twice a
         block: OpenVINO then takes 1.2 times as long in float32 and 1.6 in bfloat16 (benchmark/RESULTS.md).
         """
-        eighth, quarter = x.shape[1] // 8, x.shape[1] // 4
-        past, future, still = x[:, :eighth], x[:, eighth:quarter], x[:, quarter:]
+        moved = self.moved_channels(x.shape[1])
+        return paddle.concat([*self._rolled(x[:, :moved], x.shape[1]), x[:, moved:]], axis=1)
+
+    def roll_moved(self, moved: paddle.Tensor, channels: int) -> paddle.Tensor:
+        """The same of the channels that move, (N * T, moved_channels(C), H, W), of a tensor of `channels` C in all."""
+        folds = self._rolled(moved, channels)
+        return paddle.concat(folds, axis=1) if len(folds) > 1 else folds[0]
+
+    def moved_channels(self, channels: int) -> int:
+        """How many of so many channels move; they are the first ones."""
+        return channels // (4 if self.direction == "bi" else 8)
+
+    def _rolled(self, moved: paddle.Tensor, channels: int) -> list[paddle.Tensor]:
+        """The channels from the frame before, and with "bi" those from the frame after."""
+        eighth = channels // 8
+        past, future = moved[:, :eighth], moved[:, eighth:]
         if self.seg_num > 1:  # otherwise the masks clear all
             past = paddle.concat([past[:1], past[:-1]], axis=0)
             future = paddle.concat([future[1:], future[-1:]], axis=0) if self.direction == "bi" else future
-        past = past * self._all_but(0, x)
-        if self.direction == "bi":
-            future = future * self._all_but(self.seg_num - 1, x)
-        return paddle.concat([past, future, still], axis=1)
+        past = past * self._all_but(0, moved)
+        return [past, future * self._all_but(self.seg_num - 1, moved)] if self.direction == "bi" else [past]
 
     def _all_but(self, frame: int, x: paddle.Tensor) -> paddle.Tensor:
         """(N * T, 1, 1, 1): 0 for that frame of each clip, 1 for the others."""

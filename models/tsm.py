@@ -10,6 +10,8 @@ import paddle
 from paddle import nn
 
 from video_zoo.models.non_local import FramesNonLocal
+from video_zoo.models.resnet import ResNet
+from video_zoo.models.split_resnet import SplitResNet
 from video_zoo.models.temporal_shift import TemporalShift
 from video_zoo.models.tsn import DATA_FORMATS, TSN
 from video_zoo.utils.errors import InputError
@@ -122,10 +124,14 @@ class TSM(TSN):
 
     @contextlib.contextmanager
     def prepare_for_export(self, steps: bool = False) -> Iterator[None]:
-        """The shifts of a static program are in four dimensions (TemporalShift.roll), and those of steps become parts
-        of convolutions (TemporalShift.split)."""
+        """The shifts of a static program are in four dimensions (TemporalShift.roll). Those of steps become parts of
+        convolutions (TemporalShift.split); for clips, a ResNet keeps the channels that move apart (SplitResNet)."""
+        backbone = self.backbone
         with contextlib.ExitStack() as stack:
-            for name, layer in self.backbone.named_sublayers():
+            if not steps and self._can_be_split():
+                self.backbone = SplitResNet(backbone)
+                stack.callback(setattr, self, "backbone", backbone)
+            for name, layer in backbone.named_sublayers():
                 shift = self._shifts.get(name.replace(".", "_"))
                 convolution = next((each for each in layer.sublayers() if isinstance(each, nn.Conv2D)), None)
                 if steps and shift is not None and convolution._groups == 1:
@@ -137,6 +143,11 @@ class TSM(TSN):
             finally:
                 for shift in self._shifts.values():
                     shift.rolls = False
+
+    def _can_be_split(self) -> bool:
+        if not isinstance(self.backbone, ResNet) or self.non_local or self.backbone.data_format != "NCHW":
+            return False
+        return self.backbone.conv1.conv.weight.shape[0] >= 8  # otherwise nothing moves in the first block
 
 
 def _begin_stream(shift: TemporalShift, inputs: tuple[paddle.Tensor]) -> None:

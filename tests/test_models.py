@@ -15,6 +15,7 @@ from video_zoo.engine.optimizer import momentum, piecewise_decay
 from video_zoo.models import MODELS, build_network
 from video_zoo.models.resnet import STAGES, ResNet, block_name
 from video_zoo.models.spec import describe
+from video_zoo.models.split_resnet import SplitResNet
 from video_zoo.models.temporal_shift import TemporalShift
 from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
@@ -352,14 +353,39 @@ def test_a_state_that_does_not_fit_is_one_message(other, size, streams, message)
 
 def test_a_network_is_prepared_for_export_and_back():
     network = TSM(**_keys())
+    backbone, variables = network.backbone, list(network.variables())
     shifts = [layer for layer in network.sublayers() if isinstance(layer, TemporalShift)]
     assert len(shifts) == 8 and not any(shift.rolls for shift in shifts)
     with pytest.raises(RuntimeError), network.prepare_for_export():
-        assert all(shift.rolls for shift in shifts)
+        assert all(shift.rolls for shift in shifts) and network.backbone is not backbone
         raise RuntimeError
     assert not any(shift.rolls for shift in shifts)
+    assert network.backbone is backbone and list(network.variables()) == variables
     with TSN(**_keys()).prepare_for_export():
         pass
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(("num_layers", "shift"), [(18, "bi"), (18, "uni"), (50, "bi"), (50, "uni")])
+def test_a_network_computes_the_same_while_it_is_prepared_for_export(num_layers, shift):
+    """Also with statistics that are not those of a fresh network, and a width whose eighths are odd numbers."""
+    network = TSM(**{**_keys(shift=shift, num_layers=num_layers), "base_width": 12})
+    with paddle.no_grad():
+        for _ in range(4):
+            network(clips())  # BatchNorms get statistics
+        network.eval()
+        expected = network(clips()).numpy()
+        with network.prepare_for_export():
+            assert isinstance(network.backbone, SplitResNet)
+            found = network(clips()).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("keys", [{"backbone": "mobilenet_v2"}, {"non_local": True}, {"base_width": 4}])
+def test_other_backbones_are_exported_as_they_are(keys):
+    network = TSM(**{**_keys(), **keys})
+    with network.prepare_for_export():
+        assert not isinstance(network.backbone, SplitResNet)
 
 
 def test_the_zoo_is_listed():

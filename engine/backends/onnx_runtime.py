@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from video_zoo.engine.backends.base import BATCH_AXIS, Backend, Engine, Job, check_state, run_each
+from video_zoo.engine.backends.base import BATCH_AXIS, LOGITS, Backend, Engine, Job, check_state, run_each
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import captured_output
 
 _CUDA = "CUDAExecutionProvider"
-ERRORS_ONLY = 3
+ERRORS_ONLY, FATAL_ONLY = 3, 4
 _INSTALL = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
 
 
@@ -42,6 +43,7 @@ class OnnxRuntime(Backend):
         if job.on_gpu and hasattr(onnxruntime, "preload_dlls"):
             with captured_output():  # it says what it does not find
                 onnxruntime.preload_dlls()  # CUDA's libraries, where pip has put them
+            onnxruntime.set_default_logger_severity(FATAL_ONLY)  # an error a convolution cuDNN has another way for
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
         options.log_severity_level = ERRORS_ONLY
@@ -64,7 +66,7 @@ class OnnxRuntime(Backend):
         if job.state:
             inputs = {port.name: port.shape[1:] for port in self._session.get_inputs()}
             check_state(job, inputs, [port.name for port in self._session.get_outputs()])
-        self._outputs = job.outputs
+        self._outputs, self._place = job.outputs, "cuda" if job.on_gpu else "cpu"
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {job.precision}, on the {job.device}"
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -72,8 +74,34 @@ class OnnxRuntime(Backend):
             return run_each(self._compute, feeds, self._outputs)
         return dict(zip(self._outputs, self._compute(feeds)))
 
+    def step(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """The state stays on the device: from one frame to the next only pixels go there, and logits come back."""
+        if self._one_clip:
+            return self.run(feeds)
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            if isinstance(value, _OnDevice):
+                binding.bind_ortvalue_input(name, value.tensor)
+            else:
+                binding.bind_cpu_input(name, value)
+        for name in self._outputs:
+            binding.bind_output(name, "cpu" if name == LOGITS else self._place)
+        self._session.run_with_iobinding(binding)
+        found = dict(zip(self._outputs, map(_OnDevice, binding.get_outputs())))
+        return {**found, LOGITS: np.asarray(found[LOGITS])}
+
     def _compute(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         return self._session.run(None, dict(feeds))
+
+
+class _OnDevice:
+    """A tensor of ONNX Runtime's where it was computed; np.asarray copies it to main memory."""
+
+    def __init__(self, tensor: Any):
+        self.tensor = tensor  # an OrtValue
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.tensor.numpy(), dtype)
 
 
 ENGINE = Engine(
