@@ -5,10 +5,10 @@
 
 It takes torch for CUDA and "onnxruntime-gpu[cuda,cudnn]". The folders' networks may be any that have a peer in
 torch_tsm.py, torch_clips.py or torch_stream.py; a folder that follows streams is measured frame by frame, its state
-going from one to the next. All methods of a folder take turns, one number of clips (or streams) after the other; figures are
-medians of the rounds' medians, from clips in main memory to probabilities there. Two columns say by how much our
-probabilities differ from those of the float32 program on the CPU, and of how many clips the first class is the same;
-float32 that differs by more than 1e-4 ends the run. PyTorch's networks have other weights of the same shapes.
+going from one to the next. All methods of a folder take turns, one number of clips (or streams) after the other.
+Figures are medians of the rounds' medians, from clips in main memory to probabilities there. Two columns say by how
+much our probabilities differ from those of the float32 program on the CPU, and of how many clips the first class is
+the same; float32 that differs by more than 1e-4 ends the run. PyTorch's networks have other weights of the same shapes.
 --use_gpu=False tries the script on a CPU, with what can run there.
 """
 

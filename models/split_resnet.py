@@ -1,4 +1,4 @@
-"""The ResNet of a TSM as inference engines run it fastest: the channels that are shifted are kept apart from the others.
+"""The ResNet of a TSM as inference engines run it fastest: channels that are shifted are kept apart from the others.
 
 A shift that puts slices of its input together copies all of it, once a block. Here a block takes two tensors and gives
 two, so that only what is shifted is copied; a convolution of both is the sum of two, with no more multiply-adds.
