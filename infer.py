@@ -14,26 +14,27 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from video_zoo.configs.schema import Config
-from video_zoo.datareader import open_reader
 from video_zoo.datareader.inputs import find_inputs
-from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader
-from video_zoo.datareader.video_list import listed_videos, resolve
+from video_zoo.datareader.video_list import resolve
 from video_zoo.engine.backends import add_engine_flags
-from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
-from video_zoo.engine.inference import open_backend
+from video_zoo.engine.inference import open_backend, open_features
 from video_zoo.engine.online import predict_online
 from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
+from video_zoo.engine.predictions import Features
 from video_zoo.engine.result_files import ResultFiles
-from video_zoo.models import MODELS, load_trained
+from video_zoo.engine.settings import Trained, settings_of
+from video_zoo.engine.sources import open_input
+from video_zoo.models import MODELS
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
@@ -42,6 +43,8 @@ from video_zoo.utils.log import Progress, logger, set_up_logging
 
 if TYPE_CHECKING:
     from video_zoo.engine.annotate import Annotator
+    from video_zoo.engine.backends.paddle_network import FeatureNetwork
+    from video_zoo.engine.results import Prediction
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -85,17 +88,22 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--html", type=path, metavar="FILE", help="a page of film strips and bars")
     add("--save_video", type=path, metavar="DIR", help="the videos with the top 3 on them")
+    add("--features", action="store_true", help="also the network's vectors, MODEL_infer_features.npz; in Paddle")
     add("--show", action="store_true", help="a window with the top 3, of --online")
     add("--resume", type=cli.boolean, default=False, metavar="BOOL", help="goes on where a run was stopped (False)")
     args = parser.parse_args()
     if args.stride_s and not args.window_s:
         parser.error("--stride_s is of --window_s, which is missing")
+    if args.features and (args.resume or args.engine not in (None, "auto", "paddle") or args.precision != "fp32"):
+        parser.error(
+            "--features are computed in Paddle, in fp32 and in one run: without --engine, --precision, --resume"
+        )
     if args.show and not args.online:
         parser.error("--show is of --online, which is missing")
     if args.online:
         if not args.input:
             parser.error("--online needs --input=WHAT: a camera, an address or videos")
-        others = ("window_s", "stride_s", "html", "resume", "batch_size")
+        others = ("window_s", "stride_s", "html", "resume", "batch_size", "features")
         if given := [f"--{name}" for name in others if getattr(args, name)]:
             parser.error(f"--online goes frame by frame, and knows no {' and no '.join(given)}")
     return args
@@ -104,27 +112,24 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     set_up_logging()
-    deployment = Deployment.read(Path(args.weights)) if is_deployment(args.weights) else None
-    settings = load_settings(args, deployment)
-    names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
+    flags: config.Values = {"INFER": {"batch_size": args.batch_size, "filelist": args.filelist}}
+    if args.online:
+        flags["ONLINE"] = {}
+    trained = settings_of(args, flags, "infer")
+    settings, names = trained.settings, trained.names
     folder = make_folder(args.save_dir)
     if args.online:
-        follow(args, settings, deployment, names, folder)
+        follow(args, trained, folder)
         return
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(open_input(args, settings))
+        reader = stack.enter_context(open_source(args, settings))
         annotator = open_annotator(args, settings, reader) if args.save_video else None
-        job = (
-            args.engine or "auto",
-            args.precision,
-            args.use_gpu,
-            settings.INFER.batch_size,
-            settings.clip_shape("infer"),
-        )
-        backend, store = open_backend(deployment or partial(load_trained, settings, "infer", args.weights), *job)
-        if store is not None:
-            names = names_of(settings.MODEL, trained=store.info().get("classes"))
-        files = stack.enter_context(open_files(args, settings, folder, names, backend.description, deployment))
+        if args.features:
+            backend = open_features(trained.source("infer"), args.use_gpu)
+        else:
+            job = (args.precision, args.use_gpu, settings.INFER.batch_size, settings.clip_shape("infer"))
+            backend, _ = open_backend(trained.source("infer"), args.engine or "auto", *job)
+        files = stack.enter_context(open_files(args, trained, folder, backend.description))
         if args.resume:
             reader.videos = [reader.videos[place] for place in files.remaining([each.path for each in reader.videos])]
             logger.info("%d predictions are there; %d videos are left", files.rows, len(reader.videos))
@@ -133,7 +138,8 @@ def main() -> None:
         predict(backend, reader, args.infer_topk, progress, write, log_interval=args.log_interval)
         if annotator:
             annotator.annotate_all(files.predictions(), names)
-        paths = files.finish()
+        features = save_features(settings, backend, list(files.predictions()), folder) if args.features else []
+        paths = [*files.finish(), *features]
         reader.report_failures()
         logger.info("[INFER] infer finished. %d predictions, %s", files.rows, progress)
         if paths:
@@ -146,10 +152,9 @@ def main() -> None:
             raise InputError("nothing was predicted: no file was written, and the results of an earlier run are kept")
 
 
-def follow(
-    args: argparse.Namespace, settings: Config, deployment: Deployment | None, names: list[str], folder: Path
-) -> None:
+def follow(args: argparse.Namespace, trained: Trained, folder: Path) -> None:
     """Predicts frame by frame. Raises InputError if the network cannot."""
+    settings = trained.settings
     shift = getattr(settings.MODEL, "shift", None)
     if shift != "uni":
         why = f"MODEL.shift is {shift}, which needs frames of the future" if shift else "it needs whole clips"
@@ -160,11 +165,11 @@ def follow(
     if not args.weights:
         raise InputError("--online needs --weights=PATH: no released weights are of a network with MODEL.shift=uni")
     predict_online(
-        deployment or partial(load_trained, settings, "infer", args.weights),
+        trained.source("infer"),
         settings,
         find_inputs(args.input),
         MODELS.get(settings.MODEL.name).eval_transform,
-        names,
+        trained.names,
         folder,
         engine=args.engine or "auto",
         precision=args.precision,
@@ -176,45 +181,23 @@ def follow(
     )
 
 
-def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Config:
-    """The config; a deployment folder has its own."""
-    if deployment is not None:
-        if args.config:
-            logger.info("--config is not looked at: %s holds the config of its programs", deployment.folder)
-        args.config = str(deployment.folder / CONFIG)
-    settings = cli.load_config(
-        args,
-        Config,
-        {
-            "INFER": {"batch_size": args.batch_size, "filelist": args.filelist},
-            **({"ONLINE": {}} if args.online else {}),
-        },
-        MODELS,
-    )
-    if deployment is not None:
-        deployment.check_settings(config.load(args.config, Config, models=cli.model_sections(MODELS)), settings)
-    return settings
-
-
-def open_input(args: argparse.Namespace, settings: Config) -> VideoReader | StreamReader:
+def open_source(args: argparse.Namespace, settings: Config) -> VideoReader | StreamReader:
     """Reads the list, the videos, their windows, or the stream, as the flags say."""
     inputs = find_inputs(args.input) if args.input else None
     if args.resume and (settings.MODEL.format == "pkl" or inputs and inputs.streams):
         raise InputError("--resume=True is for lists of video files: a stream, or a pickle, cannot be found again")
     windows = Windows(args.window_s, args.stride_s or args.window_s) if args.window_s else None
-    transform = MODELS.get(settings.MODEL.name).eval_transform
-    if inputs and inputs.streams:
-        if len(inputs.streams) + len(inputs.videos) > 1:
-            raise InputError(f"one stream a run, and nothing beside it; given: {' '.join(args.input)}")
-        if windows is None:
-            raise InputError("a stream has no end: --window_s=2 predicts every 2 seconds of it")
-        return StreamReader(settings, inputs.streams[0], windows, transform, duration_s=args.duration_s)
-    if args.duration_s:
-        raise InputError("--duration_s is of a stream, and none is given")
-    videos = inputs.videos if inputs else None
-    if windows and videos is None:
-        videos = listed_videos(settings.INFER.filelist, settings.MODEL.num_classes, "INFER.filelist")
-    return open_reader("infer", settings, transform, videos=videos, windows=windows)
+    return open_input(settings, inputs, windows, duration_s=args.duration_s)
+
+
+def save_features(settings: Config, network: FeatureNetwork, predictions: list[Prediction], folder: Path) -> list[Path]:
+    """Writes the vectors of what was predicted; returns the file, or none without predictions."""
+    if not predictions:
+        return []
+    path = folder / f"{settings.MODEL.name.upper()}_infer_features.npz"
+    sources, spans = [each.video_id for each in predictions], [each.span for each in predictions]
+    Features(np.concatenate(network.collected), sources, spans).save(path)
+    return [path]
 
 
 def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoReader | StreamReader) -> Annotator:
@@ -228,15 +211,9 @@ def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoRead
     return Annotator(videos, args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
 
 
-def open_files(
-    args: argparse.Namespace,
-    settings: Config,
-    folder: Path,
-    names: list[str],
-    description: str,
-    deployment: Deployment | None,
-) -> ResultFiles:
+def open_files(args: argparse.Namespace, trained: Trained, folder: Path, description: str) -> ResultFiles:
     """The result files, and the page. Raises InputError if the page has no place."""
+    settings, names, deployment = trained.settings, trained.names, trained.deployment
     stem = f"{settings.MODEL.name.upper()}_infer_result"
     if args.html and Path(args.html).is_dir():
         raise InputError(f"--html={args.html} is a folder: give the page's file")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Callable
 
@@ -12,9 +15,10 @@ from video_zoo.engine.programs import PROGRAMS, load_network
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import scratch_folder
 from video_zoo.utils.log import logger
-from video_zoo.utils.runtime import compute_threads, has_nvidia_driver
+from video_zoo.utils.runtime import compute_threads, has_nvidia_driver, usable_cores
 
 if TYPE_CHECKING:
+    from video_zoo.engine.backends.paddle_network import FeatureNetwork
     from video_zoo.models.network import VideoNetwork
     from video_zoo.utils.fluid_vars import VariableStore
 
@@ -82,6 +86,21 @@ def open_backend(
     return backend, store
 
 
+def open_features(source: Deployment | LoadNetwork, use_gpu: bool | None) -> FeatureNetwork:
+    """A network in Paddle's dynamic mode, which gives its features, too; arguments are those of `open_backend`. Raises
+    InputError: it is a deployment folder."""
+    if isinstance(source, Deployment):
+        raise InputError(
+            f"{source.folder} is a deployment folder, whose programs give probabilities alone: features need the"
+            " checkpoint that it was made of"
+        )
+    check_paddle(needed=True)
+    _start_paddle(use_gpu)
+    from video_zoo.engine.backends.paddle_network import FeatureNetwork
+
+    return FeatureNetwork(source()[0], compute_threads())
+
+
 def _find_gpu(
     engine: str, precision: str, use_gpu: bool | None, obstacle_to: Callable[[Engine], str | None] | None
 ) -> tuple[bool, bool]:
@@ -110,6 +129,21 @@ def _start_paddle(use_gpu: bool | None) -> bool:
     from video_zoo.utils.paddle_env import start_paddle  # imports Paddle, which many a deployment folder does without
 
     return start_paddle(use_gpu)
+
+
+def check_paddle(needed: bool) -> None:
+    """For the Python API: says what a program that has imported Paddle by itself loses. Raises InputError if Paddle is
+    needed and not installed."""
+    if needed and importlib.util.find_spec("paddle") is None:
+        raise InputError("this computes in Paddle, which is not installed: `bash scripts/setup_env.sh`, or pip install")
+    if "paddle" in sys.modules and "video_zoo.utils.paddle_env" not in sys.modules:
+        threads, cores = os.environ.get("OMP_NUM_THREADS", "1"), usable_cores()
+        if threads != str(cores):
+            logger.warning(
+                "Paddle was imported before, for %s of %d threads, which is slower on a CPU: call video_zoo.load before"
+                " `import paddle`, or set OMP_NUM_THREADS=%d",
+                *(threads, cores, cores),
+            )
 
 
 def _network_obstacle(engine: Engine, precision: str) -> str | None:
