@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
         "  python export.py --model_name=TSM --weights=checkpoints/TSM_best --input=clips/ --online=True\n"
         "  python infer.py --model_name=TSM --weights=exported/TSM --input=clips/",
     )
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "INFER")
     cli.add_weights_flag(parser)
     parser.add_argument("--save_dir", type=cli.path, metavar="DIR", help="the deployment folder (exported/MODEL_NAME)")
     parser.add_argument(

@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
         "my.list names a video a line; a label behind it is not looked at",
     )
     add, seconds, path = parser.add_argument, cli.positive_seconds, cli.optional_path
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "INFER", "ONLINE")
     cli.add_weights_flag(parser)
     add_engine_flags(parser)
     add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config: 1)")
@@ -70,7 +70,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="WHAT",
         help="files, folders, globs; a stream's URL, or a camera",
     )
-    add("--online", action="store_true", help="frame by frame: events, with a TSM trained with MODEL.shift=uni")
+    switch = {"type": cli.boolean, "default": False, "metavar": "BOOL"}
+    add("--online", **switch, help="frame by frame: events, with a TSM trained with MODEL.shift=uni (False)")
     add("--window_s", type=seconds, metavar="S", help="predicts windows of S seconds (whole videos)")
     add("--stride_s", type=seconds, metavar="S", help="from one to the next (window_s)")
     add("--duration_s", type=seconds, metavar="S", help="a stream's end (none)")
@@ -85,8 +86,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--html", type=path, metavar="FILE", help="a page of film strips and bars")
     add("--save_video", type=path, metavar="DIR", help="the videos with the top 3 on them")
-    add("--show", action="store_true", help="a window with the top 3, of --online")
-    add("--resume", type=cli.boolean, default=False, metavar="BOOL", help="goes on where a run was stopped (False)")
+    add("--show", **switch, help="a window with the top 3, of --online (False)")
+    add("--resume", **switch, help="goes on where a run was stopped (False)")
     args = parser.parse_args()
     if args.stride_s and not args.window_s:
         parser.error("--stride_s is of --window_s, which is missing")

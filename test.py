@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         "  python test.py --compare before/eval after/eval",
     )
     add = parser.add_argument
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "TEST")
     cli.add_weights_flag(parser)
     what = parser.add_mutually_exclusive_group()
     add_protocol_flags(parser, what)

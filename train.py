@@ -47,13 +47,13 @@ def parse_arguments() -> argparse.Namespace:
         "  python train.py --model_name=TSM --config=configs/tsm_finetune.yaml --data=FOLDER_OF_CLASS_FOLDERS\n"
         "keys of a config file: configs/schema.py and --list_models; how to make a list: dataset/README.md",
     )
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "TRAIN", "VALID")
 
     def add(flag, kind, metavar, text, default=None):
         parser.add_argument(flag, type=kind, metavar=metavar, help=text, default=default)
 
     add("--batch_size", cli.positive_int, "N", "clips a step, of all GPUs (config)")
-    add("--learning_rate", float, "RATE", "at the start (config)")
+    parser.add_argument("--learning_rate", "--lr", type=float, metavar="RATE", help="at the start (config)")
     text = "weights to start from, all but the last layer: a v1.5 folder, a checkpoint, or a .tar.gz of either; or"
     text += " imagenet, kinetics (both downloaded once), none (config: imagenet)"
     add("--pretrain", cli.optional_path, "PATH", text)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import importlib.metadata
 import importlib.util
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -261,8 +265,9 @@ def test_an_input_error_is_one_line_and_code_1(script, name, arguments, message)
 @pytest.mark.parametrize(
     ("name", "flag", "message"),
     [
-        ("train.py", "--epochs=3", "unrecognized arguments: --epochs=3"),
-        ("train.py", "--epoc=3", "unrecognized arguments: --epoc=3"),  # no abbreviations
+        ("train.py", "--epochs=3", "unrecognized arguments: --epochs=3; did you mean --epoch?"),
+        ("train.py", "--epoc=3", "unrecognized arguments: --epoc=3; did you mean --epoch?"),  # no abbreviations
+        ("train.py", "--frobnicate", "unrecognized arguments: --frobnicate"),
         ("train.py", "--epoch=-1", "argument --epoch: '-1' is not a whole number of at least 0"),
         ("test.py", "--batch_size=0", "argument --batch_size: '0' is not a positive whole number"),
         ("test.py", "--use_gpu=maybe", "argument --use_gpu: 'maybe' is neither True nor False"),
@@ -273,6 +278,76 @@ def test_a_wrong_flag_is_one_line_and_code_2(script, name, flag, message):
     done = script(name, flag)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {message} (see {name} --help)\n"
+
+
+# Habits of other projects
+
+
+@given(data=st.data(), number=st.integers(1, 512))
+def test_dashes_and_underscores_are_the_same(data, number):
+    """In a flag's name; its value, and what follows `--`, stay as they are."""
+    parser = cli.Parser()
+    parser.add_argument("--of_many_words", type=int)
+    parser.add_argument("--with-dashes")
+    parser.add_argument("rest", nargs="*")
+    name, other = (
+        data.draw(st.sampled_from([each.replace("_", "-"), each])) for each in ("of_many_words", "with_dashes")
+    )
+    value, after = f"--with_dashes-{number}", ["--", "--of-many-words", "a_b-c"]
+    args = parser.parse_args([f"--{name}={number}", f"--{other}={value}", *after])
+    assert (args.of_many_words, args.with_dashes, args.rest) == (number, value, after[1:])
+
+
+def test_a_boolean_alone_is_true():
+    args = train_arguments("--use-gpu", "--allow_changes", "--enable-ce=False")
+    assert (args.use_gpu, args.allow_changes, args.enable_ce) == (True, True, False)
+    assert train_arguments("--lr", "0.5") == train_arguments("--learning_rate=0.5")
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "meant"),
+    [
+        ("train.py", ["--workers", "4"], "--set TRAIN.num_reader_threads=VALUE"),
+        ("train.py", ["--momentum=0.8", "--bs", "4"], "--set TRAIN.momentum=0.8 and --batch_size"),
+        ("train.py", ["--frames=4"], "--set MODEL.seg_num=4"),
+        ("train.py", ["--gpu"], "--use_gpu"),
+        ("train.py", ["--checkpoint=x"], "--resume"),
+        ("test.py", ["--ckpt=x", "--size=64"], "--weights and --set TEST.target_size=64"),
+        ("infer.py", ["--videos", "x.mp4"], "--input"),
+        ("infer.py", ["x.mp4"], "--input x.mp4"),
+        ("infer.py", ["--model=TSN"], "--model_name"),
+        ("infer.py", ["--output", "x"], "--save_dir"),
+    ],
+)
+def test_an_unknown_flag_is_named_by_its_meaning(name, flags, meant, capsys):
+    with mock.patch.object(sys, "argv", [name, *flags]), pytest.raises(SystemExit) as caught:
+        load_script(name.removesuffix(".py")).parse_arguments()
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"unrecognized arguments: {' '.join(flags)}; did you mean {meant}? (see " in said
+
+
+def test_a_choice_is_named_by_its_meaning(capsys):
+    parser = cli.Parser()
+    parser.add_argument("--precision", choices=("fp32", "fp16"))
+    for word, end in (
+        ("half", "(choose from fp32, fp16); did you mean fp16? (see "),
+        ("x", "(choose from fp32, fp16) (see"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args([f"--precision={word}"])
+        assert f"invalid choice: {word!r} {end}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "dataset/check_videos.py", "scripts/convert_weights.py"])
+def test_every_command_says_its_version(script, name):
+    """Where Paddle is imported late, it is not imported for this."""
+    done = script(name, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    version = importlib.metadata.version
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        assert f"Paddle {version('paddlepaddle')} (CPU build), Python {platform.python_version()}\n" in done.stdout
+    assert re.match(r"video_zoo \d+\.\d+\.\d+, ", done.stdout)
 
 
 # run()

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import os
 import signal
 import sys
+import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, NoReturn, TypeVar
 
 from video_zoo.utils import config, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
-from video_zoo.utils.registry import Registry
+from video_zoo.utils.meanings import meant, nearest
+from video_zoo.utils.paths import PROJECT
+from video_zoo.utils.registry import Registry, did_you_mean
+from video_zoo.utils.runtime import describe_versions
 from video_zoo.utils.startup import describe_import_error
 from video_zoo.utils.texts import PrintableStream, for_display
 
 Schema = TypeVar("Schema")
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = PROJECT / "configs"
 LARGEST_NUMBER = 10**9  # of a flag; seconds: 30 years
 
 
 def boolean(text: str) -> bool:
-    """A v1.5 boolean flag: a Python literal, `--use_gpu=False`."""
+    """A v1.5 boolean flag: a Python literal, `--use_gpu=False`; `Parser` takes it without a value for True."""
     words = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
@@ -92,17 +98,88 @@ def optional_path(text: str) -> str | None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that takes no abbreviated flags, shows defaults, and ends on a wrong flag with one line."""
+    """An ArgumentParser that takes dashes for underscores and booleans without a value, but no abbreviated flags. A
+    wrong flag ends it with one line, which names the flag or config key that may be meant."""
 
     def __init__(self, **options):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.keys: dict[str, str] = {}  # of the config, which --set sets: key -> SECTION.key
+        add = self.add_argument_group("in every command").add_argument
+        add("--version", action=_Version, nargs=0, help="prints the versions of this, Paddle and Python, and ends")
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """As ArgumentParser's; a boolean flag without a value is True."""
+        if options.get("type") is boolean:
+            options = {"nargs": "?", "const": True, **options}
+        return super().add_argument(*names, **options)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+        """As ArgumentParser's; what is unknown is said with what may be meant."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown)}")
+        return parsed
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As ArgumentParser's."""
+        args = list(sys.argv[1:] if args is None else args)
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_known_args([*map(self._as_defined, args[:end]), *args[end:]], namespace)
 
     def error(self, message: str) -> NoReturn:
+        """Ends with one line and exit code 2."""
         self.exit(2, f"error: {for_display(message)} (see {self.prog} --help)\n")
 
+    def _as_defined(self, argument: str) -> str:
+        """A flag with the dashes and underscores that it is defined with."""
+        name, equals, value = argument.partition("=")
+        known = {each.replace("-", "_"): each for each in self._option_string_actions if each.startswith("--")}
+        return known.get(name.replace("-", "_"), name) + equals + value if name.startswith("--") else argument
 
-def add_common_flags(parser: argparse.ArgumentParser, models: Registry[Any]) -> None:
-    """The flags that train.py, test.py and infer.py share."""
+    def _hint(self, unknown: Sequence[str]) -> str:
+        """What unknown arguments may mean."""
+        flags = [each for each in self._option_string_actions if each.startswith("--")]
+        near = [self._nearest(each, flags) for each in unknown if each.startswith("-")]
+        if not unknown[0].startswith("-") and "--input" in flags:
+            near.insert(0, f"--input {unknown[0]}")
+        return f"; did you mean {' and '.join(filter(None, near))}?" if any(near) else ""
+
+    def _nearest(self, unknown: str, flags: Sequence[str]) -> str | None:
+        name, _, value = unknown.partition("=")
+        for find in (meant, nearest):
+            if flag := find(name, flags):
+                return flag
+            if key := find(name, self.keys):
+                return f"--set {self.keys[key]}={value or 'VALUE'}"
+        return None
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(each) for each in action.choices]
+            near = did_you_mean(str(value), choices).rstrip(".")
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {', '.join(choices)}){near}")
+
+
+class _Version(argparse.Action):
+    """Prints the versions, which are looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(describe_versions())
+        parser.exit()
+
+
+def add_common_flags(parser: Parser, models: Registry[Any], schema: type, *sections: str) -> None:
+    """The flags that train.py, test.py, infer.py and export.py share.
+
+    Args:
+        schema: of the config.
+        sections: whose keys a wrong flag may mean, beside MODEL's.
+    """
+    hints = typing.get_type_hints(schema)
+    kinds = [*(("MODEL", entry.config) for _, entry in models.items()), *((name, hints[name]) for name in sections)]
+    for section, kind in kinds:
+        for field in dataclasses.fields(kind):
+            parser.keys.setdefault(field.name, f"{section}.{field.name}")
     parser.add_argument("--model_name", default="TSM", metavar="NAME", help=f"{' or '.join(models.names())} (TSM)")
     parser.add_argument(
         "--config", type=optional_path, metavar="FILE", help="its config file, INI or YAML (configs/MODEL_NAME.txt)"

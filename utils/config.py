@@ -285,7 +285,8 @@ def _check_range(what: str, value: Any, limits: Mapping[str, Any]) -> None:
             _check_range(what, item, limits)
         return
     if None not in (limits["choices"], value) and value not in limits["choices"]:
-        raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}")
+        near = did_you_mean(str(value), map(str, limits["choices"])).rstrip(".")
+        raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}{near}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{what}: must be finite")
     if limits["low"] is not None and value is not None and value < limits["low"]:

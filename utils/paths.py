@@ -1,8 +1,11 @@
-"""Paths of many files."""
+"""Where relative paths lead, and the real paths of many files."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]  # the clone, or the installed package: it has configs/ and dataset/
 
 
 class RealPaths:
