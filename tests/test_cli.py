@@ -189,8 +189,10 @@ def test_the_sections_in_use_are_logged_and_what_is_ignored(log, tmp_path):
     path.write_text("[TRAIN]\nnum_gpus = 8\nepoch = 33\n[TEST]\nbatch_size = 77\n")
     train.load_config(train_arguments(f"--config={path}"))
     assert log.messages[0] == f"{path}: TRAIN.num_gpus has no effect: CUDA_VISIBLE_DEVICES says which GPUs are used"
-    assert [line.split(": ")[0] for line in log.messages[1:]] == ["MODEL", "TRAIN", "VALID"]
-    assert " epoch=33 " in log.messages[2]
+    assert log.messages[1] == f"TSM as {path} has it"
+    assert [line.split(": ")[0] for line in log.messages[2:]] == ["MODEL", "TRAIN", "VALID"]
+    assert " epoch=33 " in log.messages[3]
+    assert [record.levelname for record in log.records] == ["INFO"] * 2 + ["DEBUG"] * 3
 
 
 def test_a_config_of_another_model():

@@ -15,7 +15,7 @@ from typing import Any, Callable, NoReturn, TypeVar
 
 from video_zoo.utils import config, stop
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import logger
+from video_zoo.utils.log import bar, be_verbose, logger
 from video_zoo.utils.meanings import meant, nearest
 from video_zoo.utils.paths import PROJECT
 from video_zoo.utils.registry import Registry, did_you_mean
@@ -105,6 +105,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
         self.keys: dict[str, str] = {}  # of the config, which --set sets: key -> SECTION.key
         add = self.add_argument_group("in every command").add_argument
+        add("--verbose", action="store_true", help="logs the whole config, Paddle's flags and more; lines, not a bar")
         add("--version", action=_Version, nargs=0, help="prints the versions of this, Paddle and Python, and ends")
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
@@ -118,6 +119,7 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown)}")
+        be_verbose(parsed.verbose)
         return parsed
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
@@ -210,7 +212,8 @@ def add_weights_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Values, models: Registry[Any]) -> Schema:
-    """The config file with the flags, then every --set, laid over it; logged.
+    """The config file with the flags, then every --set, laid over it; logged in
+    one line, and whole with --verbose.
 
     Args:
         flags: section -> key -> value; None where a flag was left out, which changes nothing. Its sections are the
@@ -233,8 +236,11 @@ def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Va
     if named is not None and str(named).upper() != model:
         raise InputError(f"{file} is a config of {named}, and --model_name is {args.model_name}")
     settings = config.check(sources, schema, model_sections(models), model)
-    for line in config.ignored_keys(sources, schema) + config.describe(settings, ["MODEL", *flags]):
+    for line in config.ignored_keys(sources, schema):
         logger.info(line)
+    logger.info("%s as %s has it%s", model, file, ", with the flags over it" if any(overrides.values()) else "")
+    for line in config.describe(settings, ["MODEL", *flags]):
+        logger.debug(line)
     return settings
 
 
@@ -265,7 +271,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
             code = main() or 0
             if sys.stdout is not None:
                 sys.stdout.flush()
+            bar.close()
         except BaseException as error:
+            bar.close()
             number = signal_received() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else None)
             code = _code_of(error) if number is None else 128 + number
             if number is not None:

@@ -203,6 +203,7 @@ class Stop:
             raise SystemExit(128 + number)
         self.signal, self._since = number, time.monotonic()
         with contextlib.suppress(OSError):
-            os.write(2, f"{self._message}\n".encode())  # print and logging may be what the signal interrupted
+            first = "\n" if os.isatty(2) else ""  # behind the terminal's ^C, or a bar
+            os.write(2, f"{first}{self._message}\n".encode())  # print and logging may be what the signal interrupted
         if self._harmless:
             self.end()
