@@ -61,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     add_engine_flags(parser)
     add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config: 1)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--filelist", type=path, metavar="FILE", help="the list of videos (config)")
+    what.add_argument("--filelist", type=cli.input_path, metavar="FILE", help="the list of videos (config)")
     what.add_argument(
         "--input",
         nargs="+",

@@ -63,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     add_protocol_flags(parser, what)
     add_engine_flags(parser, default="paddle for a checkpoint, or else auto")
-    add("--filelist", type=cli.optional_path, metavar="FILE", help="the list of videos, with labels (config)")
+    add("--filelist", type=cli.input_path, metavar="FILE", help="the list of videos, with labels (config)")
     add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config)")
     add("--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)")
     add("--save_dir", type=cli.path, default="./", metavar="DIR", help="for the folder eval: report.html ... (./)")

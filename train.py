@@ -56,15 +56,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--learning_rate", "--lr", type=float, metavar="RATE", help="at the start (config)")
     text = "weights to start from, all but the last layer: a v1.5 folder, a checkpoint, or a .tar.gz of either; or"
     text += " imagenet, kinetics (both downloaded once), none (config: imagenet)"
-    add("--pretrain", cli.optional_path, "PATH", text)
+    add("--pretrain", cli.input_path, "PATH", text)
     add(
         "--resume",
-        cli.optional_path,
+        cli.input_path,
         "PATH",
         "a checkpoint to go on from; auto: the last one of the last training in --save_dir (none)",
     )
     add("--allow_changes", cli.boolean, "BOOL", "with --resume: go on though config or list has changed (False)", False)
-    add("--data", cli.optional_path, "FOLDER", "your own videos, FOLDER/CLASS/*.mp4, instead of the config's lists")
+    add("--data", cli.input_path, "FOLDER", "your own videos, FOLDER/CLASS/*.mp4, instead of the config's lists")
     add("--epoch", cli.count, "N", "passes over the list (config)")
     add("--valid_interval", cli.count, "N", "validate after every N epochs; 0: never (1)", 1)
     add("--save_dir", cli.path, "DIR", "for checkpoints, curves, train.log, config.yaml (checkpoints)", "checkpoints")

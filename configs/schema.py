@@ -41,7 +41,9 @@ class ModelSection:
     image_std: tuple[float, float, float] = key(
         (0.229, 0.224, 0.225), "standard deviation of R, G, B, likewise", low=1e-3, high=10, fixed=True
     )
-    class_names: Optional[str] = key(None, "a file of `NAME INDEX` lines; unset: Kinetics-400's names for 400 classes")
+    class_names: Optional[str] = key(
+        None, "a file of `NAME INDEX` lines; unset: Kinetics-400's names for 400 classes", path=True
+    )
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class ReaderSection:
     IGNORED: ClassVar[dict[str, str]] = {}
 
     filelist: Optional[str] = key(
-        None, "the list, a line a video: `path label` (mp4), `path` (pkl), `folder num_frames label` (frames)"
+        None,
+        "the list, a line a video: `path label` (mp4), `path` (pkl), `folder num_frames label` (frames)",
+        path=True,
     )
     short_size: int = key(256, "pixels of the shorter side after scaling", low=1, high=16384)
     target_size: int = key(224, "pixels of the square crop", low=1, high=16384)

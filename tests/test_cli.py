@@ -249,7 +249,7 @@ def test_the_list_of_models_needs_no_paddle(script):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("train.py", ["--config=nowhere.txt"], "no config file nowhere.txt."),
+        ("train.py", ["--config=nowhere.txt"], "no config file nowhere.txt (looked for in /"),
         ("test.py", [f"--config={TSN}"], f"{TSN} is a config of TSN, and --model_name is TSM"),
         ("infer.py", [f"--config={TSM}", "--set=INFER.seg_nun=4"], "no key INFER.seg_nun; did you mean seg_num?"),
         ("train.py", [f"--config={TSM}", "--set=epoch=4"], "--set epoch=4: the form is --set SECTION.key=value"),
@@ -280,6 +280,26 @@ def test_a_wrong_flag_is_one_line_and_code_2(script, name, flag, message):
     done = script(name, flag)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {message} (see {name} --help)\n"
+
+
+# From another folder
+
+
+def test_inputs_are_looked_for_where_the_user_stands_and_then_in_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/my.yaml").write_text("TRAIN: {filelist: my.list}\nVALID: {filelist: configs/tsn.txt}")
+    (tmp_path / "mine/my.list").touch()
+    args = train_arguments("--config=mine/my.yaml", "--resume=configs", "--save_dir=configs", "--pretrain=imagenet")
+    assert (args.resume, args.save_dir, args.pretrain) == (str(ROOT / "configs"), "configs", "imagenet")
+    loaded = train.load_config(args)
+    assert (loaded.TRAIN.filelist, loaded.VALID.filelist) == ("mine/my.list", TSN)  # beside the config; in the project
+    (tmp_path / "my.list").touch()
+    assert train.load_config(args).TRAIN.filelist == "my.list"
+    for flags in (["--config=configs/tsn.txt"], []):
+        loaded = train.load_config(train_arguments(*flags, "--model_name=TSN", "--set=MODEL.class_names=LICENSE"))
+        assert loaded.MODEL.class_names == str(ROOT / "LICENSE")
+        assert loaded.TEST.filelist == "./dataset/kinetics/test.list"  # is nowhere, and stays as v1.5 has it
 
 
 # Habits of other projects

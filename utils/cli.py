@@ -17,7 +17,7 @@ from video_zoo.utils import config, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import bar, be_verbose, logger
 from video_zoo.utils.meanings import meant, nearest
-from video_zoo.utils.paths import PROJECT
+from video_zoo.utils.paths import PROJECT, find_path
 from video_zoo.utils.registry import Registry, did_you_mean
 from video_zoo.utils.runtime import describe_versions
 from video_zoo.utils.startup import describe_import_error
@@ -95,6 +95,11 @@ def path(text: str) -> str:
 def optional_path(text: str) -> str | None:
     """A path; an empty one, as `--weights=$UNSET` gives, is the same as no flag."""
     return path(text) or None
+
+
+def input_path(text: str) -> str | None:
+    """An `optional_path` that is read: a relative one from where the user stands, or else in the project."""
+    return optional_path(text) and (find_path(path(text)) or path(text))
 
 
 class Parser(argparse.ArgumentParser):
@@ -184,7 +189,7 @@ def add_common_flags(parser: Parser, models: Registry[Any], schema: type, *secti
             parser.keys.setdefault(field.name, f"{section}.{field.name}")
     parser.add_argument("--model_name", default="TSM", metavar="NAME", help=f"{' or '.join(models.names())} (TSM)")
     parser.add_argument(
-        "--config", type=optional_path, metavar="FILE", help="its config file, INI or YAML (configs/MODEL_NAME.txt)"
+        "--config", type=input_path, metavar="FILE", help="its config file, INI or YAML (configs/MODEL_NAME.txt)"
     )
     parser.add_argument(
         "--use_gpu",
@@ -205,7 +210,7 @@ def add_weights_flag(parser: argparse.ArgumentParser) -> None:
     """The --weights of test.py and infer.py."""
     parser.add_argument(
         "--weights",
-        type=optional_path,
+        type=input_path,
         metavar="PATH",
         help="a checkpoint, a v1.5 folder, or a .tar.gz of either (the released Kinetics-400 weights, downloaded once)",
     )

@@ -6,6 +6,7 @@ import ast
 import configparser
 import dataclasses
 import math
+import os
 import reprlib
 import typing
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.paths import find_path, looked_in
 from video_zoo.utils.registry import did_you_mean
 from video_zoo.utils.texts import CONFIG_BYTES, read_text
 from video_zoo.utils.yaml_files import check_numbers, parse_yaml
@@ -37,12 +39,14 @@ def key(
     high: float | None = None,
     fixed: bool = False,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    path: bool = False,
 ) -> Any:
     """One key of a section: its default, one line of explanation, and the values allowed, `low` to `high`. `fixed`:
     trained weights can be used only with the value that they were trained with. `presets`: what a value of it gives
-    other keys of the section, where they are not set in the same source or in a later one."""
+    other keys of the section, where they are not set in the same source or in a later one. `path`: it names a file,
+    which is looked for where the user stands, then beside the config file, then in the project."""
     limits = {"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed, "presets": presets or {}}
-    return dataclasses.field(default=default, metadata=limits)
+    return dataclasses.field(default=default, metadata={**limits, "path": path})
 
 
 def load(
@@ -177,7 +181,7 @@ def read(path: str) -> Values:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         beside = sorted(str(other) for other in file.parent.glob("*") if other.suffix in (".txt", ".yaml", ".yml"))
-        raise InputError(f"no config file {path}{did_you_mean(str(file), beside)}") from None
+        raise InputError(f"no config file {path}{looked_in(path)}{did_you_mean(str(file), beside)}") from None
     return _read_yaml(path, text) if file.suffix in (".yaml", ".yml") else _read_ini(path, text)
 
 
@@ -251,6 +255,8 @@ def _check(
         except TypeError:
             raise InputError(f"{what} must be {_type_name(hints[item])}") from None
         _check_range(what, checked[item], fields[item].metadata)
+        if fields[item].metadata["path"] and checked[item]:
+            checked[item] = find_path(checked[item], os.path.dirname(source)) or checked[item]
     return checked
 
 
