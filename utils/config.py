@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import contextlib
 import dataclasses
 import math
 import os
@@ -24,6 +25,7 @@ Schema = TypeVar("Schema")
 Values = dict[str, dict[str, Any]]  # section -> key -> value
 Sources = dict[str, Values]  # where they were given: a file's path, or COMMAND_LINE
 COMMAND_LINE = "command line"
+_FILES = ("filelist", "class_names")  # keys whose values are paths of files that are read
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # what ast.literal_eval may raise
 
 _short = reprlib.Repr()  # of values in messages
@@ -39,14 +41,12 @@ def key(
     high: float | None = None,
     fixed: bool = False,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
-    path: bool = False,
 ) -> Any:
     """One key of a section: its default, one line of explanation, and the values allowed, `low` to `high`. `fixed`:
     trained weights can be used only with the value that they were trained with. `presets`: what a value of it gives
-    other keys of the section, where they are not set in the same source or in a later one. `path`: it names a file,
-    which is looked for where the user stands, then beside the config file, then in the project."""
+    other keys of the section, where they are not set in the same source or in a later one."""
     limits = {"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed, "presets": presets or {}}
-    return dataclasses.field(default=default, metadata={**limits, "path": path})
+    return dataclasses.field(default=default, metadata=limits)
 
 
 def load(
@@ -139,8 +139,9 @@ def describe(config: Any, sections: list[str]) -> list[str]:
     """One line a section: every key that is set, and its value."""
     lines = []
     for section in sections:
-        pairs = dataclasses.asdict(getattr(config, section)).items()
-        lines.append(f"{section}: " + " ".join(f"{name}={value!r}" for name, value in pairs if value is not None))
+        keys = dataclasses.asdict(getattr(config, section))
+        said = [f"{name}={_short.repr(value)}" for name, value in keys.items() if value is not None]
+        lines.append(f"{section}: {' '.join(said)}")
     return lines
 
 
@@ -183,6 +184,17 @@ def read(path: str) -> Values:
         beside = sorted(str(other) for other in file.parent.glob("*") if other.suffix in (".txt", ".yaml", ".yml"))
         raise InputError(f"no config file {path}{looked_in(path)}{did_you_mean(str(file), beside)}") from None
     return _read_yaml(path, text) if file.suffix in (".yaml", ".yml") else _read_ini(path, text)
+
+
+def with_files_beside(values: Values, *folder: str | os.PathLike) -> Values:
+    """The values, with the paths of lists and class names as `find_path` finds them; those that are nowhere stay."""
+    return {
+        section: {
+            item: find_path(value, *folder) or value if item in _FILES and isinstance(value, str) and value else value
+            for item, value in each.items()
+        }
+        for section, each in values.items()
+    }
 
 
 def _read_yaml(path: str, text: str) -> Values:
@@ -255,16 +267,19 @@ def _check(
         except TypeError:
             raise InputError(f"{what} must be {_type_name(hints[item])}") from None
         _check_range(what, checked[item], fields[item].metadata)
-        if fields[item].metadata["path"] and checked[item]:
-            checked[item] = find_path(checked[item], os.path.dirname(source)) or checked[item]
     return checked
 
 
 def _convert(value: Any, hint: Any) -> Any:
     """`value` as the type `hint`, where nothing is lost by it. Raises TypeError otherwise."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Union:  # Optional[X]
-        return None if value is None else _convert(value, arguments[0])
+    if origin is typing.Union:  # Optional[X], or several
+        if value is None:
+            return None
+        for kind in arguments[:-2]:
+            with contextlib.suppress(TypeError):
+                return _convert(value, kind)
+        return _convert(value, arguments[-2])
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise TypeError
@@ -304,7 +319,7 @@ def _check_range(what: str, value: Any, limits: Mapping[str, Any]) -> None:
 def _type_name(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union:
-        return _type_name(arguments[0])
+        return " or ".join(map(_type_name, arguments[:-1]))
     if origin is tuple:
         length = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
         return f"a list{length}, each {_type_name(arguments[0])}"
