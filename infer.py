@@ -29,10 +29,10 @@ from video_zoo.engine.inference import open_backend
 from video_zoo.engine.online import predict_online
 from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
-from video_zoo.engine.result_files import ResultFiles
+from video_zoo.engine.result_files import ResultFiles, finished_videos
 from video_zoo.engine.settings import Trained, settings_of
 from video_zoo.models import MODELS
-from video_zoo.utils import cli, config
+from video_zoo.utils import cli, config, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
 from video_zoo.utils.fluid_vars import fingerprint
@@ -114,6 +114,8 @@ def main() -> None:
         return
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_input(args, settings))
+        if args.resume and is_finished(args, settings, folder, reader):
+            return
         annotator = open_annotator(args, settings, reader) if args.save_video else None
         job = (
             args.engine or "auto",
@@ -127,12 +129,15 @@ def main() -> None:
         if args.resume:
             reader.videos = [reader.videos[place] for place in files.remaining([each.path for each in reader.videos])]
             logger.info("%d predictions are there; %d videos are left", files.rows, len(reader.videos))
+        if isinstance(reader, VideoReader) and settings.MODEL.format != "pkl":
+            stop.say_when_stopped(f"What is done is kept; to go on: {cli.command_again('--resume=True')}")
         write = Tee(files, names, print_all=bool(args.window_s))
         progress = Progress(None if args.window_s else len(reader), "windows" if args.window_s else "videos")
         predict(backend, reader, args.infer_topk, progress, write, log_interval=args.log_interval)
         if annotator:
             annotator.annotate_all(files.predictions(), names)
         paths = files.finish()
+        stop.say_when_stopped(None)
         reader.report_failures()
         logger.info("[INFER] infer finished. %d predictions, %s", files.rows, progress)
         if paths:
@@ -206,10 +211,28 @@ def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoRead
     return Annotator(videos, args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
 
 
+def result_stem(settings: Config) -> str:
+    """What the names of the result files begin with."""
+    return f"{settings.MODEL.name.upper()}_infer_result"
+
+
+def is_finished(args: argparse.Namespace, settings: Config, folder: Path, reader: VideoReader) -> bool:
+    """Whether an earlier pass is through with all videos and has written what is asked for, which is said."""
+    done = finished_videos(folder, result_stem(settings))
+    others = [path for path in (args.html, args.save_video) if path and not Path(path).exists()]
+    if others or done is None or done != {video.path for video in reader.videos}:
+        return False
+    logger.info(
+        "%s has the predictions of all %d videos: nothing is left to do. Without --resume they are made anew",
+        *(folder / f"{result_stem(settings)}.jsonl", len(done)),
+    )
+    return True
+
+
 def open_files(args: argparse.Namespace, trained: Trained, folder: Path, description: str) -> ResultFiles:
     """The result files, and the page. Raises InputError if the page has no place."""
     settings, names, deployment = trained.settings, trained.names, trained.deployment
-    stem = f"{settings.MODEL.name.upper()}_infer_result"
+    stem = result_stem(settings)
     if args.html and Path(args.html).is_dir():
         raise InputError(f"--html={args.html} is a folder: give the page's file")
     if args.html and Path(args.html).name.startswith(stem) and Path(args.html).suffix != ".html":

@@ -374,6 +374,17 @@ def test_every_command_says_its_version(script, name):
     assert re.match(r"video_zoo \d+\.\d+\.\d+, ", done.stdout)
 
 
+def test_a_command_line_is_said_as_a_shell_takes_it():
+    with (
+        mock.patch.object(sys, "argv", ["infer.py", "--input", "a b.mp4", "--resume=True"]),
+        mock.patch.dict(sys.modules),
+    ):
+        sys.modules["__main__"] = argparse  # started by its path or its name
+        with mock.patch.object(argparse, "__spec__", None):
+            assert cli.command_again("--resume=True") == "python infer.py --input 'a b.mp4' --resume=True"
+        assert cli.command_again("-x") == "python -m argparse --input 'a b.mp4' --resume=True -x"
+
+
 # run()
 
 CAUGHT = """
@@ -390,6 +401,7 @@ ENDINGS = {
     "SIGINT": ("signal.raise_signal(signal.SIGINT)", 130, "stopped.\n"),
     "SIGTERM": ("signal.raise_signal(signal.SIGTERM)", 143, "stopped by SIGTERM.\n"),
     "SIGHUP": ("signal.raise_signal(signal.SIGHUP)", 129, "stopped by SIGHUP.\n"),
+    "Ctrl-C with a hint": ("cli.stop.say_when_stopped('Go on'); raise KeyboardInterrupt", 130, "stopped. Go on\n"),
     "SIGTERM that a library catches": (CAUGHT.format("SIGTERM"), 143, "stopped by SIGTERM.\n"),
     "SIGINT that a library catches": (CAUGHT.format("SIGINT"), 130, "stopped.\n"),
     "SIGHUP that is ignored": ("signal.raise_signal(signal.SIGHUP)", 0, ""),

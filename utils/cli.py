@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 import os
+import shlex
 import signal
 import sys
 import typing
@@ -304,6 +305,13 @@ def default_config(model: str) -> Path:
     return next(filter(Path.is_file, files), files[0])
 
 
+def command_again(*flags: str) -> str:
+    """The command line of this process, as a shell takes it, with flags that it has not yet."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    start = ["python", *(("-m", module.name) if module else sys.argv[:1])]
+    return shlex.join([*start, *sys.argv[1:], *(flag for flag in flags if flag not in sys.argv)])
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command line and exits with its code.
 
@@ -326,7 +334,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
             number = signal_received() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else None)
             code = _code_of(error) if number is None else 128 + number
             if number is not None:
-                print(stop.description(number), file=sys.stderr)
+                print(for_display(stop.description(number)), file=sys.stderr)
     sys.exit(code)
 
 
