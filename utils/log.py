@@ -23,6 +23,7 @@ from video_zoo.utils.texts import for_display
 Item = TypeVar("Item")
 
 logger = logging.getLogger("zoo")
+logger.setLevel(logging.WARNING)  # of a program of one's own, which may change it; commands say more
 bar = Bar()
 _verbose = False
 
