@@ -13,6 +13,7 @@ from typing import NamedTuple
 from video_zoo.configs.schema import Config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import heartbeat
+from video_zoo.utils.paths import find_path, looked_in
 from video_zoo.utils.texts import read_lines
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
@@ -73,8 +74,8 @@ def _read_lines(list_path: str, key: str) -> list[str]:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise InputError(
-            f"no list {list_path} ({key}). A list has `path label` lines; dataset/README.md shows how to make one,"
-            f" and --set {key}=PATH names another."
+            f"no list {list_path} ({key}){looked_in(list_path)}. A list has `path label` lines; dataset/README.md shows"
+            f" how to make one, and --set {key}=PATH names another."
         ) from None
 
 
@@ -99,13 +100,13 @@ def listed_videos(list_path: str | None, num_classes: int, key: str) -> list[Vid
 
 
 def resolve(path: str, list_folder: Path) -> Path:
-    """The file a line means: as written, or, if that is not there, relative to the list's folder."""
+    """The file a line means, as `find_path` finds it; if it is nowhere, relative to the list's folder."""
     return Path(locate(path, list_folder))
 
 
 def locate(path: str, list_folder: str | os.PathLike) -> str:
     """`resolve`, as text, which is quicker for long lists."""
-    return path if os.path.isabs(path) or os.path.exists(path) else os.path.join(list_folder, path)
+    return find_path(path, list_folder) or os.path.join(list_folder, path)
 
 
 def tidy(path: str) -> str:
