@@ -33,6 +33,7 @@ from video_zoo.engine.evaluation import NATURAL, ORDERS, Evaluation, describe, w
 from video_zoo.engine.evaluation_files import PAGE, check_place, write_evaluation
 from video_zoo.engine.evaluation_rows import EvaluationRows
 from video_zoo.engine.inference import open_backend
+from video_zoo.engine.training_checks import say_small_measurement
 from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, clip_cost, load_trained
 from video_zoo.utils import cli, config
@@ -108,6 +109,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         transform = MODELS.get(settings.MODEL.name).eval_transform
         reader = stack.enter_context(open_reader("test", settings, transform, launch=launch))
+        if launch.rank == 0:
+            say_small_measurement(len(reader), "test")
         source = deployment or partial(load_trained, settings, "test", args.weights)
         backend, store = open_backend(source, engine, args.precision, args.use_gpu, settings.TEST.batch_size, shape)
         ranks = join_others(launch)
