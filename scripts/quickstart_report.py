@@ -61,11 +61,11 @@ same frames, and answers the same but for what the second encoding lost.</p>
 
 
 def read_curve(folder: Path) -> list[float]:
-    """Validation top-1 (0 to 1) after each epoch, from VisualDL's newest file in `folder`."""
+    """Validation top-1 (0 to 1) after each epoch, from VisualDL's newest file in `folder`, which has it in percent."""
     files = sorted((folder / "visualdl").glob("vdlrecords.*.log"))
     if not files:
         raise InputError(f"no curves in {folder}/visualdl: run bash scripts/quickstart.sh")
-    return [point.value for point in LogReader(file_path=str(files[-1])).get_data("scalar", "valid/top1")]
+    return [point.value / 100 for point in LogReader(file_path=str(files[-1])).get_data("scalar", "valid/top1")]
 
 
 def read_predictions(path: Path) -> dict[str, list[dict]]:

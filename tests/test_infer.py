@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import signal
 import time
@@ -28,6 +29,7 @@ def test_export_says_how_near_each_program_is(exported):
     target, said = exported
     for name in ("paddle-inference fp32", "onnxruntime fp32", "onnxruntime fp16", "openvino fp32"):
         assert f"{name}: top-1 100.0% the same of 3 clips" in said
+    assert re.search(r"compared 3 clips, \S+ clips/s, 0:\d\d:\d\d in all", said)  # of up to 64
     assert f"{target} is ready" in said
     facts = yaml.safe_load((target / "inference.yaml").read_text(encoding="utf-8"))
     assert facts["labels"] == ["down", "left", "right", "up"] and facts["input"]["shape"] == [-1, 2, 3, 32, 32]
