@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import av
 import numpy as np
@@ -75,6 +76,9 @@ def test_windows_page_and_annotated_video(infer, exported, place, tmp_path):
         table = list(csv.DictReader(file))
     assert [row["name_1"] for row in table] == [row["top"][0]["name"] for row in rows] and table[1]["start_s"] == "0.5"
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<p>weights " in page and re.search(r"<p>made \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00</p>", page)
+    (linked, *_) = re.findall('<a href="([^"#]*)#t=0,1">', page)
+    assert (tmp_path / unquote(linked)).samefile(video)
     assert page.count("<article") == 3 and page.count("data:image/jpeg") == 3 and "0.5-1.5 s" in page
     with av.open(str(tmp_path / "annotated/录像.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 50
