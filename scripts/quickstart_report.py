@@ -37,7 +37,8 @@ PAGE = """<!DOCTYPE html>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1a202c }}
 h2 {{ margin-top: 2.5rem }} small, .note {{ color: #4a5568 }}
-.clip {{ display: grid; grid-template-columns: minmax(0, 1fr) 15rem 15rem; gap: 1rem; align-items: center; margin: 1rem 0 }}
+.clip {{ display: grid; grid-template-columns: minmax(0, 1fr) 15rem 15rem; gap: 1rem; align-items: center }}
+.clip {{ margin: 1rem 0 }}
 svg {{ max-width: 100%; height: auto }} a {{ color: inherit }} p, small {{ overflow-wrap: anywhere }}
 .clip img {{ width: 100%; image-rendering: pixelated; border-radius: 4px }}
 .clip {{ --label: 3.5rem }} {bar_style}
