@@ -33,11 +33,11 @@ from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
 from video_zoo.engine.predictions import Features
 from video_zoo.engine.predictor import open_features
-from video_zoo.engine.result_files import ResultFiles
+from video_zoo.engine.result_files import ResultFiles, finished_videos
 from video_zoo.engine.settings import Trained, settings_of
 from video_zoo.engine.sources import open_input
 from video_zoo.models import MODELS
-from video_zoo.utils import cli, config
+from video_zoo.utils import cli, config, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
 from video_zoo.utils.fluid_vars import fingerprint
@@ -61,12 +61,12 @@ def parse_arguments() -> argparse.Namespace:
         "my.list names a video a line; a label behind it is not looked at",
     )
     add, seconds, path = parser.add_argument, cli.positive_seconds, cli.optional_path
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "INFER", "ONLINE")
     cli.add_weights_flag(parser)
     add_engine_flags(parser)
     add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config: 1)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--filelist", type=path, metavar="FILE", help="the list of videos (config)")
+    what.add_argument("--filelist", type=cli.input_path, metavar="FILE", help="the list of videos (config)")
     what.add_argument(
         "--input",
         nargs="+",
@@ -75,7 +75,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="WHAT",
         help="files, folders, globs; a stream's URL, or a camera",
     )
-    add("--online", action="store_true", help="frame by frame: events, with a TSM trained with MODEL.shift=uni")
+    switch = {"type": cli.boolean, "default": False, "metavar": "BOOL"}
+    add("--online", **switch, help="frame by frame: events, with a TSM trained with MODEL.shift=uni (False)")
     add("--window_s", type=seconds, metavar="S", help="predicts windows of S seconds (whole videos)")
     add("--stride_s", type=seconds, metavar="S", help="from one to the next (window_s)")
     add("--duration_s", type=seconds, metavar="S", help="a stream's end (none)")
@@ -90,9 +91,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--html", type=path, metavar="FILE", help="a page of film strips and bars")
     add("--save_video", type=path, metavar="DIR", help="the videos with the top 3 on them")
-    add("--features", action="store_true", help="also the network's vectors, MODEL_infer_features.npz; in Paddle")
-    add("--show", action="store_true", help="a window with the top 3, of --online")
-    add("--resume", type=cli.boolean, default=False, metavar="BOOL", help="goes on where a run was stopped (False)")
+    add("--features", **switch, help="also the network's vectors, MODEL_infer_features.npz; in Paddle (False)")
+    add("--show", **switch, help="a window with the top 3, of --online (False)")
+    add("--resume", **switch, help="goes on where a run was stopped (False)")
     args = parser.parse_args()
     if args.stride_s and not args.window_s:
         parser.error("--stride_s is of --window_s, which is missing")
@@ -125,6 +126,8 @@ def main() -> None:
         return
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_source(args, settings))
+        if args.resume and is_finished(args, settings, folder, reader):
+            return
         annotator = open_annotator(args, settings, reader) if args.save_video else None
         if args.features:
             backend = open_features(trained, args.use_gpu)
@@ -135,6 +138,8 @@ def main() -> None:
         if args.resume:
             reader.videos = [reader.videos[place] for place in files.remaining([each.path for each in reader.videos])]
             logger.info("%d predictions are there; %d videos are left", files.rows, len(reader.videos))
+        if isinstance(reader, VideoReader) and settings.MODEL.format != "pkl":
+            stop.say_when_stopped(f"What is done is kept; to go on: {cli.command_again('--resume=True')}")
         write = Tee(files, names, print_all=bool(args.window_s))
         progress = Progress(None if args.window_s else len(reader), "windows" if args.window_s else "videos")
         predict(backend, reader, args.infer_topk, progress, write, log_interval=args.log_interval)
@@ -142,6 +147,7 @@ def main() -> None:
             annotator.annotate_all(files.predictions(), names)
         features = save_features(settings, backend, list(files.predictions()), folder) if args.features else []
         paths = [*files.finish(), *features]
+        stop.say_when_stopped(None)
         reader.report_failures()
         logger.info("[INFER] infer finished. %d predictions, %s", files.rows, progress)
         if paths:
@@ -217,12 +223,30 @@ def files_of(reader: VideoReader) -> dict[str, Path]:
     return {video.path: resolve(video.path, folder) for video in reader.videos}
 
 
+def result_stem(settings: Config) -> str:
+    """What the names of the result files begin with."""
+    return f"{settings.MODEL.name.upper()}_infer_result"
+
+
+def is_finished(args: argparse.Namespace, settings: Config, folder: Path, reader: VideoReader) -> bool:
+    """Whether an earlier pass is through with all videos and has written what is asked for, which is said."""
+    done = finished_videos(folder, result_stem(settings))
+    others = [path for path in (args.html, args.save_video) if path and not Path(path).exists()]
+    if others or done is None or done != {video.path for video in reader.videos}:
+        return False
+    logger.info(
+        "%s has the predictions of all %d videos: nothing is left to do. Without --resume they are made anew",
+        *(folder / f"{result_stem(settings)}.jsonl", len(done)),
+    )
+    return True
+
+
 def open_files(
     args: argparse.Namespace, trained: Trained, folder: Path, description: str, reader: VideoReader | StreamReader
 ) -> ResultFiles:
     """The result files, and the page. Raises InputError if the page has no place."""
     settings, names, deployment = trained.settings, trained.names, trained.deployment
-    stem = f"{settings.MODEL.name.upper()}_infer_result"
+    stem = result_stem(settings)
     if args.html and Path(args.html).is_dir():
         raise InputError(f"--html={args.html} is a folder: give the page's file")
     if args.html and Path(args.html).name.startswith(stem) and Path(args.html).suffix != ".html":

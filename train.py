@@ -50,24 +50,24 @@ def parse_arguments(flags: Sequence[str] | None = None) -> argparse.Namespace:
         "  python train.py --model_name=TSM --config=configs/tsm_finetune.yaml --data=FOLDER_OF_CLASS_FOLDERS\n"
         "keys of a config file: configs/schema.py and --list_models; how to make a list: dataset/README.md",
     )
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "TRAIN", "VALID")
 
     def add(flag, kind, metavar, text, default=None):
         parser.add_argument(flag, type=kind, metavar=metavar, help=text, default=default)
 
     add("--batch_size", cli.positive_int, "N", "clips a step, of all GPUs (config)")
-    add("--learning_rate", float, "RATE", "at the start (config)")
+    parser.add_argument("--learning_rate", "--lr", type=float, metavar="RATE", help="at the start (config)")
     text = "weights to start from, all but the last layer: a v1.5 folder, a checkpoint, or a .tar.gz of either; or"
     text += " imagenet, kinetics (both downloaded once), none (config: imagenet)"
-    add("--pretrain", cli.optional_path, "PATH", text)
+    add("--pretrain", cli.input_path, "PATH", text)
     add(
         "--resume",
-        cli.optional_path,
+        cli.input_path,
         "PATH",
         "a checkpoint to go on from; auto: the last one of the last training in --save_dir (none)",
     )
     add("--allow_changes", cli.boolean, "BOOL", "with --resume: go on though config or list has changed (False)", False)
-    add("--data", cli.optional_path, "FOLDER", "your own videos, FOLDER/CLASS/*.mp4, instead of the config's lists")
+    add("--data", cli.input_path, "FOLDER", "your own videos, FOLDER/CLASS/*.mp4, instead of the config's lists")
     add("--epoch", cli.count, "N", "passes over the list (config)")
     add("--valid_interval", cli.count, "N", "validate after every N epochs; 0: never (1)", 1)
     add("--save_dir", cli.path, "DIR", "for checkpoints, curves, train.log, config.yaml (checkpoints)", "checkpoints")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from video_zoo.configs.schema import Config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import heartbeat
+from video_zoo.utils.paths import find_path, looked_in
 from video_zoo.utils.texts import read_lines
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
@@ -73,8 +74,8 @@ def _read_lines(list_path: str, key: str) -> list[str]:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise InputError(
-            f"no list {list_path} ({key}). A list has `path label` lines; dataset/README.md shows how to make one,"
-            f" and --set {key}=PATH names another.{_without_list(key)}"
+            f"no list {list_path} ({key}){looked_in(list_path)}. A list has `path label` lines; dataset/README.md shows"
+            f" how to make one, and --set {key}=PATH names another.{_without_list(key)}"
         ) from None
 
 
@@ -111,23 +112,21 @@ def check_some_are_there(videos: Sequence[Video], list_path: str) -> None:
     with heartbeat(f"looking for the videos of {list_path}"):
         if any(os.path.exists(locate(video.path, folder)) for video in videos):
             return
-    first, here = videos[0], os.getcwd()
-    places, of_them = (here, "this folder") if folder == here else (f"{here} and in {folder}", "one of these folders")
-    looked = f"; looked in {places}. Paths in a list are absolute, or begin in {of_them}"
+    first = videos[0]
     raise InputError(
-        f"no video of the list {list_path} can be found, of {len(videos)}; the first is {first.path} (line"
-        f" {first.line}){'' if os.path.isabs(first.path) else looked}"
+        f"no video of the list {list_path} can be found, of {len(videos)}; the first is {first.path} in line"
+        f" {first.line}{looked_in(first.path, folder)}"
     )
 
 
 def resolve(path: str, list_folder: Path) -> Path:
-    """The file a line means: as written, or, if that is not there, relative to the list's folder."""
+    """The file a line means, as `find_path` finds it; if it is nowhere, relative to the list's folder."""
     return Path(locate(path, list_folder))
 
 
 def locate(path: str, list_folder: str | os.PathLike) -> str:
     """`resolve`, as text, which is quicker for long lists."""
-    return path if os.path.isabs(path) or os.path.exists(path) else os.path.join(list_folder, path)
+    return find_path(path, list_folder) or os.path.join(list_folder, path)
 
 
 def tidy(path: str) -> str:

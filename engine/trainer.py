@@ -199,9 +199,9 @@ class Trainer:
         if self.board:
             times = {"reader_ms": 1000 * reader_s, "compute_ms": 1000 * compute_s}
             self.board.add("train", state.global_step - 1, scores, learning_rate=learning_rate, **times)
-        if self.plan.log_interval and iteration % self.plan.log_interval == 0:
-            where = f"[TRAIN] Epoch {state.epoch}, iter {iteration}"
-            logger.info("%s  %s, %s%s", where, scores, self.progress, gpu_memory())
+        if self.plan.log_interval:
+            said = f"[TRAIN] Epoch {state.epoch}, iter {iteration}  {scores}"
+            self.progress.say(said, gpu_memory(), due=iteration % self.plan.log_interval == 0)
 
     def _epoch(self) -> EpochSummary:
         """The rest of an epoch, its checkpoint, and its validation."""

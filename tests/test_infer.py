@@ -155,9 +155,13 @@ def test_a_video_that_cannot_be_annotated_is_an_error_at_the_end(infer, exported
 
 
 def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place):
+    """The same command once more has nothing to do; one for other videos is refused."""
     infer("--input", f"{place}/videos", weights="exported")
-    result, rows = infer("--input", f"{place}/videos", "--resume=True", code=1, weights="exported")
-    assert "is complete, there is nothing to go on with" in result.stderr and len(rows) == 3
+    result, rows = infer("--input", f"{place}/videos", "--resume", weights="exported")
+    assert "has the predictions of all 3 videos: nothing is left to do" in result.stdout and len(rows) == 3
+    assert "Processed" not in result.stdout
+    result, rows = infer("--input", f"{place}/videos/a b.mp4", "--resume=True", code=1, weights="exported")
+    assert "is complete, and not of the same videos" in result.stderr and len(rows) == 3
 
 
 def test_resume_notices_other_weights(infer, exported, place, tmp_path):

@@ -146,11 +146,13 @@ def test_every_new_key_trains(train, tmp_path):
     assert re.search(r"Epoch 1 training finished.*memory: main \d\.\d GB", result.stdout)
 
 
-def test_train_log_has_what_the_terminal_has(train, tmp_path):
-    result = train(tmp_path, "--epoch=1")
+@pytest.mark.parametrize("flags", [[], ["--verbose"]])
+def test_train_log_has_what_the_terminal_has_with_verbose(train, tmp_path, flags):
+    result = train(tmp_path, "--epoch=1", *flags)
     said = [line.split("]: ", 1)[1] for line in result.stdout.splitlines() if line.startswith("[")]
     kept = [line.split("]: ", 1)[1] for line in (tmp_path / "train.log").read_text().splitlines()]
-    assert kept == said and any("MODEL: name='TSM'" in line for line in kept)
+    details = [line for line in kept if line.startswith(("MODEL: name='TSM' ", "TRAIN: ", "VALID: ", "on this CPU: "))]
+    assert len(details) == 4 and said == [line for line in kept if flags or line not in details]
 
 
 FEW = (

@@ -16,6 +16,7 @@ from video_zoo.datareader import open_reader, video_list
 from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.video_list import Video, check_label, listed_videos, read_video_list, resolve
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.paths import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -253,8 +254,8 @@ def test_a_list_of_which_nothing_is_there_is_said_before_anything_starts(tmp_pat
     with pytest.raises(InputError) as caught:
         read_all()
     assert str(caught.value) == (
-        f"no video of the list lists/my.list can be found, of 2; the first is v/1.mp4 (line 2);"
-        f" looked in {tmp_path} and in {tmp_path}/lists. Paths in a list are absolute, or begin in one of these folders"
+        "no video of the list lists/my.list can be found, of 2; the first is v/1.mp4 in line 2 (looked for in"
+        f" {tmp_path} and {tmp_path}/lists and {PROJECT})"
     )
     (tmp_path / "lists/v").mkdir()
     (tmp_path / "lists/v/2.mp4").touch()

@@ -239,12 +239,10 @@ def _copy(response, part: Path, start: int, total: int | None, url: str, watch: 
             watch.got_bytes += len(chunk)
             _check_size(position, part, url)
             progress.add(len(chunk) / 1e6)
-            now = time.monotonic()
-            if now - logged > _LOG_EVERY_S:
-                logged = now
-                logger.info(
-                    "%.1f%s MB, %s", start / 1e6 + progress.done, f" of {total / 1e6:.1f}" if total else "", progress
-                )
+            if due := time.monotonic() - logged > _LOG_EVERY_S:
+                logged = time.monotonic()
+            of_all = f" of {total / 1e6:.1f}" if total else ""
+            progress.say(f"{start / 1e6 + progress.done:.1f}{of_all} MB", due=due)
         file.truncate()
 
 
