@@ -122,7 +122,8 @@ def main() -> None:
                 export.add_int8(programs, calibration_samples(args, settings, network, list(state)))
             reader.videos = export.spread(reader.videos, args.clips)
             job = Job(threads=compute_threads(), clip_shape=shape, state=state)
-            parity = check_programs(network, reader, args.clips, programs, job)
+            most = args.clips if args.online else len(reader)
+            parity = check_programs(network, reader, most, programs, job)
             facts = {**export.describe_clips(settings, args.online), "parity": parity, CHECKED_ON: describe_processor()}
             files = {kind: {each: file.name for each, file in of.items()} for kind, of in programs.items()}
             Deployment(folder, name, trained.names, shape, files, facts, state=state).write()

@@ -14,6 +14,7 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ def parse_arguments() -> argparse.Namespace:
         type=cli.path,
         default="./",
         metavar="DIR",
-        help="for MODEL_infer_result.jsonl, .csv, .pkl, or MODEL_online_* (./)",
+        help="for MODEL_infer_result.jsonl, .csv and, of whole videos, .pkl; or MODEL_online_* (./)",
     )
     add("--html", type=path, metavar="FILE", help="a page of film strips and bars")
     add("--save_video", type=path, metavar="DIR", help="the videos with the top 3 on them")
@@ -132,7 +133,7 @@ def main() -> None:
         else:
             job = (args.precision, args.use_gpu, settings.INFER.batch_size, settings.clip_shape("infer"))
             backend, _ = open_backend(trained.source("infer"), args.engine or "auto", *job)
-        files = stack.enter_context(open_files(args, trained, folder, backend.description))
+        files = stack.enter_context(open_files(args, trained, folder, backend.description, reader))
         if args.resume:
             reader.videos = [reader.videos[place] for place in files.remaining([each.path for each in reader.videos])]
             logger.info("%d predictions are there; %d videos are left", files.rows, len(reader.videos))
@@ -212,9 +213,13 @@ def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoRead
         raise InputError("--save_video is for video files: a stream, pickles or folders of images cannot be annotated")
     from video_zoo.engine.annotate import Annotator
 
+    return Annotator(files_of(reader), args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
+
+
+def files_of(reader: VideoReader) -> dict[str, Path]:
+    """The video files of a reader, by the names that their predictions have."""
     folder = Path(reader.list_path).resolve().parent if reader.list_path else Path()
-    videos = {video.path: resolve(video.path, folder) for video in reader.videos}
-    return Annotator(videos, args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
+    return {video.path: resolve(video.path, folder) for video in reader.videos}
 
 
 def result_stem(settings: Config) -> str:
@@ -235,7 +240,9 @@ def is_finished(args: argparse.Namespace, settings: Config, folder: Path, reader
     return True
 
 
-def open_files(args: argparse.Namespace, trained: Trained, folder: Path, description: str) -> ResultFiles:
+def open_files(
+    args: argparse.Namespace, trained: Trained, folder: Path, description: str, reader: VideoReader | StreamReader
+) -> ResultFiles:
     """The result files, and the page. Raises InputError if the page has no place."""
     settings, names, deployment = trained.settings, trained.names, trained.deployment
     stem = result_stem(settings)
@@ -256,7 +263,11 @@ def open_files(args: argparse.Namespace, trained: Trained, folder: Path, descrip
         "INFER": {key: value for key, value in asdict(settings.INFER).items() if key not in speed},
     }
     title, step = f"{settings.MODEL.name.upper()}, {len(names)} classes", settings.MODEL.seglen
-    page = Page(Path(args.html), names, title, step=step, notes=[description]) if args.html else None
+    page = None
+    if args.html:
+        made = [f"weights {made_with['weights']}", f"made {datetime.now(timezone.utc).isoformat(timespec='seconds')}"]
+        files = files_of(reader) if isinstance(reader, VideoReader) and settings.MODEL.format == "mp4" else None
+        page = Page(Path(args.html), names, title, step=step, notes=[description, *made], files=files)
     return ResultFiles(folder, stem, names, settings=made_with, resume=args.resume, page=page)
 
 

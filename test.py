@@ -33,6 +33,7 @@ from video_zoo.engine.evaluation_rows import EvaluationRows
 from video_zoo.engine.inference import open_backend
 from video_zoo.engine.settings import Trained, settings_of
 from video_zoo.engine.stored_evaluation import is_finished
+from video_zoo.engine.training_checks import say_small_measurement
 from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, clip_cost
 from video_zoo.utils import cli, stop
@@ -107,6 +108,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         transform = MODELS.get(settings.MODEL.name).eval_transform
         reader = stack.enter_context(open_reader("test", settings, transform, launch=launch))
+        if launch.rank == 0:
+            say_small_measurement(len(reader), "test")
         job = (engine, args.precision, args.use_gpu, settings.TEST.batch_size, shape)
         backend, store = open_backend(trained.source("test"), *job)
         ranks = join_others(launch)

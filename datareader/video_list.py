@@ -6,7 +6,7 @@ import collections
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def read_video_list(
     Raises InputError: no such file, an empty one, or a line that is wrong, with its number.
     """
     if not list_path:
-        raise InputError(f"no list of videos: set {key}")
+        raise InputError(f"no list of videos: set {key}.{_without_list(key)}")
     parse, numbered = _parse_frame_folder if frame_folders else _parse, NumberedNames(list_path)
     videos = []
     with heartbeat(f"reading the list {list_path}"):
@@ -75,8 +75,13 @@ def _read_lines(list_path: str, key: str) -> list[str]:
             raise
         raise InputError(
             f"no list {list_path} ({key}){looked_in(list_path)}. A list has `path label` lines; dataset/README.md shows"
-            f" how to make one, and --set {key}=PATH names another."
+            f" how to make one, and --set {key}=PATH names another.{_without_list(key)}"
         ) from None
+
+
+def _without_list(key: str) -> str:
+    """What infer.py and export.py take in place of a list."""
+    return " Videos need no list with --input=WHAT: files, folders or globs" if key == "INFER.filelist" else ""
 
 
 def read_mode_list(settings: Config, mode: str) -> list[Video]:
@@ -96,7 +101,22 @@ def listed_videos(list_path: str | None, num_classes: int, key: str) -> list[Vid
     videos = read_video_list(list_path, num_classes=num_classes, labelled=False, key=key)
     folder = str(Path(list_path).resolve().parent)
     with heartbeat(f"looking for the videos of {list_path}"):
-        return [video._replace(path=tidy(locate(video.path, folder))) for video in videos]
+        found = [video._replace(path=tidy(locate(video.path, folder))) for video in videos]
+    check_some_are_there(videos, list_path)
+    return found
+
+
+def check_some_are_there(videos: Sequence[Video], list_path: str) -> None:
+    """Raises InputError if nothing that a list names is there: it was made for other folders."""
+    folder = os.path.dirname(os.path.realpath(list_path))
+    with heartbeat(f"looking for the videos of {list_path}"):
+        if any(os.path.exists(locate(video.path, folder)) for video in videos):
+            return
+    first = videos[0]
+    raise InputError(
+        f"no video of the list {list_path} can be found, of {len(videos)}; the first is {first.path} in line"
+        f" {first.line}{looked_in(first.path, folder)}"
+    )
 
 
 def resolve(path: str, list_folder: Path) -> Path:

@@ -95,6 +95,7 @@ def test_test_and_infer_take_its_config_and_say_its_names(videos, tuned, run_cli
     result = run_cli("test.py", *common, *sizes, f"--save_dir={tmp_path}")
     best = json.loads((folder / "TSM_best/checkpoint.json").read_text())["best_top1"]
     assert f"top1_acc: {100 * best:.2f}" in result.stdout and "over 3 of 3 videos" in result.stdout, result.stderr
+    assert "3 videos to test with: 2 of 3 right would mean an accuracy of 21% to 94% (95%)" in result.stdout
     filelist = make_list(tmp_path / "my.list", [str(video) for video in videos.glob("*/*.mp4")])
     result = run_cli("infer.py", *common, *sizes, f"--filelist={filelist}", f"--save_dir={tmp_path}", "--engine=paddle")
     assert result.returncode == 0, result.stderr
