@@ -104,3 +104,9 @@ def test_a_data_set(project):
     tiny = [*TINY["train.py"], "--pretrain=none", "--set=TRAIN.target_size=32", "--set=TRAIN.short_size=32"]
     said = run("adding_data_set.md", project, {"dataset/make_list.py": [], "train.py": tiny})
     assert "those of" in said["dataset/make_list.py"] and "[TRAIN] Epoch 0" in said["train.py"]
+
+
+@pytest.mark.parametrize("page", sorted(path.stem for path in ROOT.glob("docs/adding_*.md") if "_cn" not in path.stem))
+def test_the_chinese_page_has_the_same_files(page):
+    pages = [(ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in (page, f"{page}_cn")]
+    assert _BLOCK.findall(pages[0]) == _BLOCK.findall(pages[1]) != []
