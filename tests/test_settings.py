@@ -96,7 +96,8 @@ def test_names_may_stand_in_the_config(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("MODEL: {name: TSM, num_classes: 2, class_names: [yes sir, 5]}")
     assert find_settings(None, {}, "infer", file=str(path)).names == ["yes sir", "5"]
-    for names, message in (("[a, a]", "has a name twice: 'a'"), ("[a]", "names 1 classes"), ("[[a]]", "text or a list")):
+    wrong = {"[a, a]": "has a name twice: 'a'", "[a]": "names 1 classes", "[[a]]": "text or a list"}
+    for names, message in wrong.items():
         path.write_text(f"MODEL: {{name: TSM, num_classes: 2, class_names: {names}}}")
         with pytest.raises(InputError, match=message):
             find_settings(None, {}, "infer", file=str(path))
