@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,14 +18,13 @@ from video_zoo.datareader.stream import StreamReader
 from video_zoo.engine.array_reader import ArrayReader
 from video_zoo.engine.backends.base import Backend
 from video_zoo.engine.evaluate import VideoLogits, log_softmax, steps_of
-from video_zoo.engine.inference import open_backend
+from video_zoo.engine.inference import check_paddle, open_backend
 from video_zoo.engine.predictions import Failed, Features, Prediction, Predictions, make_prediction, normalized
 from video_zoo.engine.settings import Trained, find_settings
 from video_zoo.engine.sources import Path, Reader, Source, failures_of, open_input, sort_source
 from video_zoo.models import MODELS
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import logger
-from video_zoo.utils.runtime import compute_threads, usable_cores
+from video_zoo.utils.runtime import compute_threads
 
 if TYPE_CHECKING:
     from video_zoo.engine.backends.paddle_network import FeatureNetwork
@@ -62,8 +59,7 @@ def load(
 
     Raises InputError: the weights cannot be read or do not say enough, or the engine cannot compute here.
     """
-    if device not in _DEVICES:
-        raise InputError(f"device={device!r}: choose from {', '.join(_DEVICES)}")
+    use_gpu = use_gpu_of(device)
     place, name = os.path.expanduser(os.fspath(weights)), None
     if not os.path.exists(place) and place.upper() in MODELS.names():
         place, name = "", place
@@ -71,7 +67,14 @@ def load(
     if config is not None and not isinstance(config, Mapping):
         given["file"] = os.path.expanduser(os.fspath(config))
     flags = {"INFER": {}, **(config if isinstance(config, Mapping) else {})}
-    return Predictor(place or None, flags, given, engine, precision, _DEVICES[device])
+    return Predictor(place or None, flags, given, engine, precision, use_gpu)
+
+
+def use_gpu_of(device: str) -> bool | None:
+    """ "auto", "gpu" or "cpu", as --use_gpu has it. Raises InputError."""
+    if device not in _DEVICES:
+        raise InputError(f"device={device!r}: choose from {', '.join(_DEVICES)}")
+    return _DEVICES[device]
 
 
 class Predictor:
@@ -119,13 +122,14 @@ class Predictor:
         Args:
             source: a path, a folder, a pattern ("clips/*.mp4"), or an iterable of them; a clip, uint8 RGB (T, H, W, 3)
                 of any length and size, several (n, T, H, W, 3), an iterable of clips, or of a clip's frames (H, W, 3);
-                a stream's address or a camera's number, of which predictions come one by one, without end.
+                a stream's address or a camera's number, of which predictions come one by one, until it ends.
             top_k: classes of each.
             window_s: predicts windows of so many seconds, which a stream needs.
             stride_s: from a window to the next; None: window_s.
             protocol: averages the views of test.py's --protocol, as "uniform10".
 
-        Returns: the predictions; of several videos, those that cannot be read are in their `failures`.
+        Returns: the predictions; of several videos, those that cannot be read are in their `failures`. Of a stream an
+        iterator, which raises InputError where the stream breaks off for good.
 
         Raises InputError: nothing is there, the only video cannot be read, or the arguments do not go together.
         """
@@ -186,7 +190,7 @@ class Predictor:
         """What computes clips of a mode; it is kept."""
         shape = trained.settings.clip_shape(mode)
         if shape not in self._backends:
-            _check_paddle(trained)
+            check_paddle(needed=trained.deployment is None)
             job = (self._engine, self._precision, self._use_gpu, _CLIPS_AT_ONCE, shape)
             self._backends[shape], _ = open_backend(trained.source(mode), *job)
         return self._backends[shape]
@@ -223,6 +227,8 @@ class Predictor:
                     left -= clip.nbytes if keep else 0
                     frames = clip.copy() if left >= 0 else None
                     yield make_prediction(source, span, row, self.names, top_k, frames)
+        if not keep:
+            reader.check_failures()
 
 
 def open_features(trained: Trained, use_gpu: bool | None) -> FeatureNetwork:
@@ -233,28 +239,13 @@ def open_features(trained: Trained, use_gpu: bool | None) -> FeatureNetwork:
             f"{trained.weights} is a deployment folder, whose programs give probabilities alone: features need the"
             " checkpoint that it was made of"
         )
-    _check_paddle(trained)
+    check_paddle(needed=True)
     from video_zoo.utils.paddle_env import start_paddle  # isort: skip  it comes before Paddle
     from video_zoo.engine.backends.paddle_network import FeatureNetwork
 
     start_paddle(use_gpu)
     network, _ = trained.source("infer")()
     return FeatureNetwork(network, compute_threads())
-
-
-def _check_paddle(trained: Trained) -> None:
-    """Says what a program that has imported Paddle by itself loses. Raises InputError if a network is to be computed,
-    and Paddle is not there."""
-    if trained.deployment is None and importlib.util.find_spec("paddle") is None:
-        raise InputError("this computes in Paddle, which is not installed: `bash scripts/setup_env.sh`, or pip install")
-    if "paddle" in sys.modules and "video_zoo.utils.paddle_env" not in sys.modules:
-        threads, cores = os.environ.get("OMP_NUM_THREADS", "1"), usable_cores()
-        if threads != str(cores):
-            logger.warning(
-                "Paddle was imported before, for %s of %d threads, which is slower on a CPU: call video_zoo.load before"
-                " `import paddle`, or set OMP_NUM_THREADS=%d",
-                *(threads, cores, cores),
-            )
 
 
 def _probabilities(backend: Backend, settings: Config, mode: str, batch: Batch) -> np.ndarray:
