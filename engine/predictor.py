@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,16 +14,20 @@ import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.batches import Batch
+from video_zoo.datareader.inputs import find_inputs
+from video_zoo.datareader.online_frames import OnlineFrames
 from video_zoo.datareader.protocols import protocol_of
 from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader
+from video_zoo.datareader.views import View
 from video_zoo.engine.array_reader import ArrayReader
 from video_zoo.engine.backends.base import Backend
 from video_zoo.engine.evaluate import VideoLogits, log_softmax, steps_of
 from video_zoo.engine.inference import check_paddle, open_backend
 from video_zoo.engine.predictions import Failed, Features, Prediction, Predictions, make_prediction, normalized
 from video_zoo.engine.settings import Trained, find_settings
-from video_zoo.engine.sources import Path, Reader, Source, failures_of, open_input, sort_source
+from video_zoo.engine.sources import Path, Reader, Source, failures_of, open_input, path_text, sort_source
+from video_zoo.engine.streams import Streams, follow, open_streams
 from video_zoo.models import MODELS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import compute_threads
@@ -102,9 +108,11 @@ class Predictor:
         self._engine, self._precision, self._use_gpu = engine, precision, use_gpu
         self._backends: dict[tuple, Backend] = {}
         self._network: FeatureNetwork | None = None
+        self._streams: Streams | None = None
         self.settings, self.names = self._trained.settings, self._trained.names
         self.name, self.clip_shape = self.settings.MODEL.name.upper(), self.settings.clip_shape("infer")
-        self.description = self._backend(self._trained, "infer").description
+        follows = self._trained.deployment is not None and bool(self._trained.deployment.state)
+        self.description = (self._follower() if follows else self._backend(self._trained, "infer")).description
 
     def __repr__(self) -> str:
         return f"{self.name}, {len(self.names)} classes, clips {self.clip_shape}: {self.description}"
@@ -144,6 +152,42 @@ class Predictor:
         if live:
             return predictions
         return Predictions(list(predictions), failures_of(reader, failures, source))
+
+    def follow(self, source: Path | int, top_k: int = 5, fps: float | None = None) -> Iterator[Prediction]:
+        """The most probable classes of each frame, as it comes, of a network that was trained with MODEL.shift = uni
+        (Lin, Gan, Han, ICCV 2019, section 3.3). What a frame's logits tell is of this frame and those before it; they
+        are not smoothed. Of a camera or a live stream frames are left out where this machine is too slow.
+
+        Args:
+            source: an address, a camera's number, or a video file.
+            fps: frames a second that are taken, at most; None: ONLINE.fps.
+
+        Raises InputError: the network needs whole clips, nothing is there, or the source broke off for good.
+        """
+        inputs = find_inputs([path_text(source)])
+        given = [*inputs.streams, *map(pathlib.Path, (video.path for video in inputs.videos))]
+        if len(given) > 1:
+            raise InputError(f"{source} has {len(given)} videos: follow one after the other")
+        settings, changed = self.settings, threading.Condition()
+        streams, view = self._follower(), View.of(settings, "infer", MODELS.get(settings.MODEL.name).eval_transform)
+        frames = OnlineFrames(given[0], view.transformed, fps or settings.ONLINE.fps, changed)
+        streams.leave(frames.name)  # what an earlier call may have left
+
+        def predictions() -> Iterator[Prediction]:
+            for frame, logits in follow(streams, frames, changed):
+                row = np.exp(log_softmax(logits)).astype(np.float32)
+                times = (frame.time_s, frame.time_s)
+                yield make_prediction(frames.name, times, row, self.names, top_k, frame.pixels[None])
+
+        return predictions()
+
+    def _follower(self) -> Streams:
+        """What follows streams; it is kept."""
+        if self._streams is None:
+            check_paddle(needed=self._trained.deployment is None)
+            job = (self._engine, self._precision, self._use_gpu, self.clip_shape[1:], 1)
+            self._streams, _ = open_streams(self._trained.source("infer"), *job)
+        return self._streams
 
     def features(
         self,

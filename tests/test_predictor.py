@@ -18,6 +18,9 @@ import av
 import numpy as np
 import paddle
 import pytest
+from deployed import settled_network
+from media import make_video, moving
+from tiny import values_of
 
 import video_zoo
 from video_zoo.configs.schema import Config, InferSection
@@ -25,6 +28,7 @@ from video_zoo.engine.backends.paddle_network import FeatureNetwork
 from video_zoo.engine.predictions import Predictions, make_prediction
 from video_zoo.models import MODELS, build_network
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.fluid_vars import VariableStore, write_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -175,6 +179,27 @@ def test_a_stream_is_predicted_as_it_comes(model, address):
         model.predict(f"{address}/a%20b.mp4")
     found = model.predict(f"{address}/a%20b.mp4", window_s=1)
     assert isinstance(found, Iterator) and [each.start_s for each in found] == [0, 1]
+
+
+@pytest.mark.contract
+def test_an_online_network_follows_a_video_frame_by_frame(model, checkpoint, tmp_path):
+    video, folder = tmp_path / "two.mp4", tmp_path / "online"
+    make_video(video, moving(2, 48, 64, seed=3))
+    folder.mkdir()
+    network = settled_network(shift="uni")
+    said = VariableStore(checkpoint).info()
+    write_folder(folder, values_of(network), {**said, "MODEL": {**said["MODEL"], "shift": "uni"}})
+    online = video_zoo.load(folder, device="cpu", engine="paddle")
+    found = list(online.follow(video, fps=1000))
+    assert [each.start_s for each in found] == [0, pytest.approx(0.04)] and found[0].frames.shape == (1, 32, 32, 3)
+    logits = np.mean([np.log(each.probabilities) for each in found], axis=0)  # their mean is the clip's
+    of_clip = online.predict(video)[0].probabilities
+    assert np.allclose(np.exp(logits) / np.exp(logits).sum(), of_clip, atol=1e-5)
+    assert np.array_equal(found[0].probabilities, next(online.follow(video)).probabilities)  # each call begins anew
+    with pytest.raises(InputError, match="cannot follow a stream frame by frame"):
+        model.follow(video)
+    with pytest.raises(InputError, match="no such file"):
+        online.follow("nowhere.mp4")
 
 
 def test_predictions_are_a_sequence_a_table_and_a_frame():
