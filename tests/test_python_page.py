@@ -38,13 +38,13 @@ def folder_at(path: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """What the page names: mine/TSM_best, which was trained on moving shapes, holiday.mp4, clips/ and videos/."""
-    network = trained_network()
-    section = MODELS.get("TSM").config(num_classes=4, num_layers=18, base_width=8)
+    values = values_of(trained_network())
     sizes = {"short_size": 64, "target_size": 56, "num_reader_threads": 1, "batch_size": 2}
-    sections = {"TRAIN": {"flip": False}, "VALID": {}, "TEST": {}, "INFER": {}}
-    settings = schema.Config(section, **{name: SECTIONS[name.lower()](**sizes, **sections[name]) for name in sections})
-    info = {"model": "TSM", "classes": LABELS, "epoch": 0, "global_step": 0, "best_top1": 0.99}
-    write_folder(folder_at(tmp_path / "mine/TSM_best"), values_of(network), {**dataclasses.asdict(settings), **info})
+    for place, shift in {"mine": "bi", "live": "uni"}.items():
+        section = MODELS.get("TSM").config(num_classes=4, num_layers=18, base_width=8, shift=shift)
+        settings = schema.Config(section, **{mode.upper(): kind(**sizes) for mode, kind in SECTIONS.items()})
+        info = {"model": "TSM", "classes": LABELS, "epoch": 0, "global_step": 0, "best_top1": 0.99}
+        write_folder(folder_at(tmp_path / place / "TSM_best"), values, {**dataclasses.asdict(settings), **info})
     rng = np.random.default_rng(5)
     for number in range(2):
         for label in LABELS:
@@ -86,6 +86,7 @@ def test_the_page_runs(folder, stream, capsys, monkeypatch):
         "failures": "clips/up.mp4 up 100%\nnot read: clips/broken.mp4",
         "stride_s=0.5": "  0.5 to   1.5 s  right",
         "window_s=2": " up",
+        "live.follow": "\n0.20 s  ",
         "groupby": "left     0.9",
         "found.sources)": "(5, 64) ['clips/again.mp4', ",
         "argsort": "clips/right.mp4 0.9",
