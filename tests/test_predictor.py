@@ -29,6 +29,7 @@ from video_zoo.engine.predictions import Predictions, make_prediction
 from video_zoo.models import MODELS, build_network
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import VariableStore, write_folder
+from video_zoo.utils.runtime import usable_cores
 
 ROOT = Path(__file__).parents[1]
 
@@ -268,24 +269,30 @@ def test_features_of_windows_of_arrays_and_in_a_file(model, infer, place, frames
 
 PROGRAM = """
 import signal, sys, logging
-import paddle
+if sys.argv[3] == "before":
+    import paddle
+handlers_of_root = list(logging.getLogger().handlers)
 import video_zoo
 handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 model = video_zoo.load(sys.argv[1], device="cpu", engine="paddle")
 print(len(model.predict([sys.argv[2]] * 2)), model.predict(sys.argv[2])[0].label)
 assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 assert sys.excepthook is sys.__excepthook__ and not logging.getLogger("zoo").handlers
+assert logging.getLogger().handlers == handlers_of_root
 """
 
 
-def test_a_program_of_ones_own_without_a_guard_that_imported_paddle_before(checkpoint, place, tmp_path, monkeypatch):
+@pytest.mark.parametrize("paddle_comes", ["before", "after"])
+def test_a_program_of_ones_own_without_a_guard(checkpoint, place, tmp_path, monkeypatch, paddle_comes):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     (tmp_path / "mine.py").write_text(PROGRAM)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    command = [sys.executable, "mine.py", str(checkpoint), str(place / "videos/a b.mp4")]
+    command = [sys.executable, "mine.py", str(checkpoint), str(place / "videos/a b.mp4"), paddle_comes]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-2] == "2" and done.stdout.split()[-1] in ("down", "left", "right", "up")
+    assert done.stdout.split()[0] == "2" and done.stdout.split()[1] in ("down", "left", "right", "up")
+    assert ("Paddle was imported before" in done.stderr) == (paddle_comes == "before" and usable_cores() > 1)
+    assert "INFO" not in done.stderr
 
 
 def test_finetune_trains_and_returns_the_best(place, checkpoint, tmp_path, capsys):
