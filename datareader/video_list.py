@@ -73,7 +73,7 @@ def _read_lines(list_path: str, key: str) -> list[str]:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise InputError(
-            f"no list {list_path} ({key}). A list has `path label` lines; dataset/README.md shows how to make one,"
+            f"no list {list_path} ({key}). A list has `path label` lines; docs/data.md shows how to make one,"
             f" and --set {key}=PATH names another."
         ) from None
 
