@@ -61,8 +61,11 @@ var splitQuery = (query) => (query.match(/[\\u4e00-\\u9fff]+|[a-zA-Z0-9_]+/g) ||
 
 
 def prepare(app: Sphinx, name: str, source: list[str]) -> None:
-    """The language is chosen in the margin, not by a link at the head of a page; the README leads to all pages."""
+    """The language is chosen in the margin, not by a link at the head of a page; links stay in it; the README leads to
+    all pages."""
     source[0] = re.sub(r"^\[(中文|English)\]\([\w/]+\.md\)\n", "", source[0], count=1, flags=re.MULTILINE)
+    if CHINESE and f"{name}.md" in ENGLISH_ALONE:
+        source[0] = re.sub(r"(\]\((?:\.\./)?(?:docs/\w+|README))\.md\b", r"\1_cn.md", source[0])
     if name == root_doc:
         first = [f"docs/{page}{END}" for page in FIRST]
         others = sorted(page for page in app.env.found_docs if page.startswith("docs/") and page not in first)
