@@ -11,7 +11,7 @@ if [ "${ZOO_VENV:-}" != none ]; then
 fi
 out=build/docs
 $python docs/figures.py --check
-rm -rf "$out"
+rm -rf "$out" build/doctrees
 $python -m sphinx -q -W --keep-going -c docs -d build/doctrees/en . "$out/en"
 $python -m sphinx -q -W --keep-going -c docs -d build/doctrees/zh -t cn . "$out/zh"
 cat > "$out/index.html" <<'PAGE'
