@@ -19,6 +19,7 @@ FIRST = [
     *("install", "commands", "data", "train", "evaluation", "protocols"),
     *("infer", "online", "deploy", "networks", "weights", "reader"),
 ]
+IDEOGRAPH = "[\u3001-\u9fff\uff01-\uffee]"  # or Chinese punctuation
 ENGLISH_ALONE = ["benchmark/RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 
 project = "PaddlePaddle 视频分类" if CHINESE else "Video classification on PaddlePaddle"
@@ -64,6 +65,7 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
     """The language is chosen in the margin, not by a link at the head of a page; links stay in it; the README leads to
     all pages."""
     source[0] = re.sub(r"^\[(中文|English)\]\([\w/]+\.md\)\n", "", source[0], count=1, flags=re.MULTILINE)
+    source[0] = re.sub(f"({IDEOGRAPH})\n {{0,3}}(?={IDEOGRAPH})", r"\1", source[0])  # a line's end is no space there
     if CHINESE and f"{name}.md" in ENGLISH_ALONE:
         source[0] = re.sub(r"(\]\((?:\.\./)?(?:docs/\w+|README))\.md\b", r"\1_cn.md", source[0])
     if name == root_doc:
