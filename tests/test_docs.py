@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from evaluation_page import BROWSER, find_chromium
 
 from video_zoo.utils import cli
 
@@ -202,13 +203,37 @@ def test_a_figure_that_is_not_there_is_said(old, new, said):
         script.filled(PAGE.replace(old, new), script.tables_of(RESULTS))
 
 
-@pytest.mark.parametrize("tag", ["en", "cn"])
-def test_the_site_is_built_without_a_warning(tag, tmp_path):
+@pytest.fixture(scope="module", params=["en", "cn"])
+def site(request, tmp_path_factory) -> tuple[str, Path]:
+    """The language's tag, and the folder of its site, which is built without a warning."""
     for package in ("sphinx", "myst_parser", "furo"):
         pytest.importorskip(package, reason="requirements/docs.txt")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", "-t", tag, ".", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", "-t", request.param, "."]
+    done = subprocess.run([*command, str(folder)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / ("README_cn.html" if tag == "cn" else "README.html")).read_text(encoding="utf-8")
-    assert ("docs/train_cn.html" if tag == "cn" else "docs/train.html") in page
-    assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(?:https?:)?//', page)  # it needs no network
+    return request.param, folder
+
+
+def test_the_site_leads_to_its_pages_and_needs_no_network(site):
+    tag, folder = site
+    page = (folder / ("README_cn.html" if tag == "cn" else "README.html")).read_text(encoding="utf-8")
+    for target in (
+        ("docs/train_cn.html", "../en/README.html") if tag == "cn" else ("docs/train.html", "../zh/README_cn")
+    ):
+        assert target in page
+    assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(?:https?:)?//', page)
+
+
+def test_the_site_is_searched_without_a_server(site):
+    tag, folder = site
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (requirements/dev.txt)")
+    if not find_chromium():
+        pytest.skip("no Chromium is installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=BROWSER)
+        page = browser.new_page()
+        page.goto(f"{(folder / 'search.html').as_uri()}?q={'学习率' if tag == 'cn' else 'learning+rate'}")
+        page.locator("#search-results li a").first.wait_for(timeout=20_000)
+        assert ("训练" if tag == "cn" else "Training") in page.locator("#search-results li a").all_inner_texts()
+        browser.close()
