@@ -83,14 +83,15 @@ def test_an_engine(project, place):
     """It gives the network's own probabilities."""
     add_files("adding_engine.md", project)
     flags = [f"--config={place}/tiny.yaml", f"--weights={place}/weights", "--use_gpu=False"]
-    shutil.copytree(place / "videos", project / "clips")
+    (project / "clips").mkdir()
+    shutil.copy(place / "videos/a b.mp4", project / "clips")  # one: it is slow
     found = {}
     for other in ([], ["--engine=paddle"]):
         said = run("adding_engine.md", project, {"infer.py": [*flags, *other]})["infer.py"]
         assert ("ONNX's reference implementation" in said) is (not other)
         rows = (project / "TSM_infer_result.jsonl").read_text(encoding="utf-8").splitlines()
         found[not other] = [[each["probability"] for each in json.loads(row)["top"]] for row in rows]
-    assert len(found[True]) == 3
+    assert len(found[True]) == 1
     np.testing.assert_allclose(found[True], found[False], atol=1e-4)
 
 
