@@ -203,7 +203,7 @@ def _endpoint(answer: Callable[..., Response]) -> Callable[[Request], Awaitable[
 async def _body(request: Request) -> Any:
     """The decision that a request of this page sends. Raises Refused."""
     headers = request.headers
-    if urlsplit(headers.get("origin", "")).netloc not in ("", headers.get("host")):
+    if "origin" in headers and urlsplit(headers["origin"]).netloc != headers.get("host"):
         raise Refused(403, "The request came from another site.")
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Refused(415, "A decision is sent as application/json.")

@@ -71,8 +71,8 @@ class Scores:
             "bounds": [count / total for count in known] if total else [0.0, 1.0],
             "bins": [
                 {
-                    "low": each / BINS,
-                    "high": (each + 1) / BINS,
+                    "from": each / BINS,
+                    "to": (each + 1) / BINS,
                     "items": int((self._bins == each).sum()),
                     **_share(right[self._bins == each], usable[self._bins == each]),
                 }

@@ -11,11 +11,13 @@ const collator = new Intl.Collator(undefined, { numeric: true })
 
 let DATA // what the server said
 let saved = [] // item -> the decision that is on the disk
+const pending = new Map() // item -> the last of its decisions that are on their way
 let queue = [] // items, in the order they are shown
 let place = 0 // in the queue
-let undoable = [] // {item, old, new}
+let undoable = [] // {item, old}
 let sending = Promise.resolve() // one request after the other
-let failures = 0 // a failed decision drops those that wait behind it
+let common = "" // the folder that all videos have in common
+let unreached = false // whether the last question about others' decisions failed
 
 /** An element with a class and content; text is never taken for markup. */
 function make(tag, style, ...content) {
@@ -35,22 +37,24 @@ function named(text) {
 const nameOf = index => DATA.names[index] ?? `class ${index}`
 const predicted = item => DATA.choices[item][0][0]
 const sureness = item => DATA.choices[item][0][1]
-const decided = item => saved[item] !== undefined && saved[item] !== null
+const decision = item => pending.has(item) ? pending.get(item).decision : saved[item] ?? null
 const address = (what, item) => `review/${what}/${item}?token=${DATA.token}`
+const short = item => DATA.videos[item].slice(common.length)
 const span = item => DATA.spans[item] ? ` ${DATA.spans[item].map(time => time.toFixed(1)).join("\u2013")} s` : ""
 
 /** "right", "corrected", "unusable" or "left". */
 function stateOf(item) {
-  if (!decided(item)) return "left"
-  if (saved[item] === UNUSABLE) return UNUSABLE
-  return saved[item] === predicted(item) ? "right" : "corrected"
+  const now = decision(item)
+  if (now === null) return "left"
+  if (now === UNUSABLE) return UNUSABLE
+  return now === predicted(item) ? "right" : "corrected"
 }
 
 function stateText(item) {
   const state = stateOf(item)
   if (state === "left") return "to review"
   if (state === UNUSABLE) return "unusable"
-  return state === "right" ? `confirmed: ${nameOf(saved[item])}` : `corrected: ${nameOf(saved[item])}`
+  return `${state === "right" ? "confirmed" : "corrected"}: ${nameOf(decision(item))}`
 }
 
 function complain(text) {
@@ -60,9 +64,9 @@ function complain(text) {
 
 // --- the server
 
-async function ask(path, decision) {
-  const how = decision && { method: "POST", headers: { "Content-Type": "application/json" }, keepalive: true,
-    body: JSON.stringify(decision) }
+async function ask(path, sent) {
+  const how = sent && { method: "POST", headers: { "Content-Type": "application/json" }, keepalive: true,
+    body: JSON.stringify(sent) }
   let response
   try {
     response = await fetch(path, how)
@@ -78,7 +82,7 @@ async function ask(path, decision) {
 /** Decisions that the server has, also those of others, and the numbers. */
 function take(answer) {
   if (answer.all) saved = []
-  for (const [item, decision] of answer.changes) saved[item] = decision
+  for (const [item, now] of answer.changes) saved[item] = now
   DATA.version = answer.version
   DATA.scores = answer.scores
   showScores()
@@ -89,19 +93,18 @@ function take(answer) {
 }
 
 /** Shows a decision, sends it after those before, and takes it back if it could not be saved. */
-function decide(item, decision, remember = true) {
-  const old = saved[item] ?? null
-  if (decision === old) return
-  saved[item] = decision
-  if (remember) undoable.push({ item, old, new: decision })
-  const round = failures
+function decide(item, now, remember = true) {
+  const old = decision(item), entry = { decision: now }
+  if (now === old) return
+  pending.set(item, entry)
+  if (remember) undoable.push({ item, old })
+  const settle = () => pending.get(item) === entry && pending.delete(item)
   sending = sending.then(async () => {
     try {
-      if (round !== failures) throw new Error("Not saved, as the one before it.")
-      await ask("review/decisions", { token: DATA.token, item, old, new: decision, since: DATA.version })
+      await ask("review/decisions", { token: DATA.token, item, old, new: now, since: DATA.version })
+      settle()
     } catch (error) {
-      failures += round === failures
-      if (saved[item] === decision) saved[item] = old
+      settle()
       undoable = undoable.filter(each => each.item !== item)
       go(item)
       complain(`${DATA.videos[item]}: ${error.message}`)
@@ -109,12 +112,16 @@ function decide(item, decision, remember = true) {
   })
 }
 
+/** Asks for what others have decided. */
 async function poll() {
   if (document.hidden) return
   await sending
   try {
     await ask(`review/changes?token=${DATA.token}&since=${DATA.version}`)
+    if (unreached) complain("")
+    unreached = false
   } catch (error) {
+    unreached = true
     complain(error.message)
   }
 }
@@ -159,7 +166,7 @@ function step(by) {
 function advance() {
   if (find("#show").value !== "left") return place + 1 < queue.length ? step(1) : showItem()
   const order = [...queue.slice(place + 1), ...queue.slice(0, place + 1)]
-  const next = order.find(item => !decided(item))
+  const next = order.find(item => decision(item) === null)
   if (next === undefined) {
     place = queue.length
     showItem()
@@ -171,7 +178,8 @@ const current = () => queue[place]
 function showItem() {
   const item = current()
   complain("")
-  find("#stage").hidden = item === undefined
+  find("#stage").hidden = false
+  find("#stage").classList.toggle("over", item === undefined)
   find("#finished").hidden = item !== undefined
   if (item === undefined) {
     showMedia(undefined)
@@ -179,13 +187,13 @@ function showItem() {
     find("#finished").textContent = queue.length ? "All of these are reviewed." : "Nothing to show here: choose another list above."
     if (!queue.length && !left && find("#show").value === "left") find("#finished").textContent = "All videos are reviewed."
   } else {
-    find("#name").replaceChildren(named(DATA.videos[item]), make("small", "soft", span(item)))
+    find("#name").replaceChildren(named(short(item)), span(item), make("small", "soft", named(common)))
     showMedia(item)
     showChoices(item)
     find("#search").value = ""
     closeNames()
     find("#name").focus({ preventScroll: true })
-    say(`${DATA.videos[item]}${span(item)}: ${nameOf(predicted(item))}, ${percent(sureness(item))}`)
+    say(`${short(item)}${span(item)}: ${nameOf(predicted(item))}, ${percent(sureness(item))}`)
   }
   showState()
   showList()
@@ -248,6 +256,7 @@ function showChoices(item) {
     fill.style.width = percent(share ?? 0)
     const bar = make("div", "bar", label, make("i", "", fill), make("b", "", share === null ? "" : percent(share)))
     const button = make("button", "", make("kbd", "", String(rank + 1)), bar)
+    if (!rank) bar.firstChild.append(" ", make("kbd", "enter", "Enter"))
     button.type = "button"
     button.disabled = Boolean(DATA.problems[item])
     button.addEventListener("click", () => choose(index))
@@ -265,8 +274,8 @@ function showState() {
   find("#state").textContent = stateText(item)
   find("#position").textContent = `${number(place + 1)} of ${number(queue.length)}`
   const buttons = find("#choices").children
-  DATA.choices[item].forEach(([index], rank) => buttons[rank]?.setAttribute("aria-pressed", saved[item] === index))
-  find("#unusable").setAttribute("aria-pressed", saved[item] === UNUSABLE)
+  DATA.choices[item].forEach(([index], rank) => buttons[rank]?.setAttribute("aria-pressed", decision(item) === index))
+  find("#unusable").setAttribute("aria-pressed", decision(item) === UNUSABLE)
 }
 
 /** The rows around the one that is shown. */
@@ -274,7 +283,7 @@ function showList() {
   const first = Math.max(place - NEAR, 0)
   const rows = queue.slice(first, place + NEAR + 1).map((item, offset) => {
     const label = stateOf(item) === "left" ? `${nameOf(predicted(item))} ${percent(sureness(item))}` : stateText(item)
-    const row = make("button", "", make("span", "", named(DATA.videos[item]), span(item)), make("span", `is_${stateOf(item)}`, label))
+    const row = make("button", "", make("span", "", named(short(item)), span(item)), make("span", `is_${stateOf(item)}`, label))
     row.type = "button"
     row.addEventListener("click", () => go(item))
     if (first + offset === place) row.setAttribute("aria-current", "true")
@@ -304,14 +313,14 @@ function showScores() {
       + (left ? "This is no estimate for the others, unless these were chosen at random." : "")
     : `Nothing is reviewed yet${extra}.`
   find("#estimate").textContent = !left || !sample.count
-    ? (left ? `To estimate the accuracy on all ${number(items)} ${noun}, review in random order: least sure first finds the mistakes, and its share is lower.` : "")
+    ? (left ? `To estimate the accuracy on all ${number(items)} ${noun}, review in random order: among the least sure ones more are wrong than among all.` : "")
     : `Estimate for all ${number(items)} ${noun}: ${of(sample)}, from the first ${number(sample.count)} in random order.`
   find("#bounds").textContent = left
-    ? `Whatever the others are, of all between ${percent(bounds[0])} and ${percent(bounds[1])} are right.` : ""
+    ? `Whatever the others turn out to be, between ${percent(bounds[0])} and ${percent(bounds[1])} of all are right.` : ""
   find("#bins").replaceChildren(...bins.map(bin => {
     const share = make("td", "", bin.count ? percent(bin.right / bin.count) + " " : "")
     if (bin.count) share.append(make("small", "", range(bin)))
-    const row = make("tr", "", make("th", "", `${100 * bin.low} to ${100 * bin.high}%`),
+    const row = make("tr", "", make("th", "", `${Math.round(100 * bin.from)} to ${Math.round(100 * bin.to)}%`),
       make("td", "", `${number(bin.count)} of ${number(bin.items)}`), make("td", "", number(bin.right)), share)
     row.firstChild.scope = "row"
     return row
@@ -320,11 +329,11 @@ function showScores() {
 
 // --- what people do
 
-function choose(decision) {
+function choose(now) {
   const item = current()
   if (item === undefined) return
-  if (DATA.problems[item] && decision !== UNUSABLE) return complain(DATA.problems[item])
-  decide(item, decision)
+  if (DATA.problems[item] && now !== UNUSABLE) return complain(DATA.problems[item])
+  decide(item, now)
   advance()
 }
 
@@ -444,6 +453,11 @@ async function begin() {
   } catch (error) {
     return complain(error.message)
   }
+  common = DATA.videos.reduce((most, each) => {
+    let end = Math.min(most.length, each.lastIndexOf("/") + 1)
+    while (most.slice(0, end) !== each.slice(0, end)) end = end > 1 ? most.lastIndexOf("/", end - 2) + 1 : 0
+    return most.slice(0, end)
+  }, DATA.videos[0].slice(0, DATA.videos[0].lastIndexOf("/") + 1))
   document.title = `Review: ${DATA.title}`
   find("#source").textContent = DATA.title
   find("#list_path").textContent = DATA.list
@@ -473,6 +487,7 @@ find("#back").addEventListener("click", () => step(-1))
 find("#next").addEventListener("click", () => step(1))
 find("#help_button").addEventListener("click", () => find("#help").showModal())
 document.addEventListener("keydown", pressed)
+window.addEventListener("beforeunload", event => pending.size && event.preventDefault())
 begin()
 
 function arrangeKeepingFocus() {
