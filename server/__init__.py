@@ -1,1 +1,1 @@
-"""The pages in a browser, and what answers them."""
+"""The page in the browser and the HTTP interface: `python demo.py`."""
