@@ -10,7 +10,6 @@ import threading
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, Callable
-from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -41,19 +40,18 @@ class Refused(Exception):
 def review_routes(
     folder: str | os.PathLike,
     *,
-    names: Sequence[str] | None = None,
-    root: str | os.PathLike | None = None,
+    names: Sequence[str] = (),
 ) -> list[Route]:
-    """The routes of the page, all of which begin with /review. Guard adds what holds for all pages.
+    """The routes of the page, all of which begin with /review; the first one is the page itself.
 
     Args:
         folder: the --save_dir of infer.py or test.py, or the results in it.
-        names: of all classes; None: as far as the results tell.
-        root: where relative paths of videos are looked for, too.
+        names: of a network's classes, which are taken if the results are of these; else as far as the results tell.
 
-    Raises InputError: there are no results, or they are damaged; the decisions cannot be kept there.
+    Raises InputError: there are no results, they are damaged, or none of their videos is there; the decisions cannot
+    be kept there.
     """
-    review = Review(folder, names, root)
+    review = Review(folder, names)
 
     def route(path: str, answer: Callable[[Request], Any], *methods: str) -> Route:
         return Route(f"/review{path}", _endpoint(answer), methods=methods or ["GET"])
@@ -76,14 +74,9 @@ class Review:
     Args: as of `review_routes`, which says what is raised.
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike,
-        names: Sequence[str] | None = None,
-        root: str | os.PathLike | None = None,
-    ):
+    def __init__(self, folder: str | os.PathLike, names: Sequence[str] = ()):
         self._source = find_results(folder)
-        self._read_results = functools.partial(read_results, self._source, names, root)
+        self._read_results = functools.partial(read_results, self._source, names)
         self._lock = threading.Lock()
         self._take(self._read_results())
 
@@ -202,10 +195,7 @@ def _endpoint(answer: Callable[..., Response]) -> Callable[[Request], Awaitable[
 
 async def _body(request: Request) -> Any:
     """The decision that a request of this page sends. Raises Refused."""
-    headers = request.headers
-    if "origin" in headers and urlsplit(headers["origin"]).netloc != headers.get("host"):
-        raise Refused(403, "The request came from another site.")
-    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Refused(415, "A decision is sent as application/json.")
     data = b""
     async for part in request.stream():

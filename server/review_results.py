@@ -118,18 +118,19 @@ def token_of(source: Path) -> str:
     return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 
 
-def read_results(source: Path, names: Sequence[str] | None = None, root: str | os.PathLike | None = None) -> Results:
+def read_results(source: Path, names: Sequence[str] = ()) -> Results:
     """Reads what `find_results` found.
 
-    Args:
-        names: of all classes; None: as far as the results tell.
-        root: relative paths are looked for here, too, and not only in the working directory, the folder of the
-            evaluated list and the folder of the results.
+    A relative path of a video is looked for in the working directory, the folder of the evaluated list, and the folder
+    of the results.
 
-    Raises InputError: a line is damaged, there is nothing in it, or a class has no name.
+    Args:
+        names: of a network's classes, which are taken if the results are of these.
+
+    Raises InputError: a line is damaged, there is nothing in it, or none of the videos is there.
     """
     token = token_of(source)
-    roots = [root, os.curdir] if root else [os.curdir]
+    roots = [os.curdir]
     if source.is_dir():
         stored = read_evaluation(source)
         roots.append(os.path.dirname(str(stored.facts["list"].get("path", ""))) or os.curdir)
@@ -138,18 +139,22 @@ def read_results(source: Path, names: Sequence[str] | None = None, root: str | o
         known = {}
         found = list(_predicted(source, known))
         complete = {len(item.choices) for item in found} == {len(known)} and sorted(known) == list(range(len(known)))
-        if not complete and (kinetics := _kinetics(known)):
-            known, complete = kinetics, True
-    if names is not None:
-        if max(known, default=0) >= len(names):
-            raise InputError(f"{source} has the class {max(known)}, and there are only {len(names)} class names")
-        known, complete = dict(enumerate(names)), True
+        for others in () if complete else (names, read_class_names(KINETICS_400)):
+            if known.items() <= (every := dict(enumerate(others))).items():
+                known, complete = every, True
+                break
     items: dict[Key, Item] = {}  # what a list has twice is reviewed once
     for item in found:
         items.setdefault(item.key, item._replace(choices=item.choices[:CHOICES]))
     if not items:
         raise InputError(f"{source} is empty: there is nothing to review")
-    return Results(source, list(_locate(items.values(), [*roots, source.parent])), known, complete, token)
+    located = list(_locate(items.values(), [*roots, source.parent]))
+    if not any(item.path for item in located):
+        raise InputError(
+            f"none of the {len(located):,} videos of {source} is there, as {located[0].video}: relative paths begin"
+            " where infer.py or test.py was started; start this there, too"
+        )
+    return Results(source, located, known, complete, token)
 
 
 def _evaluated(stored: StoredEvaluation) -> list[Item]:
@@ -181,12 +186,6 @@ def _predicted(path: Path, names: dict[int, str]) -> Iterator[Item]:
                 yield Item(row.video_id, row.span, list(zip(row.classes, row.probabilities)), None)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _kinetics(known: dict[int, str]) -> dict[int, str] | None:
-    """Kinetics-400's names, if those that are known are among them."""
-    names = dict(enumerate(read_class_names(KINETICS_400)))
-    return names if known.items() <= names.items() else None
 
 
 def _locate(items: Iterable[Item], roots: Sequence[str | os.PathLike]) -> Iterator[Item]:
