@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import webbrowser
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from video_zoo.engine.backends import add_engine_flags
@@ -25,7 +25,7 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger, set_up_logging
 
 if TYPE_CHECKING:
-    from video_zoo.engine.streams import Streams
+    from video_zoo.engine.predictor import Predictor
 
 _PACKAGES = {
     **{"starlette": "starlette", "uvicorn": "uvicorn", "websockets": "websockets"},
@@ -46,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add, path = parser.add_argument, cli.optional_path
     add("--weights", type=path, metavar="PATH", help="a checkpoint or a deployment folder, or a released name, as TSM")
+    add("--config", type=path, metavar="FILE", help="replaces what the weights say of the network and its clips")
     add("--review", type=path, metavar="FOLDER", help="also a page to go through the results in this folder")
     add("--device", default="auto", choices=("auto", "cpu", "gpu"), help="what computes (auto)")
     add_engine_flags(parser)
@@ -74,30 +75,30 @@ def main() -> None:
         listener = stack.enter_context(listen(args.host, args.port))  # a port in use is said before a network is loaded
         model = streams = None
         if args.weights:
-            model, streams = open_model(args)
+            model = open_model(args)
+            streams = model.follow(args.max_cameras) if args.max_cameras else None
         limits = Limits(args.max_mb, args.max_s, args.max_waiting, args.max_cameras)
         hosts = LOCAL if is_local(listener) else ()
-        app = stack.enter_context(
-            open_app(model, streams=streams, review=open_review(args.review), limits=limits, hosts=hosts)
-        )
+        review = open_review(args.review, model.names if model else ())
+        app = stack.enter_context(open_app(model, streams=streams, review=review, limits=limits, hosts=hosts))
         serve(app, listener, args.open)
 
 
-def open_model(args: argparse.Namespace) -> tuple[Any, Streams | None]:
-    """The network, and the same frame by frame if it can follow streams. Raises InputError."""
+def open_model(args: argparse.Namespace) -> Predictor:
+    """The network. Raises InputError."""
     import video_zoo
 
-    model = video_zoo.load(args.weights, device=args.device, engine=args.engine or "auto", precision=args.precision)
-    return model, None
+    how = {"device": args.device, "engine": args.engine or "auto", "precision": args.precision, "config": args.config}
+    return video_zoo.load(args.weights, **how)
 
 
-def open_review(folder: str | None) -> list[Any]:
-    """The routes of the review page. Raises InputError."""
+def open_review(folder: str | None, names: Sequence[str]) -> list[Any]:
+    """The routes of the review page, for results of classes with these names. Raises InputError."""
     if folder is None:
         return []
     from video_zoo.server.review import review_routes
 
-    return review_routes(Path(folder))
+    return review_routes(folder, names=names)
 
 
 def listen(host: str, port: int) -> socket.socket:

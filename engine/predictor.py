@@ -31,6 +31,7 @@ from video_zoo.utils.runtime import compute_threads, usable_cores
 
 if TYPE_CHECKING:
     from video_zoo.engine.backends.paddle_network import FeatureNetwork
+    from video_zoo.engine.streams import Streams
 
 _DEVICES = {"auto": None, "cpu": False, "gpu": True}
 _FRAMES_BYTES = 256 << 20  # of frames that predictions keep
@@ -175,6 +176,20 @@ class Predictor:
         array = np.concatenate(arrays)
         failures = failures_of(reader, failures, source)
         return Features(normalized(array) if normalize else array, sources, spans, failures)
+
+    def probabilities(self, clips: np.ndarray) -> np.ndarray:
+        """Of clips as the network takes them, uint8 (n, T, 3, H, W), n at most 8 -> float32 (n, classes)."""
+        return self._backend(self._trained, "infer")(clips)
+
+    def follow(self, most: int) -> Streams | None:
+        """The network with a state for each of `most` streams, which are given frame by frame; None if it needs whole
+        clips, as all do but a TSM with MODEL.shift = uni. Raises InputError."""
+        if getattr(self.settings.MODEL, "shift", None) != "uni":
+            return None
+        from video_zoo.engine.streams import open_streams
+
+        source, shape = self._trained.source("infer"), self.clip_shape[1:]
+        return open_streams(source, self._engine, self._precision, self._use_gpu, shape, most)[0]
 
     def _with_protocol(self, protocol: str) -> Trained:
         weights, flags, given = self._find

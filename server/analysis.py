@@ -71,6 +71,10 @@ class Analyst:
         self._counts, self._most_s = counts, most_s
         self._source = VideoSource(model.settings, transform)
 
+    def warm_up(self) -> None:
+        """Starts the reader's process, which the first visitor would wait for."""
+        self._source.forget()
+
     def close(self) -> None:
         """Ends the reader's process."""
         self._source.close()
@@ -84,7 +88,7 @@ class Analyst:
         start = time.monotonic()
         try:
             facts = self._describe(path)
-            yield {"video": facts._asdict()}
+            yield {"video": {**facts._asdict(), "duration_s": round(facts.duration_s, 3)}}
             damage = None
             for windows in self._passes(facts, question):
                 first, total = 0, 1

@@ -67,7 +67,7 @@ def open_app(
     with contextlib.ExitStack() as stack:
         routes: list[BaseRoute] = [*review]
         if model is not None:
-            routes += _model_routes(stack, model, streams, counts, limits)
+            routes += _model_routes(stack, model, streams, counts, limits, bool(review))
         else:
             routes.append(Route("/healthz", JSONResponse({"status": "ok", "model": None})))
             routes.append(Route("/", RedirectResponse(review[0].path)))
@@ -81,20 +81,21 @@ def open_app(
 
 
 def _model_routes(
-    stack: contextlib.ExitStack, model: Model, streams: Streams | None, counts: Counts, limits: Limits
+    stack: contextlib.ExitStack, model: Model, streams: Streams | None, counts: Counts, limits: Limits, has_review: bool
 ) -> list[BaseRoute]:
     transform = MODELS.get(model.settings.MODEL.name).eval_transform
     line = Line(limits.max_waiting + 1, counts.waiting.set)
     thread: Executor = stack.enter_context(ThreadPoolExecutor(1, "network"))  # one network, one thread
     analyst = Analyst(model, transform, counts, limits.max_s)
     stack.callback(analyst.close)  # before the thread, which may wait for the process that this ends
+    thread.submit(analyst.warm_up)
     folder = stack.enter_context(scratch_folder())
     watcher = FrameWatcher(model, streams, transform) if streams else WindowWatcher(model, transform, counts)
     cameras = Cameras(watcher, thread, counts, model.settings.INFER.short_size, limits.max_cameras)
     predicting = Predicting(analyst, thread, line, folder, round(limits.max_mb * 1e6))
 
     about = {"name": model.name, "classes": len(model.names), "description": model.description}
-    about |= {"max_mb": limits.max_mb, "max_s": limits.max_s, "online": streams is not None}
+    about |= {"max_mb": limits.max_mb, "max_s": limits.max_s, "review": has_review}
 
     async def health(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "model": model.name, "waiting": line.waiting})

@@ -48,7 +48,7 @@ class _Newest(NamedTuple):
 class Watcher(Protocol):
     """Follows the streams of visitors."""
 
-    fps: float  # frames a second that it takes
+    fps: float  # frames a second that are to be sent
     window_s: float  # that its answers are about; 0: a frame
     collector: Callable[[], Callable[[float, np.ndarray], np.ndarray | None]]  # see `WindowWatcher`
 
@@ -103,13 +103,14 @@ class FrameWatcher:
     def __init__(self, model: Model, streams: Streams, transform: str):
         self._names, self._streams = model.names, streams
         online = model.settings.ONLINE
-        self._view, self.fps = View.of(model.settings, "infer", transform), float(online.fps)
+        self._view, self._fps = View.of(model.settings, "infer", transform), online.fps
+        self.fps = min(2.0 * online.fps, 30.0)  # of which those are taken that come when the network wants one
         self._rules = EventRules.of(online, model.names)
         self._finders: dict[int, EventFinder] = {}
 
     def collector(self) -> Callable[[float, np.ndarray], np.ndarray | None]:
         """As `WindowWatcher.collector`."""
-        rate = FrameRate(self.fps)
+        rate = FrameRate(self._fps)
         return lambda time_s, frame: self._view.transformed(frame) if rate.takes(time_s) else None
 
     def answer(self, stream: int, newest: _Newest) -> dict[str, Any]:
@@ -117,7 +118,7 @@ class FrameWatcher:
         if newest.begins:
             self.leave(stream)
         if stream not in self._finders:
-            self._finders[stream] = EventFinder(self._rules, len(self._names), 1 / self.fps)
+            self._finders[stream] = EventFinder(self._rules, len(self._names), 1 / self._fps)
         finder = self._finders[stream]
         logits = self._streams.step({stream: newest.pixels})[stream]
         finder.add(newest.time_s, np.exp(log_softmax(logits)))

@@ -32,6 +32,9 @@ class MadeUp:
         self.settings = Config(MODEL=section, INFER=infer)
         self.at_once = self.most_at_once = 0  # calls that run
 
+    def follow(self, most: int) -> None:
+        """It follows no streams."""
+
     def probabilities(self, clips: np.ndarray) -> np.ndarray:
         """uint8 clips (n, T, 3, H, W) -> float32 (n, classes)."""
         self.at_once += 1

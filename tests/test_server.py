@@ -331,7 +331,7 @@ def run_demo(*flags: str) -> subprocess.Popen:
     root = Path(server_app.__file__).parents[1]
     code = (
         "import sys; sys.path.insert(0, 'tests'); from served import MadeUp; import video_zoo.demo as demo;"
-        "from video_zoo.utils import cli; demo.open_model = lambda args: (MadeUp(), None); cli.run(demo.main)"
+        "from video_zoo.utils import cli; demo.open_model = lambda args: MadeUp(); cli.run(demo.main)"
     )
     command = [sys.executable, "-c", code, "--weights=made_up", "--open=False", *flags]
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}

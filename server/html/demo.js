@@ -244,5 +244,6 @@ fetch("about").then(answer => answer.json()).then(about => {
   limits = about
   document.title = find("#title").textContent = `${about.name}, ${about.classes} classes`
   find("#about").textContent = about.description
+  find("#review").hidden = !about.review
   find("#limits").textContent = `up to ${about.max_mb} MB and ${about.max_s} s`
 })
