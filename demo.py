@@ -31,7 +31,6 @@ _PACKAGES = {
     **{"starlette": "starlette", "uvicorn": "uvicorn", "websockets": "websockets"},
     **{"python_multipart": "python-multipart", "prometheus_client": "prometheus-client"},
 }
-_END_S = 1  # that a request gets when the server ends
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -140,10 +139,9 @@ def serve(app: Any, listener: socket.socket, show: bool) -> None:
 
     from video_zoo.server.camera import MOST_BYTES
 
-    options = {"log_level": "critical", "access_log": False, "server_header": False, "proxy_headers": False}
-    configuration = uvicorn.Config(
-        app, lifespan="off", ws_max_size=MOST_BYTES, timeout_graceful_shutdown=_END_S, **options
-    )
+    quiet: dict[str, Any] = {"log_level": "critical", "access_log": False, "lifespan": "off"}
+    safe = {"server_header": False, "proxy_headers": False, "ws_max_size": MOST_BYTES}
+    configuration = uvicorn.Config(app, **quiet, **safe, timeout_graceful_shutdown=0)
     address = address_of(listener)
     logger.info("the page is %s; Ctrl-C ends it", address)
     if show and has_screen():

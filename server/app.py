@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,8 @@ def _model_routes(
 ) -> list[BaseRoute]:
     transform = MODELS.get(model.settings.MODEL.name).eval_transform
     line = Line(limits.max_waiting + 1, counts.waiting.set)
-    thread: Executor = stack.enter_context(ThreadPoolExecutor(1, "network"))  # one network, one thread
+    thread = ThreadPoolExecutor(1, "network")  # one network, one thread
+    stack.callback(thread.shutdown, cancel_futures=True)
     analyst = Analyst(model, transform, counts, limits.max_s)
     stack.callback(analyst.close)  # before the thread, which may wait for the process that this ends
     thread.submit(analyst.warm_up)

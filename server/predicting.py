@@ -21,6 +21,7 @@ from video_zoo.server.analysis import Analyst, Question
 from video_zoo.server.line import Line, LineFull
 from video_zoo.server.uploads import Refused, save_body
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 _RETRY_S = 5  # that a visitor is asked to wait when the line is full
 _LOOK_S = 1.0  # after which one looks whether a visitor is still there
@@ -46,7 +47,7 @@ class Predicting:
                 question = self._question(request.query_params)
                 stack.enter_context(self._line.enter())
                 path = self._folder / secrets.token_hex(8)
-                stack.callback(path.unlink, missing_ok=True)
+                stack.callback(self._thread.submit, path.unlink, missing_ok=True)  # behind what reads it
                 await save_body(request, path, self._most_bytes)
             except Refused as error:
                 return JSONResponse({"error": str(error)}, error.status)
@@ -98,12 +99,15 @@ class Predicting:
                 await ticket.moved()
             answers = self._analyst.answers(path, question)
             try:
-                while (part := await _undisturbed(loop.run_in_executor(self._thread, next, answers, None))) is not None:
+                while (part := await loop.run_in_executor(self._thread, next, answers, None)) is not None:
                     yield part
             except Refused as error:
                 yield {"error": str(error), "status": error.status}
+            except Exception:  # of this visitor; the others go on
+                logger.exception("a video was not predicted")
+                yield {"error": "the server failed; its log says why", "status": 500}
             finally:
-                await _undisturbed(loop.run_in_executor(self._thread, answers.close))
+                self._thread.submit(answers.close)  # behind what the thread is doing, which is not waited for
 
     def _question(self, query: Mapping[str, str]) -> Question:
         """Raises Refused."""
@@ -145,16 +149,6 @@ class _Lines(StreamingResponse):
 async def _encoded(parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
     async for part in parts:
         yield json.dumps(part, ensure_ascii=False).encode() + b"\n"
-
-
-async def _undisturbed(future: asyncio.Future) -> Any:
-    """What a thread is doing is waited for, also if the visitor leaves: a file that it reads is removed after that."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        with contextlib.suppress(Exception):
-            await asyncio.wait([future])
-        raise
 
 
 def _number(query: Mapping[str, str], name: str, otherwise: float | None) -> float | None:

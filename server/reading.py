@@ -39,6 +39,7 @@ class VideoSource:
     """
 
     def __init__(self, settings: Config, transform: str):
+        self._closed = False
         settings = replace(settings, MODEL=replace(settings.MODEL, format="mp4"))
         self._pool = WorkerPool(
             _Reading(settings, transform),
@@ -61,10 +62,12 @@ class VideoSource:
 
     def forget(self) -> None:
         """Closes the file of the last call."""
-        self._call(None, None, -1)
+        if not self._closed:
+            self._call(None, None, -1)
 
     def close(self) -> None:
         """Ends the process, also in the middle of a call of another thread."""
+        self._closed = True
         self._pool.close()
 
     def _call(self, *args: Any) -> tuple[Any, np.ndarray]:

@@ -339,6 +339,55 @@ def run_demo(*flags: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=root, env=environment, text=True, **pipes)
 
 
+def test_a_fault_of_the_server_is_said_and_the_next_visitor_is_served(ask, model, video, monkeypatch, log):
+    monkeypatch.setattr(model, "seconds", "no number")
+    for query in ("", "?stream=1"):
+        answer = ask.post(f"predict{query}", content=video)
+        assert "the server failed" in answer.text and "Traceback" not in answer.text
+    assert "a video was not predicted" in log.text
+    monkeypatch.undo()
+    model.at_once = 0
+    assert ask.post("predict", content=video).status_code == 200
+
+
+class FollowsFrames:
+    """A network that keeps a state: the brightness of the last frame."""
+
+    def __init__(self):
+        self.last: dict[int, float] = {}
+
+    def step(self, frames):
+        logits = {}
+        for stream, frame in frames.items():
+            assert frame.shape == (3, 32, 32)
+            rise = frame.mean() - self.last.get(stream, frame.mean())
+            self.last[stream] = frame.mean()
+            logits[stream] = np.array([rise, -rise, 0, 0, 0, 0], np.float32)
+        return logits
+
+    def leave(self, stream):
+        self.last.pop(stream, None)
+
+
+def test_a_network_with_a_state_follows_the_camera_frame_by_frame(tmp_path):
+    streams = FollowsFrames()
+    with open_app(MadeUp(), streams=streams) as app, served(app) as address:
+        with connect(address.replace("http", "ws") + "camera") as camera:
+            hello = json.loads(camera.recv(timeout=10))
+            assert hello["window_s"] == 0 and hello["fps"] == 16  # twice ONLINE.fps, of which every second is taken
+            for n in range(0, 24, 2):
+                heard = [*send(camera, n / 16, frame(20 + 5 * n)), *send(camera, (n + 1) / 16, frame(255))]
+                while not any("top" in each for each in heard):
+                    heard.append(json.loads(camera.recv(timeout=10)))
+                (answer,) = [each for each in heard if "top" in each]
+                assert answer["at"] == n / 16 and answer["left"] == 0
+            assert best(answer) == answer["event"] == "brighter" and len(streams.last) == 1
+        deadline = time.monotonic() + 10
+        while streams.last:  # forgotten as it leaves
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_ctrl_c_ends_the_command_at_once_and_leaves_nothing(tmp_path, video, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with run_demo("--port=0") as process:
