@@ -334,7 +334,8 @@ def run_demo(*flags: str) -> subprocess.Popen:
         "from video_zoo.utils import cli; demo.open_model = lambda args: MadeUp(); cli.run(demo.main)"
     )
     command = [sys.executable, "-c", code, "--weights=made_up", "--open=False", *flags]
-    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
+    where = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": where, "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=root, env=environment, text=True, **pipes)
 
