@@ -70,8 +70,10 @@ class Decisions:
         make_folder(folder)
         if os.path.lexists(self._list) and not self._log.exists():
             raise InputError(f"{self._list} is there, and no {self._log.name} that it was made of: move it away")
-        with self._thread:
+        with self._thread, self._locked():
             self._read()
+            if self._changed:
+                self._write_lists()  # a process may have been killed before it did
 
     def since(self, version: int) -> tuple[int, bool, dict[Key, Decision], dict[Key, Decision]]:
         """The version now; whether what follows are all decisions; those since an earlier version; and all.
@@ -126,7 +128,7 @@ class Decisions:
                     self._inode = state.st_ino
                 file.seek(self._end)
                 for line in iter(lambda: file.readline(_LINE_BYTES), b""):
-                    if not line.endswith(b"\n"):
+                    if not line.endswith(b"\n") and len(line) < _LINE_BYTES:
                         break
                     self._take(line)
                     self._end += len(line)

@@ -206,8 +206,9 @@ def test_decisions_are_there_after_a_restart_and_a_kill(folder):
     decide(client_of(folder), 0, 3)
     with (folder / "reviewed.jsonl").open("a") as file:
         file.write('{"time": "2026-11-26T08:00:00+00:00", "video": "a')  # a process was killed here
+    (folder / "reviewed.list").unlink()  # before it was written
     client = client_of(folder)
-    assert client.get("/review/data").json()["changes"] == [[0, 3]]
+    assert client.get("/review/data").json()["changes"] == [[0, 3]] and len(lines(folder / "reviewed.list")) == 1
     assert decide(client, 1, 1).status_code == 200
     assert client_of(folder).get("/review/data").json()["changes"] == [[0, 3], [1, 1]]
 
