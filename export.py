@@ -22,14 +22,15 @@ import numpy as np
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.inputs import find_inputs
-from video_zoo.datareader.labels import names_of, write_class_names
+from video_zoo.datareader.labels import write_class_names
 from video_zoo.datareader.video_list import Video
 from video_zoo.engine import export
 from video_zoo.engine.backends.base import INPUT, Job
-from video_zoo.engine.deployment import CHECKED_ON, CONFIG, LABELS, Deployment
+from video_zoo.engine.deployment import CHECKED_ON, CONFIG, LABELS, Deployment, is_deployment
 from video_zoo.engine.parity import check_programs
 from video_zoo.engine.programs import PROGRAMS
-from video_zoo.models import MODELS, load_trained
+from video_zoo.engine.settings import settings_of
+from video_zoo.models import MODELS
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_folder
@@ -96,8 +97,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     set_up_logging()
-    settings = cli.load_config(args, Config, {"INFER": {"filelist": args.filelist}}, MODELS)
-    names_of(settings.MODEL)  # a wrong file is said before anything is started
+    if is_deployment(args.weights):
+        raise InputError(f"--weights={args.weights} is a deployment folder already: give a checkpoint")
+    trained = settings_of(args, {"INFER": {"filelist": args.filelist}}, "infer")
+    settings = trained.settings
     target = Path(args.save_dir or f"exported/{settings.MODEL.name.upper()}").resolve()
     export.check_target(target)
     kinds = export.choose_programs(args.programs or [], [each for each in export.MADE_OF if getattr(args, each)])
@@ -109,9 +112,8 @@ def main() -> None:
     if args.online:
         shape, compared = shape[1:], export.one_stream(settings, args.clips)
     with open_reader("infer", compared, transform, videos=videos) as reader:
-        network, store = load_trained(settings, "infer", args.weights)
+        network, _ = trained.source("infer")()
         state = network.state_shapes(*shape[1:]) if args.online else {}
-        names = names_of(settings.MODEL, trained=store.info().get("classes"))
         with atomic_folder(target) as folder:
             programs = export.write_programs(kinds, network, shape, folder, state)
             if args.fp16:
@@ -123,12 +125,12 @@ def main() -> None:
             parity = check_programs(network, reader, args.clips, programs, job)
             facts = {**export.describe_clips(settings, args.online), "parity": parity, CHECKED_ON: describe_processor()}
             files = {kind: {each: file.name for each, file in of.items()} for kind, of in programs.items()}
-            Deployment(folder, name, names, shape, files, facts, state=state).write()
+            Deployment(folder, name, trained.names, shape, files, facts, state=state).write()
             model = replace(settings.MODEL, class_names=None)  # inference.yaml has them
             config.write(folder / CONFIG, replace(settings, MODEL=model), "What export.py was given.")
-            write_class_names(folder / LABELS, names)
+            write_class_names(folder / LABELS, trained.names)
     how = "--online --input" if args.online else "--input"
-    logger.info("%s is ready: python infer.py --model_name=%s --weights=%s %s=...", target, name, target, how)
+    logger.info("%s is ready: python infer.py --weights=%s %s=...", target, target, how)
 
 
 def choose_videos(args: argparse.Namespace) -> list[Video] | None:

@@ -14,26 +14,24 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.inputs import find_inputs
-from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader
 from video_zoo.datareader.video_list import listed_videos, resolve
 from video_zoo.engine.backends import add_engine_flags
-from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
 from video_zoo.engine.inference import open_backend
 from video_zoo.engine.online import predict_online
 from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
 from video_zoo.engine.result_files import ResultFiles
-from video_zoo.models import MODELS, load_trained
+from video_zoo.engine.settings import Trained, settings_of
+from video_zoo.models import MODELS
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
@@ -104,12 +102,14 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     set_up_logging()
-    deployment = Deployment.read(Path(args.weights)) if is_deployment(args.weights) else None
-    settings = load_settings(args, deployment)
-    names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
+    flags: config.Values = {"INFER": {"batch_size": args.batch_size, "filelist": args.filelist}}
+    if args.online:
+        flags["ONLINE"] = {}
+    trained = settings_of(args, flags, "infer")
+    settings, names = trained.settings, trained.names
     folder = make_folder(args.save_dir)
     if args.online:
-        follow(args, settings, deployment, names, folder)
+        follow(args, trained, folder)
         return
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_input(args, settings))
@@ -121,10 +121,8 @@ def main() -> None:
             settings.INFER.batch_size,
             settings.clip_shape("infer"),
         )
-        backend, store = open_backend(deployment or partial(load_trained, settings, "infer", args.weights), *job)
-        if store is not None:
-            names = names_of(settings.MODEL, trained=store.info().get("classes"))
-        files = stack.enter_context(open_files(args, settings, folder, names, backend.description, deployment))
+        backend, _ = open_backend(trained.source("infer"), *job)
+        files = stack.enter_context(open_files(args, trained, folder, backend.description))
         if args.resume:
             reader.videos = [reader.videos[place] for place in files.remaining([each.path for each in reader.videos])]
             logger.info("%d predictions are there; %d videos are left", files.rows, len(reader.videos))
@@ -146,10 +144,9 @@ def main() -> None:
             raise InputError("nothing was predicted: no file was written, and the results of an earlier run are kept")
 
 
-def follow(
-    args: argparse.Namespace, settings: Config, deployment: Deployment | None, names: list[str], folder: Path
-) -> None:
+def follow(args: argparse.Namespace, trained: Trained, folder: Path) -> None:
     """Predicts frame by frame. Raises InputError if the network cannot."""
+    settings = trained.settings
     shift = getattr(settings.MODEL, "shift", None)
     if shift != "uni":
         why = f"MODEL.shift is {shift}, which needs frames of the future" if shift else "it needs whole clips"
@@ -160,11 +157,11 @@ def follow(
     if not args.weights:
         raise InputError("--online needs --weights=PATH: no released weights are of a network with MODEL.shift=uni")
     predict_online(
-        deployment or partial(load_trained, settings, "infer", args.weights),
+        trained.source("infer"),
         settings,
         find_inputs(args.input),
         MODELS.get(settings.MODEL.name).eval_transform,
-        names,
+        trained.names,
         folder,
         engine=args.engine or "auto",
         precision=args.precision,
@@ -174,26 +171,6 @@ def follow(
         save_video=args.save_video,
         show=args.show,
     )
-
-
-def load_settings(args: argparse.Namespace, deployment: Deployment | None) -> Config:
-    """The config; a deployment folder has its own."""
-    if deployment is not None:
-        if args.config:
-            logger.info("--config is not looked at: %s holds the config of its programs", deployment.folder)
-        args.config = str(deployment.folder / CONFIG)
-    settings = cli.load_config(
-        args,
-        Config,
-        {
-            "INFER": {"batch_size": args.batch_size, "filelist": args.filelist},
-            **({"ONLINE": {}} if args.online else {}),
-        },
-        MODELS,
-    )
-    if deployment is not None:
-        deployment.check_settings(config.load(args.config, Config, models=cli.model_sections(MODELS)), settings)
-    return settings
 
 
 def open_input(args: argparse.Namespace, settings: Config) -> VideoReader | StreamReader:
@@ -228,15 +205,9 @@ def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoRead
     return Annotator(videos, args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
 
 
-def open_files(
-    args: argparse.Namespace,
-    settings: Config,
-    folder: Path,
-    names: list[str],
-    description: str,
-    deployment: Deployment | None,
-) -> ResultFiles:
+def open_files(args: argparse.Namespace, trained: Trained, folder: Path, description: str) -> ResultFiles:
     """The result files, and the page. Raises InputError if the page has no place."""
+    settings, names, deployment = trained.settings, trained.names, trained.deployment
     stem = f"{settings.MODEL.name.upper()}_infer_result"
     if args.html and Path(args.html).is_dir():
         raise InputError(f"--html={args.html} is a folder: give the page's file")

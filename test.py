@@ -15,27 +15,26 @@ import contextlib
 import logging
 import sys
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
-from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.protocol_flags import add_protocol_flags, list_protocols, print_views
 from video_zoo.datareader.protocols import notes_of, protocol_of
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.comparison import run_compare, run_mean
-from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
+from video_zoo.engine.deployment import is_deployment
 from video_zoo.engine.evaluate import VideoLogits, cross_entropy, evaluate, steps_of
 from video_zoo.engine.evaluation import NATURAL, ORDERS, Evaluation, describe, what_decides_digits
 from video_zoo.engine.evaluation_files import PAGE, check_place, write_evaluation
 from video_zoo.engine.evaluation_rows import EvaluationRows
 from video_zoo.engine.inference import open_backend
+from video_zoo.engine.settings import Trained, settings_of
 from video_zoo.metrics import make_metrics
-from video_zoo.models import MODELS, clip_cost, load_trained
-from video_zoo.utils import cli, config
+from video_zoo.models import MODELS, clip_cost
+from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
 from video_zoo.utils.log import Progress, logger, set_up_logging
@@ -91,15 +90,14 @@ def main() -> None:
     launch = Launch.of_environment()
     if launch.rank:
         logger.setLevel(logging.WARNING)  # the first rank speaks for all
-    deployment = read_deployment(args.weights)
-    engine = args.engine or ("auto" if deployment else "paddle")
+    engine = args.engine or ("auto" if is_deployment(args.weights) else "paddle")
     if launch.size > 1 and engine != "paddle":
         raise InputError(f"--engine={engine} computes in one process: start test.py without the launcher")
-    settings = load_settings(args, deployment)
+    trained = load_settings(args)
+    settings, names = trained.settings, trained.names
     protocol = protocol_of(settings)
     for line in (protocol.description, *notes_of(protocol)):
         logger.info("protocol %s: %s", protocol.name, line)
-    names = names_of(settings.MODEL, trained=deployment.names if deployment else None)  # a wrong file is said at once
     orders, folder = [NATURAL, *dict.fromkeys(args.order)], make_folder(args.save_dir) / "eval"
     check_place(folder)
     shape = settings.clip_shape("test")
@@ -108,12 +106,10 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         transform = MODELS.get(settings.MODEL.name).eval_transform
         reader = stack.enter_context(open_reader("test", settings, transform, launch=launch))
-        source = deployment or partial(load_trained, settings, "test", args.weights)
-        backend, store = open_backend(source, engine, args.precision, args.use_gpu, settings.TEST.batch_size, shape)
+        job = (engine, args.precision, args.use_gpu, settings.TEST.batch_size, shape)
+        backend, store = open_backend(trained.source("test"), *job)
         ranks = join_others(launch)
-        if store is not None:
-            names = names_of(settings.MODEL, trained=store.info().get("classes"))
-        facts = describe(settings, reader, backend, args.precision, store or deployment)
+        facts = describe(settings, reader, backend, args.precision, store or trained.deployment)
         made_with = {**what_decides_digits(facts), "orders": orders, "processes": launch.size}
         place = folder.with_name("eval.partial")
         rows = stack.enter_context(EvaluationRows(place, reader, launch.rank, orders, len(names), made_with))
@@ -134,36 +130,19 @@ def show(args: argparse.Namespace) -> None:
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # of a folder whose name is no text
     if args.show_views:
-        print_views(load_settings(args, read_deployment(args.weights)), *args.show_views)
-    elif args.list_protocols:
-        if deployment := read_deployment(args.weights):  # also protocols that need another export
-            args.config = str(deployment.folder / CONFIG)
-        print(list_protocols(lambda name: load_settings(args, protocol=name), clip_cost))
+        print_views(load_settings(args).settings, *args.show_views)
+    elif args.list_protocols:  # also those that need another export
+        print(list_protocols(lambda name: load_settings(args, name, checked=False).settings, clip_cost))
     elif args.compare:
         run_compare(*args.compare, args.save_dir)
     else:
         run_mean(args.mean_over)
 
 
-def read_deployment(weights: str | None) -> Deployment | None:
-    """The deployment folder that --weights names, if it names one."""
-    return Deployment.read(Path(weights)) if is_deployment(weights) else None
-
-
-def load_settings(
-    args: argparse.Namespace, deployment: Deployment | None = None, protocol: str | None = None
-) -> Config:
-    """The config with the flags over it; a deployment folder has its own. `protocol` is instead of the flag."""
-    if deployment is not None:
-        if args.config:
-            logger.info("--config is not looked at: %s holds the config of its programs", deployment.folder)
-        args.config = str(deployment.folder / CONFIG)
+def load_settings(args: argparse.Namespace, protocol: str | None = None, checked: bool = True) -> Trained:
+    """The weights and their config with the flags over it; `protocol` is instead of the flag."""
     flags = {"batch_size": args.batch_size, "filelist": args.filelist, "protocol": protocol or args.protocol}
-    settings = cli.load_config(args, Config, {"TEST": flags}, MODELS)
-    if deployment is not None:
-        exported = config.load(args.config, Config, models=cli.model_sections(MODELS))
-        deployment.check_settings(exported, settings, "test")
-    return settings
+    return settings_of(args, {"TEST": flags}, "test", checked)
 
 
 def join_others(launch: Launch) -> Ranks | None:

@@ -138,7 +138,9 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
         stepper.restore(facts.loss_scale)
         board = None
         if ranks.first:
-            config.write(folder / "config.yaml", settings, "written by train.py: the config with the flags over it")
+            names = tuple(facts.classes) if classes or settings.MODEL.class_names else None
+            written = dataclasses.replace(settings, MODEL=dataclasses.replace(settings.MODEL, class_names=names))
+            config.write(folder / "config.yaml", written, "written by train.py: the config with the flags over it")
             before = facts.training
             if path and args.resume != "auto":
                 facts = leave_later_ones(checkpoints, path, state, facts)

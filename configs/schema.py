@@ -6,7 +6,7 @@ The names and defaults of v1.5's keys are v1.5's; the file's sections are the fi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Optional
+from typing import ClassVar, Optional, Union
 
 from video_zoo.configs.protocols import LOGITS, PROBABILITIES, PROTOCOLS, V15
 from video_zoo.utils.config import key
@@ -41,7 +41,9 @@ class ModelSection:
     image_std: tuple[float, float, float] = key(
         (0.229, 0.224, 0.225), "standard deviation of R, G, B, likewise", low=1e-3, high=10, fixed=True
     )
-    class_names: Optional[str] = key(None, "a file of `NAME INDEX` lines; unset: Kinetics-400's names for 400 classes")
+    class_names: Union[str, tuple[str, ...], None] = key(
+        None, "a file of `NAME INDEX` lines, or the list of the names; unset: Kinetics-400's names for 400 classes"
+    )
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ KINETICS_400 = Path(__file__).parents[1] / "dataset/kinetics/kinetics400_label.t
 
 
 def names_of(model: ModelSection, trained: object = None) -> list[str]:
-    """The names of the classes: of the file that MODEL.class_names says, or else those that a checkpoint tells
-    (`trained`), or else Kinetics-400's for 400 classes, or else the numbers.
+    """The names of the classes: those of MODEL.class_names or of the file that it says, or else those that a checkpoint
+    tells (`trained`), or else Kinetics-400's for 400 classes, or else the numbers.
 
-    Raises InputError if a file names more or fewer than MODEL.num_classes.
+    Raises InputError if they are more or fewer than MODEL.num_classes, or a name comes twice.
     """
     fits = isinstance(trained, list) and len(trained) == model.num_classes
     if not model.class_names and fits and all(isinstance(name, str) for name in trained):
@@ -26,7 +26,12 @@ def names_of(model: ModelSection, trained: object = None) -> list[str]:
     path = model.class_names or (KINETICS_400 if model.num_classes == 400 else None)
     if path is None:
         return [str(index) for index in range(model.num_classes)]
-    names = read_class_names(path)
+    if isinstance(path, tuple):
+        names, path = list(path), "MODEL.class_names"
+        if len(set(names)) < len(names):
+            raise InputError(f"{path} has a name twice: {max(names, key=names.count)!r}")
+    else:
+        names = read_class_names(path)
     if len(names) != model.num_classes:
         raise InputError(f"{path} names {len(names)} classes, and MODEL.num_classes is {model.num_classes}")
     return names

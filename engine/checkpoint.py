@@ -35,7 +35,7 @@ class NotFinite(InputError):
 
 _STEP_COUNTER = "@LR_DECAY_COUNTER@"  # v1.5's: the number of the last step, from 0
 _NONE_YET = -1.0  # how checkpoint.json says that there is no best value yet
-_SECTIONS = ("MODEL", "TRAIN", "VALID")
+_SECTIONS = tuple(each.name for each in dataclasses.fields(Config))
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Facts:
         training: an id, which stays when a training goes on.
         classes: their names.
         train_list, valid_list: fingerprints of the lists of videos.
-        sections: of the config, MODEL, TRAIN and VALID: key -> value.
+        sections: of the config: name -> key -> value. Version 0.2 kept MODEL, TRAIN and VALID alone.
         loss_scale: that of mixed precision, with its counts.
     """
 

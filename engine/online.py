@@ -15,7 +15,6 @@ import numpy as np
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.checks import check_sizes
 from video_zoo.datareader.inputs import Inputs
-from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.live import Timing
 from video_zoo.datareader.online_frames import LOOK_S, OnlineFrames, TakenFrame
 from video_zoo.datareader.views import View
@@ -236,7 +235,7 @@ def predict_online(
     Args:
         source: a deployment folder, or what loads a network.
         transform: the name of what makes pixels of frames.
-        names: of the classes, as far as they are known before a network is loaded.
+        names: of the classes.
         folder: for MODEL_online_events.jsonl and MODEL_online_labels.csv.
         duration_s: ends each stream so long after its first frame.
         save_video: a folder for annotated videos.
@@ -248,7 +247,7 @@ def predict_online(
     """
     from video_zoo.engine.streams import open_streams
 
-    model, online = settings.MODEL, settings.ONLINE
+    online = settings.ONLINE
     check_sizes("infer", settings.INFER)
     changed = threading.Condition()
     options = {
@@ -268,11 +267,9 @@ def predict_online(
 
             files_given = [video.path for video in inputs.videos]
             videos, window = open_pictures(stack, sources, files_given, online.fps, save_video, show)
-        streams, store = open_streams(source, engine, precision, use_gpu, settings.clip_shape("infer")[1:], most)
-        if store is not None:
-            names = names_of(model, trained=store.info().get("classes"))
+        streams, _ = open_streams(source, engine, precision, use_gpu, settings.clip_shape("infer")[1:], most)
         rules = EventRules.of(online, names)
-        files = stack.enter_context(OnlineFiles(folder, f"{model.name.upper()}_online", names))
+        files = stack.enter_context(OnlineFiles(folder, f"{settings.MODEL.name.upper()}_online", names))
         for each in sources:
             stack.callback(each.close)
         stop = stack.enter_context(Stop("stopping: what is under way is written; once more ends at once"))

@@ -87,6 +87,11 @@ class VideoNetwork(nn.Layer):
         """All weights and statistics in the network's order, by the names of their files in a folder of weights."""
         return {self.variable_name(key): tensor for key, tensor in self.state_dict().items()}
 
+    def last(self) -> nn.Layer:
+        """The layer that makes logits of features."""
+        weight = next(key for key in self.state_dict() if self.variable_name(key) == self.last_layer[0])
+        return dict(self.named_sublayers())[weight.rpartition(".")[0]]
+
     def image_names(self) -> dict[str, str]:
         """Of the variables that weights of a 2-D ResNet can set, such as ImageNet's: name -> v1.5's name of it."""
         return {name: name for name in self.variables() if name not in self.last_layer}

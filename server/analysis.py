@@ -23,6 +23,7 @@ from video_zoo.utils.texts import one_line
 
 MOST_WINDOWS = 2000  # of a video
 _MOST_PIXELS = 8192 * 4352  # of a frame
+_MOST_SHOWN = 16  # frames of a strip, about
 
 
 class Model(Protocol):
@@ -136,19 +137,22 @@ class Analyst:
             span: of a window, seconds.
         """
         found: dict[str, Any] = {"start_s": round(span.start_s, 3), "end_s": round(span.end_s, 3)} if span else {}
-        found["top"] = self._top(clip, question.top_k)
+        names, row = self.model.names, self._compute(clip)
+        found["top"] = top_of(row, names, question.top_k)
         if question.reverse:
-            found["reverse"] = self._top(clip[::-1], question.top_k)
+            reverse = self._compute(clip[::-1])
+            found["reverse"] = top_of(reverse, names, question.top_k)
+            found["reverse_of_first"] = float(reverse[row.argmax()])
         if question.strips:
-            step = self.model.settings.MODEL.seglen if len(clip) > self.model.settings.MODEL.seglen else 1
-            shown = clip[:: max(step, len(clip) // 16)]
+            shown = clip[:: max(len(clip) // _MOST_SHOWN, 1)]
             found["strip"] = "data:image/jpeg;base64," + base64.b64encode(film_strip(shown)).decode()
         return found
 
-    def _top(self, clip: np.ndarray, top_k: int) -> list[dict[str, Any]]:
+    def _compute(self, clip: np.ndarray) -> np.ndarray:
+        """uint8 (T, 3, H, W) -> float32 (classes,)."""
         (row,) = self.model.probabilities(np.ascontiguousarray(clip[None]))
         self._counts.clips.inc()
-        return top_of(row, self.model.names, top_k)
+        return row
 
 
 def top_of(probabilities: np.ndarray, names: Sequence[str], top_k: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 from video_zoo.configs.schema import Config, InferSection
 from video_zoo.models import MODELS
 
-NAMES = ["brighter", "darker", "<img src=x onerror=hacked=1> & \"co\"", "كرة", "steady", "x" * 80]
+NAMES = ["brighter", "darker", '<img src=x onerror=hacked=1> & "co"', "كرة", "steady", "x" * 80]
 
 
 class MadeUp:

@@ -158,7 +158,8 @@ def test_new_flags_defaults():
 
 def test_v15s_defaults():
     args = train_arguments()
-    assert (args.model_name, args.save_dir, args.valid_interval, args.log_interval) == ("TSM", "checkpoints", 1, 10)
+    assert (args.model_name, args.save_dir, args.valid_interval, args.log_interval) == (None, "checkpoints", 1, 10)
+    assert train.load_config(args).MODEL.name == "TSM"
     assert (args.pretrain, args.resume, args.use_gpu, args.config) == (None, None, None, None)
 
 
@@ -191,9 +192,10 @@ def test_the_sections_in_use_are_logged_and_what_is_ignored(log, tmp_path):
 
 def test_a_config_of_another_model():
     with pytest.raises(InputError) as caught:
-        train.load_config(train_arguments(f"--config={TSN}"))
-    assert str(caught.value) == f"{TSN} is a config of TSN, and --model_name is TSM"
-    assert train.load_config(train_arguments(f"--config={TSN}", "--model_name=tsn")).MODEL.name == "TSN"
+        train.load_config(train_arguments(f"--config={TSN}", "--model_name=TSM"))
+    assert str(caught.value) == f"two models at once: {TSN} is of TSN, and --model_name is TSM"
+    for flags in ([], ["--model_name=tsn"]):
+        assert train.load_config(train_arguments(f"--config={TSN}", *flags)).MODEL.name == "TSN"
 
 
 def test_any_config_without_a_name_is_the_models(tmp_path):
@@ -244,7 +246,7 @@ def test_the_list_of_models_needs_no_paddle(script):
     ("name", "arguments", "message"),
     [
         ("train.py", ["--config=nowhere.txt"], "no config file nowhere.txt."),
-        ("test.py", [f"--config={TSN}"], f"{TSN} is a config of TSN, and --model_name is TSM"),
+        ("test.py", [f"--config={TSN}", "--model_name=TSM"], f"{TSN} is of TSN, and --model_name is TSM"),
         ("infer.py", [f"--config={TSM}", "--set=INFER.seg_nun=4"], "no key INFER.seg_nun; did you mean seg_num?"),
         ("train.py", [f"--config={TSM}", "--set=epoch=4"], "--set epoch=4: the form is --set SECTION.key=value"),
         ("train.py", [f"--config={TSM}", "--learning_rate=nan"], "TRAIN.learning_rate = nan: must be finite"),

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, NoReturn, TypeVar
 
@@ -20,6 +21,7 @@ from video_zoo.utils.texts import PrintableStream, for_display
 Schema = TypeVar("Schema")
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+DEFAULT_MODEL = "TSM"
 LARGEST_NUMBER = 10**9  # of a flag; seconds: 30 years
 
 
@@ -103,9 +105,14 @@ class Parser(argparse.ArgumentParser):
 
 def add_common_flags(parser: argparse.ArgumentParser, models: Registry[Any]) -> None:
     """The flags that train.py, test.py and infer.py share."""
-    parser.add_argument("--model_name", default="TSM", metavar="NAME", help=f"{' or '.join(models.names())} (TSM)")
     parser.add_argument(
-        "--config", type=optional_path, metavar="FILE", help="its config file, INI or YAML (configs/MODEL_NAME.txt)"
+        "--model_name", metavar="NAME", help=f"{' or '.join(models.names())} (that of weights or config, else TSM)"
+    )
+    parser.add_argument(
+        "--config",
+        type=optional_path,
+        metavar="FILE",
+        help="its config file, INI or YAML (what a checkpoint says, else configs/MODEL_NAME.txt)",
     )
     parser.add_argument(
         "--use_gpu",
@@ -133,32 +140,66 @@ def add_weights_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace, schema: type[Schema], flags: config.Values, models: Registry[Any]) -> Schema:
-    """The config file with the flags, then every --set, laid over it; logged.
+    """The config of a command line's --model_name, --config and --set; see `merge_config`."""
+    return merge_config(schema, flags, models, model_name=args.model_name, file=args.config, settings=args.set)
+
+
+def merge_config(
+    schema: type[Schema],
+    flags: config.Values,
+    models: Registry[Any],
+    *,
+    model_name: str | None = None,
+    file: str | None = None,
+    settings: Sequence[str] = (),
+    base: config.Sources | None = None,
+) -> Schema:
+    """A config file with the flags, then every --set, laid over it; logged.
 
     Args:
         flags: section -> key -> value; None where a flag was left out, which changes nothing. Its sections are the
             ones that this command uses.
         models: what --model_name may be; an entry's `config` is the class of its MODEL section.
+        model_name: None: what base or file say, or else TSM.
+        file: a config file; None: the model's own, unless there is a base.
+        settings: `SECTION.key=value`, as --set takes them.
+        base: what weights say of themselves, over which the file is laid.
 
     Raises InputError: as config.load, or there is no such model, or the file is another model's.
     """
-    models.get(args.model_name)  # an unknown one is said whatever the config is
-    model = args.model_name.upper()
-    file = args.config or str(default_config(model))
+    if model_name is not None:
+        models.get(model_name)  # an unknown one is said whatever the config is
+    sources = dict(base or {})
+    if file or not base:
+        file = file or str(default_config(model_name or DEFAULT_MODEL))
+        sources[file] = config.with_files_beside(config.read(file), Path(file).parent)
     overrides: dict[str, dict[str, Any]] = {
         section: {key: value for key, value in values.items() if value is not None} for section, values in flags.items()
     }
-    for text in args.set:
+    for text in settings:
         section, key, value = config.parse_override(text)
         overrides.setdefault(section, {})[key] = value
-    sources = {file: config.read(file), config.COMMAND_LINE: overrides}
-    named = config.find(sources, "MODEL", "name")
-    if named is not None and str(named).upper() != model:
-        raise InputError(f"{file} is a config of {named}, and --model_name is {args.model_name}")
-    settings = config.check(sources, schema, model_sections(models), model)
-    for line in config.ignored_keys(sources, schema) + config.describe(settings, ["MODEL", *flags]):
+    sources[config.COMMAND_LINE] = overrides
+    model = _one_model(sources, model_name)
+    found = config.check(sources, schema, model_sections(models), model)
+    for line in config.ignored_keys(sources, schema) + config.describe(found, ["MODEL", *flags]):
         logger.info(line)
-    return settings
+    return found
+
+
+def _one_model(sources: config.Sources, model_name: str | None) -> str:
+    """The model that all sources are for, in capital letters; `--set MODEL.name` decides it. Raises InputError if they
+    are for several."""
+    said = {source: config.find({source: values}, "MODEL", "name") for source, values in sources.items()}
+    if said[config.COMMAND_LINE] is not None:
+        said = {config.COMMAND_LINE: said[config.COMMAND_LINE]}
+    named = [(f"{source} is of", str(name)) for source, name in said.items() if name is not None]
+    if model_name is not None:
+        named.append(("--model_name is", model_name))
+    for (first, name), (second, other) in zip(named, named[1:]):
+        if name.upper() != other.upper():
+            raise InputError(f"two models at once: {first} {name}, and {second} {other}")
+    return (named[-1][1] if named else DEFAULT_MODEL).upper()
 
 
 def model_sections(models: Registry[Any]) -> dict[str, type]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import configparser
+import contextlib
 import dataclasses
 import math
+import os
 import reprlib
 import typing
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ Schema = TypeVar("Schema")
 Values = dict[str, dict[str, Any]]  # section -> key -> value
 Sources = dict[str, Values]  # where they were given: a file's path, or COMMAND_LINE
 COMMAND_LINE = "command line"
+_FILES = ("filelist", "class_names")  # keys whose values are paths of files that are read
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # what ast.literal_eval may raise
 
 _short = reprlib.Repr()  # of values in messages
@@ -135,8 +138,9 @@ def describe(config: Any, sections: list[str]) -> list[str]:
     """One line a section: every key that is set, and its value."""
     lines = []
     for section in sections:
-        pairs = dataclasses.asdict(getattr(config, section)).items()
-        lines.append(f"{section}: " + " ".join(f"{name}={value!r}" for name, value in pairs if value is not None))
+        keys = dataclasses.asdict(getattr(config, section))
+        said = [f"{name}={_short.repr(value)}" for name, value in keys.items() if value is not None]
+        lines.append(f"{section}: {' '.join(said)}")
     return lines
 
 
@@ -179,6 +183,16 @@ def read(path: str) -> Values:
         beside = sorted(str(other) for other in file.parent.glob("*") if other.suffix in (".txt", ".yaml", ".yml"))
         raise InputError(f"no config file {path}{did_you_mean(str(file), beside)}") from None
     return _read_yaml(path, text) if file.suffix in (".yaml", ".yml") else _read_ini(path, text)
+
+
+def with_files_beside(values: Values, folder: Path) -> Values:
+    """The values, with the paths of lists and class names that are not found from here, but from `folder`, as there."""
+
+    def found(item: str, value: Any) -> Any:
+        given = item in _FILES and isinstance(value, str) and value and not os.path.exists(value)
+        return str(folder / value) if given and os.path.exists(folder / value) else value
+
+    return {section: {item: found(item, value) for item, value in each.items()} for section, each in values.items()}
 
 
 def _read_yaml(path: str, text: str) -> Values:
@@ -257,8 +271,13 @@ def _check(
 def _convert(value: Any, hint: Any) -> Any:
     """`value` as the type `hint`, where nothing is lost by it. Raises TypeError otherwise."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Union:  # Optional[X]
-        return None if value is None else _convert(value, arguments[0])
+    if origin is typing.Union:  # Optional[X], or several
+        if value is None:
+            return None
+        for kind in arguments[:-2]:
+            with contextlib.suppress(TypeError):
+                return _convert(value, kind)
+        return _convert(value, arguments[-2])
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise TypeError
@@ -297,7 +316,7 @@ def _check_range(what: str, value: Any, limits: Mapping[str, Any]) -> None:
 def _type_name(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union:
-        return _type_name(arguments[0])
+        return " or ".join(map(_type_name, arguments[:-1]))
     if origin is tuple:
         length = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
         return f"a list{length}, each {_type_name(arguments[0])}"

@@ -44,7 +44,7 @@ _FIELDS = {  # of checkpoint.json; engine/checkpoint.py says what they mean
     **dict.fromkeys(("epoch", "iteration", "global_step"), is_count),
     **dict.fromkeys(("best_*", "saved_s"), is_number),
     **dict.fromkeys(("model", "training", "list", "valid_list"), none_or(is_text)),
-    **dict.fromkeys(("MODEL", "TRAIN", "VALID"), is_mapping),
+    **dict.fromkeys(("MODEL", "TRAIN", "VALID", "TEST", "INFER", "ONLINE"), is_mapping),
     "totals": list_of(is_number),
     "classes": none_or(list_of(is_text)),
     "loss_scale": mapping_of(lambda value: isinstance(value, bool) or is_number(value) or list_of(is_number)(value)),

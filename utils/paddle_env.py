@@ -82,7 +82,7 @@ class _OwnSigterm(importlib.abc.MetaPathFinder):
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Finds nothing."""
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and self._handler is not None:  # None: not Python's
             signal.signal(signal.SIGTERM, self._handler)
 
 

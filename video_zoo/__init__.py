@@ -1,10 +1,23 @@
-"""Video classification on PaddlePaddle, as one package: video_zoo.models, video_zoo.datareader and so on.
+"""Video classification on PaddlePaddle, in three lines: `import video_zoo`, `model = video_zoo.load("TSM_best")` and
+`model.predict("holiday.mp4")`. It is one package: video_zoo.models, video_zoo.datareader and so on.
 
 In a clone the sub-packages are the folders beside this one. An installation has them inside of this one.
 """
 
+import importlib
 import os
 import sys
+
+_WHERE = {  # what `import video_zoo` offers; it is imported when it is asked for, which takes time
+    "load": "engine.predictor",
+    "Predictor": "engine.predictor",
+    "Prediction": "engine.predictions",
+    "Predictions": "engine.predictions",
+    "Features": "engine.predictions",
+    "finetune": "engine.finetune",
+    "InputError": "utils.errors",
+}
+__all__ = [*_WHERE]
 
 # Nothing of this project reports its use to anybody. OpenVINO and NNCF do so through a package of their own, without
 # which they go on, and ONNX Runtime asks its environment when it is loaded; this module comes before any of them.
@@ -18,3 +31,13 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 if not os.path.isdir(os.path.join(os.path.dirname(__file__), "models")):
     __path__.append(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> "list[str]":
+    return sorted([*globals(), *_WHERE])

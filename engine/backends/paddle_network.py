@@ -62,6 +62,47 @@ class PaddleNetwork(Backend):
             return self._network(paddle.to_tensor(clips))
 
 
+class FeatureNetwork(PaddleNetwork):
+    """A network in evaluation mode that gives its features, too: what its last layer is given, averaged over the places
+    of a 3-D network's map.
+
+    Args:
+        network: clips -> logits (n, classes).
+        threads: for the log.
+
+    Attributes:
+        size: D, of a vector.
+        collected: the features of all clips whose probabilities were computed, float32 (n, D) of each call.
+    """
+
+    def __init__(self, network: VideoNetwork, threads: int = 1):
+        super().__init__(network, threads)
+        last = network.last()
+        last.register_forward_pre_hook(self._keep)
+        shape = last.weight.shape  # (D, classes), or of a convolution (classes, D, 1, 1, 1)
+        self.size = shape[0] if len(shape) == 2 else shape[1]
+        self.collected: list[np.ndarray] = []
+        self._latest: paddle.Tensor | None = None
+
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        probabilities = super().__call__(clips)
+        self.collected.append(self._take())
+        return probabilities
+
+    def features(self, clips: np.ndarray) -> np.ndarray:
+        """uint8 clips (n, T, 3, H, W) -> float32 (n, D)."""
+        self._compute(clips)
+        return self._take()
+
+    def _keep(self, layer: nn.Layer, inputs: tuple[paddle.Tensor, ...]) -> None:
+        self._latest = inputs[0]
+
+    def _take(self) -> np.ndarray:
+        """(n, D), or (n, D, T, H, W) -> (n, D)."""
+        latest, self._latest = self._latest, None
+        return (latest.mean([2, 3, 4]) if latest.ndim == 5 else latest).numpy()
+
+
 class PaddleSteps(PaddleNetwork):
     """A network in evaluation mode that follows streams; its states stay Paddle's tensors in `step`.
 

@@ -2,8 +2,9 @@
 "use strict"
 const QUALITY = 0.8 // of a frame's JPEG
 const IN_FLIGHT = 2 // frames that the server has not answered, at most
-const LAST_S = 8 // seconds that the strip shows
-const THUMB_S = 0.5 // a picture of the strip
+const THUMB_S = 0.5 // seconds from one picture of the strip to the next
+const THUMB = 84 // px, its width and height
+const MOST_THUMBS = 24
 
 class Camera {
   constructor(video) {
@@ -74,11 +75,12 @@ class Camera {
     const last = this.thumbs.at(-1)
     if (!last || now - last.time >= THUMB_S) {
       const picture = document.createElement("canvas")
-      picture.height = 84
-      picture.width = Math.round((84 * this.canvas.width) / this.canvas.height)
-      picture.getContext("2d").drawImage(this.canvas, 0, 0, picture.width, picture.height)
+      const side = Math.min(this.canvas.width, this.canvas.height)
+      const corner = [(this.canvas.width - side) / 2, (this.canvas.height - side) / 2]
+      picture.width = picture.height = THUMB
+      picture.getContext("2d").drawImage(this.canvas, ...corner, side, side, 0, 0, THUMB, THUMB)
       this.thumbs.push({ time: now, picture, label: "" })
-      if (this.thumbs.length > LAST_S / THUMB_S) this.thumbs.shift()
+      if (this.thumbs.length > MOST_THUMBS) this.thumbs.shift()
     }
   }
 
@@ -100,31 +102,31 @@ class Camera {
     this.draw()
   }
 
-  /** The strip of the last seconds, with the label below each stretch of it. */
+  /** The strip of the last seconds, as many as fit, with the label below each stretch of it. */
   draw() {
     const canvas = find("#last")
+    canvas.width = canvas.parentNode.clientWidth
     const context = canvas.getContext("2d")
-    context.fillStyle = "#14181d"
-    context.fillRect(0, 0, canvas.width, canvas.height)
-    context.font = "600 16px system-ui, sans-serif"
-    const step = canvas.width / (LAST_S / THUMB_S)
-    this.thumbs.forEach(({ picture, label }, place) => {
-      const left = place * step
-      const width = Math.min(picture.width, (84 * step) / 84)
-      context.drawImage(picture, (picture.width - width) / 2, 0, width, 84, left, 0, step - 2, 84)
-      if (label && label !== this.thumbs[place - 1]?.label) {
-        const until = this.thumbs.findIndex((other, later) => later > place && other.label !== label)
-        const room = ((until < 0 ? this.thumbs.length : until) - place) * step - 6
-        context.save()
-        context.beginPath()
-        context.rect(left, 84, room, 28)
-        context.clip()
-        context.fillStyle = "#e6eaef"
-        context.fillText(label, left + 2, 104)
-        context.restore()
-      }
+    context.font = "600 14px system-ui, sans-serif"
+    context.fillStyle = "#e6eaef"
+    const step = THUMB + 2
+    const thumbs = this.thumbs.slice(-Math.floor(canvas.width / step))
+    thumbs.forEach(({ picture, label }, place) => {
+      context.drawImage(picture, place * step, 0)
+      if (!label || label === thumbs[place - 1]?.label) return
+      const until = thumbs.findIndex((other, later) => later > place && other.label !== label)
+      const room = ((until < 0 ? thumbs.length : until) - place) * step - 4
+      context.fillText(shortened(context, label, room), place * step + 2, THUMB + 18)
     })
   }
+}
+
+/** As much of a text as fits into so many pixels. */
+function shortened(context, text, room) {
+  if (context.measureText(text).width <= room) return text
+  let end = text.length
+  while (end && context.measureText(text.slice(0, end) + "\u2026").width > room) end -= 1
+  return end ? text.slice(0, end) + "\u2026" : ""
 }
 
 let camera = null

@@ -159,11 +159,9 @@ function show(prediction) {
   timeline.mark(isWindow ? prediction : null)
 }
 
-function direction({ top: [best], reverse }) {
-  const there = reverse.find(each => each.class === best.class)
-  const now = there ? `${percent(there.probability)}` : "below the first five"
-  const same = reverse[0].class === best.class ? "The first class stays the same" : "Another class comes first"
-  return `${same} when the frames are in reverse: ${best.name} has ${percent(best.probability)} as it is, and ${now} in reverse.`
+function direction({ top: [best], reverse, reverse_of_first: now }) {
+  const same = reverse[0].class === best.class ? "The first class stays the first" : "Another class is the first"
+  return `${same} when the frames come in reverse: "${best.name}" has ${percent(best.probability)} as it is, and ${percent(now)} in reverse.`
 }
 
 function begin(file) {

@@ -1,0 +1,266 @@
+"""`video_zoo.load`: a model in three lines of Python, with the readers and engines of infer.py."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from video_zoo.configs.schema import Config
+from video_zoo.datareader.batches import Batch
+from video_zoo.datareader.protocols import protocol_of
+from video_zoo.datareader.sampling import Windows
+from video_zoo.datareader.stream import StreamReader
+from video_zoo.engine.array_reader import ArrayReader
+from video_zoo.engine.backends.base import Backend
+from video_zoo.engine.evaluate import VideoLogits, log_softmax, steps_of
+from video_zoo.engine.inference import open_backend
+from video_zoo.engine.predictions import Failed, Features, Prediction, Predictions, make_prediction, normalized
+from video_zoo.engine.settings import Trained, find_settings
+from video_zoo.engine.sources import Path, Reader, Source, failures_of, open_input, sort_source
+from video_zoo.models import MODELS
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
+from video_zoo.utils.runtime import compute_threads, usable_cores
+
+if TYPE_CHECKING:
+    from video_zoo.engine.backends.paddle_network import FeatureNetwork
+
+_DEVICES = {"auto": None, "cpu": False, "gpu": True}
+_FRAMES_BYTES = 256 << 20  # of frames that predictions keep
+_CLIPS_AT_ONCE = 8  # of views and of lists, at most
+
+
+def load(
+    weights: Path,
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "fp32",
+    config: Path | Mapping[str, Mapping[str, Any]] | None = None,
+) -> Predictor:
+    """A model that predicts::
+
+        import video_zoo
+
+        model = video_zoo.load("mine/TSM_best")
+        print(model.predict("holiday.mp4", top_k=5))
+
+    Args:
+        weights: a checkpoint, a deployment folder of export.py, or a model's name, as "TSM", for the weights that
+            PaddleVideo v1.5 released; a file or folder of that name comes first. v1.5's folders need a `config`.
+        device: "auto" takes a GPU if there is one, "gpu" insists on it, "cpu" leaves it out.
+        engine: one of infer.py's --engine; "auto": the fastest that is installed.
+        precision: of the arithmetic, as infer.py's --precision: "fp32", "bf16", "int8" ...
+        config: replaces parts of what the weights say: a config file, or {"INFER": {"short_size": 128}}.
+
+    Raises InputError: the weights cannot be read or do not say enough, or the engine cannot compute here.
+    """
+    if device not in _DEVICES:
+        raise InputError(f"device={device!r}: choose from {', '.join(_DEVICES)}")
+    place, name = os.path.expanduser(os.fspath(weights)), None
+    if not os.path.exists(place) and place.upper() in MODELS.names():
+        place, name = "", place
+    given: dict[str, Any] = {"model_name": name}
+    if config is not None and not isinstance(config, Mapping):
+        given["file"] = os.path.expanduser(os.fspath(config))
+    flags = {"INFER": {}, **(config if isinstance(config, Mapping) else {})}
+    return Predictor(place or None, flags, given, engine, precision, _DEVICES[device])
+
+
+class Predictor:
+    """A model that is loaded; `load` makes it.
+
+    Attributes:
+        names: of the classes.
+        name: of the network, as "TSM".
+        clip_shape: (T, 3, H, W) that the network is given.
+        description: what computes, and on what.
+        settings: the whole config.
+    """
+
+    def __init__(
+        self,
+        weights: str | None,
+        flags: Mapping[str, Mapping[str, Any]],
+        given: Mapping[str, Any],
+        engine: str,
+        precision: str,
+        use_gpu: bool | None,
+    ):
+        self._find = (weights, dict(flags), given)
+        self._trained = find_settings(weights, self._find[1], "infer", **given)
+        self._engine, self._precision, self._use_gpu = engine, precision, use_gpu
+        self._backends: dict[tuple, Backend] = {}
+        self._network: FeatureNetwork | None = None
+        self.settings, self.names = self._trained.settings, self._trained.names
+        self.name, self.clip_shape = self.settings.MODEL.name.upper(), self.settings.clip_shape("infer")
+        self.description = self._backend(self._trained, "infer").description
+
+    def __repr__(self) -> str:
+        return f"{self.name}, {len(self.names)} classes, clips {self.clip_shape}: {self.description}"
+
+    def predict(
+        self,
+        source: Source,
+        top_k: int = 5,
+        window_s: float | None = None,
+        stride_s: float | None = None,
+        protocol: str | None = None,
+    ) -> Predictions | Iterator[Prediction]:
+        """The most probable classes of each video.
+
+        Args:
+            source: a path, a folder, a pattern ("clips/*.mp4"), or an iterable of them; a clip, uint8 RGB (T, H, W, 3)
+                of any length and size, several (n, T, H, W, 3), an iterable of clips, or of a clip's frames (H, W, 3);
+                a stream's address or a camera's number, of which predictions come one by one, without end.
+            top_k: classes of each.
+            window_s: predicts windows of so many seconds, which a stream needs.
+            stride_s: from a window to the next; None: window_s.
+            protocol: averages the views of test.py's --protocol, as "uniform10".
+
+        Returns: the predictions; of several videos, those that cannot be read are in their `failures`.
+
+        Raises InputError: nothing is there, the only video cannot be read, or the arguments do not go together.
+        """
+        if top_k < 1:
+            raise InputError(f"top_k={top_k}: at least 1")
+        mode = "infer" if protocol is None else "test"
+        trained = self._trained if protocol is None else self._with_protocol(protocol)
+        if protocol is not None and window_s:
+            raise InputError("protocol averages views of whole videos: leave out window_s or protocol")
+        reader, failures, live = self._open(trained, mode, source, window_s, stride_s)
+        predictions = self._predict(trained, mode, reader, top_k, keep=not live)
+        if live:
+            return predictions
+        return Predictions(list(predictions), failures_of(reader, failures, source))
+
+    def features(
+        self,
+        source: Source,
+        window_s: float | None = None,
+        stride_s: float | None = None,
+        normalize: bool = False,
+    ) -> Features:
+        """The vectors that the network's last layer is given: the mean over a clip's segments of the backbone's pooled
+        features for TSN and TSM (D = 2048 with a ResNet-50), the features pooled over time and space for 3-D networks.
+        Vectors of similar videos point the same way::
+
+            found = model.features("clips/", normalize=True)
+            near = np.argsort(-found.array @ found.array[0])[:5]  # nearest to the first by cosine
+            print([found.sources[place] for place in near])
+
+        Args:
+            source, window_s, stride_s: as of `predict`, without streams.
+            normalize: divides each vector by its length.
+
+        Raises InputError: as `predict`, or the model is a deployment folder, whose programs give probabilities alone.
+        """
+        network = self._network = self._network or open_features(self._trained, self._use_gpu)
+        reader, failures, live = self._open(self._trained, "infer", source, window_s, stride_s)
+        if live:
+            raise InputError("features are of videos and clips, not of streams")
+        arrays, sources, spans = [np.empty((0, network.size), np.float32)], [], []
+        with contextlib.closing(reader):
+            for batch in reader:
+                arrays.append(network.features(batch.clips))
+                sources += batch.ids
+                spans += batch.spans or [None] * len(batch.ids)
+        array = np.concatenate(arrays)
+        failures = failures_of(reader, failures, source)
+        return Features(normalized(array) if normalize else array, sources, spans, failures)
+
+    def _with_protocol(self, protocol: str) -> Trained:
+        weights, flags, given = self._find
+        return find_settings(
+            weights, {**flags, "TEST": {**flags.get("TEST", {}), "protocol": protocol}}, "test", **given
+        )
+
+    def _backend(self, trained: Trained, mode: str) -> Backend:
+        """What computes clips of a mode; it is kept."""
+        shape = trained.settings.clip_shape(mode)
+        if shape not in self._backends:
+            _check_paddle(trained)
+            job = (self._engine, self._precision, self._use_gpu, _CLIPS_AT_ONCE, shape)
+            self._backends[shape], _ = open_backend(trained.source(mode), *job)
+        return self._backends[shape]
+
+    def _open(
+        self, trained: Trained, mode: str, source: Source, window_s: float | None, stride_s: float | None
+    ) -> tuple[Reader, list[Failed], bool]:
+        """What reads the source; what cannot be found of it; whether it is live."""
+        clips, inputs, failures = sort_source(source)
+        if stride_s and not window_s:
+            raise InputError("stride_s is of window_s, which is missing")
+        windows = Windows(window_s, stride_s or window_s) if window_s else None
+        transform = MODELS.get(trained.settings.MODEL.name).eval_transform
+        if clips is not None:
+            if windows:
+                raise InputError("window_s is of videos with times, which arrays have not")
+            return ArrayReader(trained.settings, mode, transform, clips), failures, False
+        settings = replace(trained.settings, MODEL=replace(trained.settings.MODEL, format="mp4"))
+        reader = open_input(settings, inputs, windows, mode=mode)
+        return reader, failures, isinstance(reader, StreamReader)
+
+    def _predict(self, trained: Trained, mode: str, reader: Reader, top_k: int, keep: bool) -> Iterator[Prediction]:
+        """The predictions, as they come.
+
+        Args:
+            keep: whether they stay, so that the frames that they keep are limited.
+        """
+        backend, left = self._backend(trained, mode), _FRAMES_BYTES
+        with contextlib.closing(reader):
+            for batch in reader:
+                rows = _probabilities(backend, trained.settings, mode, batch)
+                clips, ids = batch.clips[:: batch.views], batch.ids[:: batch.views]
+                for source, span, row, clip in zip(ids, batch.spans or [None] * len(ids), rows, clips):
+                    left -= clip.nbytes if keep else 0
+                    frames = clip.copy() if left >= 0 else None
+                    yield make_prediction(source, span, row, self.names, top_k, frames)
+
+
+def open_features(trained: Trained, use_gpu: bool | None) -> FeatureNetwork:
+    """The network of a checkpoint in Paddle, which gives its features, too. Raises InputError: it is a deployment
+    folder."""
+    if trained.deployment is not None:
+        raise InputError(
+            f"{trained.weights} is a deployment folder, whose programs give probabilities alone: features need the"
+            " checkpoint that it was made of"
+        )
+    _check_paddle(trained)
+    from video_zoo.utils.paddle_env import start_paddle  # isort: skip  it comes before Paddle
+    from video_zoo.engine.backends.paddle_network import FeatureNetwork
+
+    start_paddle(use_gpu)
+    network, _ = trained.source("infer")()
+    return FeatureNetwork(network, compute_threads())
+
+
+def _check_paddle(trained: Trained) -> None:
+    """Says what a program that has imported Paddle by itself loses. Raises InputError if a network is to be computed,
+    and Paddle is not there."""
+    if trained.deployment is None and importlib.util.find_spec("paddle") is None:
+        raise InputError("this computes in Paddle, which is not installed: `bash scripts/setup_env.sh`, or pip install")
+    if "paddle" in sys.modules and "video_zoo.utils.paddle_env" not in sys.modules:
+        threads, cores = os.environ.get("OMP_NUM_THREADS", "1"), usable_cores()
+        if threads != str(cores):
+            logger.warning(
+                "Paddle was imported before, for %s of %d threads, which is slower on a CPU: call video_zoo.load before"
+                " `import paddle`, or set OMP_NUM_THREADS=%d",
+                *(threads, cores, cores),
+            )
+
+
+def _probabilities(backend: Backend, settings: Config, mode: str, batch: Batch) -> np.ndarray:
+    """float32 (videos, classes); views are averaged as the protocol says."""
+    if mode == "infer":
+        return backend(batch.clips)
+    protocol = protocol_of(settings)
+    logits = VideoLogits(backend.logits, protocol.average, steps_of(_CLIPS_AT_ONCE, protocol.views))(batch)
+    return np.exp(log_softmax(logits)).astype(np.float32)
