@@ -78,7 +78,7 @@ def main() -> None:
         limits = Limits(args.max_mb, args.max_s, args.max_waiting, args.max_cameras)
         hosts = LOCAL if is_local(listener) else ()
         app = stack.enter_context(
-            open_app(model, streams=streams, review=open_review(args.review), limits=limits, hosts=hosts)
+            open_app(model, streams=streams, review=open_review(args.review, model), limits=limits, hosts=hosts)
         )
         serve(app, listener, args.open)
 
@@ -91,13 +91,13 @@ def open_model(args: argparse.Namespace) -> tuple[Any, Streams | None]:
     return model, None
 
 
-def open_review(folder: str | None) -> list[Any]:
-    """The routes of the review page. Raises InputError."""
+def open_review(folder: str | None, model: Any) -> list[Any]:
+    """The routes of the review page, which may know all classes from the model. Raises InputError."""
     if folder is None:
         return []
     from video_zoo.server.review import review_routes
 
-    return review_routes(Path(folder))
+    return review_routes(Path(folder), names=model.names if model else ())
 
 
 def listen(host: str, port: int) -> socket.socket:
