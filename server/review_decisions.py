@@ -19,6 +19,7 @@ from video_zoo.utils.json_files import check_fields, is_count, is_number, is_tex
 from video_zoo.utils.locks import lock_file
 from video_zoo.utils.open_files import open_own
 
+LOG, LIST, EVENTS = "reviewed.jsonl", "reviewed.list", "reviewed_events.jsonl"
 UNUSABLE = "unusable"
 Decision = Union[int, str, None]  # a class, UNUSABLE, or nothing yet
 _LINE_BYTES = 1 << 20
@@ -61,9 +62,7 @@ class Decisions:
     """
 
     def __init__(self, folder: Path, names: Mapping[int, str]):
-        self._log, self._list, self._events = (
-            folder / f"reviewed{end}" for end in (".jsonl", ".list", "_events.jsonl")
-        )
+        self._log, self._list, self._events = folder / LOG, folder / LIST, folder / EVENTS
         self.names = names
         self._thread = threading.Lock()
         self._forget()
