@@ -21,7 +21,7 @@ from starlette.routing import Route
 from video_zoo.datareader.decode import VideoError, decode_video, open_video
 from video_zoo.engine.html_document import plain
 from video_zoo.engine.page import BAR_STYLE, BASE_STYLE, film_strip
-from video_zoo.server.review_decisions import Conflict, Decisions, is_decision
+from video_zoo.server.review_decisions import EVENTS, LIST, Conflict, Decisions, is_decision
 from video_zoo.server.review_results import Item, Results, Span, find_results, read_results, token_of
 from video_zoo.server.review_summary import Scores, random_ranks
 from video_zoo.utils.errors import InputError
@@ -29,7 +29,7 @@ from video_zoo.utils.json_files import check_fields, is_count, is_text, parse_js
 
 _HTML = Path(__file__).with_name("html")
 _BODY_BYTES = 1 << 16  # of a decision, at most
-_STRIP_FRAMES = 8
+_ROW_FRAMES, _ROW_HEIGHT = 4, 180  # of each of the two rows of frames; px
 _DECISION = {"token": is_text, "item": is_count, "old": is_decision, "new": is_decision, "since": is_count}
 
 
@@ -64,7 +64,7 @@ def review_routes(
         route("/changes", lambda request: _json(review.changes(*_version(request)))),
         route("/decisions", functools.partial(_decide, review), "POST"),
         route("/video/{item:int}", lambda request: _video(review.item(*_place(request)))),
-        route("/strip/{item:int}", lambda request: _strip(review.item(*_place(request)))),
+        route("/frames/{item:int}", lambda request: _frames(review.item(*_place(request)))),
     ]
 
 
@@ -88,14 +88,15 @@ class Review:
                 self._take(self._read_results())
             results, items = self._results, self._results.items
             names = {index: plain(name) for index, name in results.names.items()}
+            windows = any(item.span for item in items)
             return {
-                "title": plain(str(results.source)),
+                "title": _from_here(results.source),
                 "token": results.token,
                 "names": names,
                 "complete": results.complete,
                 "labelled": any(item.label is not None for item in items),
-                "windows": any(item.span for item in items),
-                "list": plain(str(results.folder / "reviewed.list")),
+                "windows": windows,
+                "list": _from_here(results.folder / (EVENTS if windows else LIST)),
                 "videos": [plain(item.video) for item in items],
                 "spans": [item.span for item in items],
                 "choices": [item.choices for item in items],
@@ -157,25 +158,26 @@ class Review:
         return self._results.items[place]
 
 
-def strip_of(path: str, span: Span | None) -> bytes:
-    """A JPEG of some frames, evenly spaced, of a video or of a part of it. Raises VideoError."""
+def frames_of(path: str, span: Span | None) -> bytes:
+    """A JPEG of two rows of four frames, evenly spaced, of a video or of a part of it. Raises VideoError."""
 
     def choose(count: int) -> list[int]:
         inside = range(count)
         if times_s:
             inside = [n for n in inside if n < len(times_s) and span[0] <= times_s[n] < span[1]] or [count - 1]
-        places = (np.arange(_STRIP_FRAMES) + 0.5) * len(inside) / _STRIP_FRAMES
-        return sorted({inside[int(place)] for place in places})
+        places = (np.arange(2 * _ROW_FRAMES) + 0.5) * len(inside) / (2 * _ROW_FRAMES)
+        return [inside[int(place)] for place in places]
 
     times_s: list[float] = []
     try:
         if span:
             with open_video(Path(path)) as video:
                 times_s, _ = video.times()
-        frames = decode_video(Path(path), choose).frames
+        frames = np.stack(decode_video(Path(path), choose).frames).transpose(0, 3, 1, 2)  # (8, H, W, 3) -> (8, 3, H, W)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(error.strerror or str(error)) from error
-    return film_strip(np.stack(frames).transpose(0, 3, 1, 2))  # (T, H, W, 3) -> (T, 3, H, W)
+    pairs = np.concatenate([frames[:_ROW_FRAMES], frames[_ROW_FRAMES:]], axis=2)  # (4, 3, 2 H, W)
+    return film_strip(pairs, 2 * _ROW_HEIGHT)
 
 
 def _endpoint(answer: Callable[..., Response]) -> Callable[[Request], Awaitable[Response]]:
@@ -213,6 +215,12 @@ def _decide(review: Review, request: Request, body: dict[str, Any]) -> Response:
     return _json(answer, 409 if "error" in answer else 200)
 
 
+def _from_here(path: Path) -> str:
+    """A path as people of the working directory call it."""
+    here = Path.cwd()
+    return plain(str(path.relative_to(here) if here in path.parents else path))
+
+
 def _version(request: Request) -> tuple[str, int]:
     since = request.query_params.get("since", "")
     return request.query_params.get("token", ""), int(since) if since.isascii() and since.isdigit() else 0
@@ -248,8 +256,8 @@ def _video(item: Item) -> Response:
     return FileResponse(path, media_type=kind if kind.startswith("video/") else "video/mp4")
 
 
-def _strip(item: Item) -> Response:
+def _frames(item: Item) -> Response:
     try:
-        return Response(strip_of(_shown(item), item.span), media_type="image/jpeg")
+        return Response(frames_of(_shown(item), item.span), media_type="image/jpeg")
     except VideoError as error:
         raise Refused(415, f"The video cannot be read: {plain(str(error))}") from None

@@ -19,6 +19,7 @@ from video_zoo.utils.json_files import check_fields, is_count, is_number, is_tex
 from video_zoo.utils.locks import lock_file
 from video_zoo.utils.open_files import open_own
 
+LOG, LIST, EVENTS = "reviewed.jsonl", "reviewed.list", "reviewed_events.jsonl"
 UNUSABLE = "unusable"
 Decision = Union[int, str, None]  # a class, UNUSABLE, or nothing yet
 _LINE_BYTES = 1 << 20
@@ -61,17 +62,17 @@ class Decisions:
     """
 
     def __init__(self, folder: Path, names: Mapping[int, str]):
-        self._log, self._list, self._events = (
-            folder / f"reviewed{end}" for end in (".jsonl", ".list", "_events.jsonl")
-        )
+        self._log, self._list, self._events = folder / LOG, folder / LIST, folder / EVENTS
         self.names = names
         self._thread = threading.Lock()
         self._forget()
         make_folder(folder)
         if os.path.lexists(self._list) and not self._log.exists():
             raise InputError(f"{self._list} is there, and no {self._log.name} that it was made of: move it away")
-        with self._thread:
+        with self._thread, self._locked():
             self._read()
+            if self._changed:
+                self._write_lists()  # a process may have been killed before it did
 
     def since(self, version: int) -> tuple[int, bool, dict[Key, Decision], dict[Key, Decision]]:
         """The version now; whether what follows are all decisions; those since an earlier version; and all.
@@ -126,7 +127,7 @@ class Decisions:
                     self._inode = state.st_ino
                 file.seek(self._end)
                 for line in iter(lambda: file.readline(_LINE_BYTES), b""):
-                    if not line.endswith(b"\n"):
+                    if not line.endswith(b"\n") and len(line) < _LINE_BYTES:
                         break
                     self._take(line)
                     self._end += len(line)

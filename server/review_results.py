@@ -16,6 +16,7 @@ from video_zoo.engine.results import from_json
 from video_zoo.engine.stored_evaluation import StoredEvaluation, read_evaluation
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.json_files import check_fields, is_text, parse_json
+from video_zoo.utils.log import heartbeat
 from video_zoo.utils.open_files import open_regular
 from video_zoo.utils.paths import RealPaths
 
@@ -137,7 +138,8 @@ def read_results(source: Path, names: Sequence[str] = ()) -> Results:
         found, known, complete = _evaluated(stored), dict(enumerate(stored.names)), True
     else:
         known = {}
-        found = list(_predicted(source, known))
+        with heartbeat(f"reading {source}"):
+            found = list(_predicted(source, known))
         complete = {len(item.choices) for item in found} == {len(known)} and sorted(known) == list(range(len(known)))
         for others in () if complete else (names, read_class_names(KINETICS_400)):
             if known.items() <= (every := dict(enumerate(others))).items():
@@ -148,7 +150,8 @@ def read_results(source: Path, names: Sequence[str] = ()) -> Results:
         items.setdefault(item.key, item._replace(choices=item.choices[:CHOICES]))
     if not items:
         raise InputError(f"{source} is empty: there is nothing to review")
-    located = list(_locate(items.values(), [*roots, source.parent]))
+    with heartbeat(f"looking for the videos of {source}"):
+        located = list(_locate(items.values(), [*roots, source.parent]))
     if not any(item.path for item in located):
         raise InputError(
             f"none of the {len(located):,} videos of {source} is there, as {located[0].video}: relative paths begin"

@@ -39,7 +39,7 @@ def tab() -> Iterator[Any]:
         page.set_default_timeout(20_000)
         page.wrong = []
         page.on("pageerror", lambda error: page.wrong.append(str(error)))
-        page.on("dialog", lambda dialog: dialog.dismiss())
+        page.on("dialog", lambda dialog: dialog.accept())
         yield page
         browser.close()
 
@@ -272,7 +272,7 @@ def test_a_video_that_the_browser_cannot_play_has_frames(show, tmp_path):
     make_results(tmp_path, b"", {"old.avi": 0.5, "damaged.mp4": 0.6})
     make_video(tmp_path / "old.avi", moving(25, 48, 64), codec="mpeg4")
     page = show()
-    wait(page, "document.querySelector('#strip').naturalWidth > 800")
+    wait(page, "document.querySelector('#strip').naturalWidth > 700")
     assert page.is_visible("#strip") and not page.is_visible("video")
     press(page, "ArrowRight")
     is_said(page, "#problem", "The video cannot be read: the file is empty")

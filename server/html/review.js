@@ -226,7 +226,7 @@ function showStrip() {
   if (current() === undefined || find("#video").hidden) return
   find("#video").hidden = true
   find("#strip").hidden = false
-  find("#strip").src = address("strip", current())
+  find("#strip").src = address("frames", current())
 }
 
 async function explainStrip() {
@@ -310,12 +310,12 @@ function showScores() {
   const extra = more.filter(Boolean).map(each => `; ${each}`).join("")
   find("#reviewed").textContent = reviewed.count
     ? `Of those reviewed: ${number(reviewed.right)} of ${number(reviewed.count)} right, ${of(reviewed)}${extra}. `
-      + (left ? "This is no estimate for the others, unless these were chosen at random." : "")
+      + (left && sample.count < reviewed.count ? "They were not chosen at random: this is not the accuracy on all." : "")
     : `Nothing is reviewed yet${extra}.`
   find("#estimate").textContent = !left || !sample.count
     ? (left ? `To estimate the accuracy on all ${number(items)} ${noun}, review in random order: among the least sure ones more are wrong than among all.` : "")
     : `Estimate for all ${number(items)} ${noun}: ${of(sample)}, from the first ${number(sample.count)} in random order.`
-  find("#bounds").textContent = left
+  find("#bounds").textContent = left && done
     ? `Whatever the others turn out to be, between ${percent(bounds[0])} and ${percent(bounds[1])} of all are right.` : ""
   find("#bins").replaceChildren(...bins.map(bin => {
     const share = make("td", "", bin.count ? percent(bin.right / bin.count) + " " : "")
