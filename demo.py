@@ -75,7 +75,7 @@ def main() -> None:
         model = streams = None
         if args.weights:
             model = open_model(args)
-            streams = model.follow(args.max_cameras) if args.max_cameras else None
+            streams = model.streams() if args.max_cameras else None
         limits = Limits(args.max_mb, args.max_s, args.max_waiting, args.max_cameras)
         hosts = LOCAL if is_local(listener) else ()
         review = open_review(args.review, model.names if model else ())

@@ -17,20 +17,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from video_zoo.configs.schema import Config
-from video_zoo.datareader import open_reader
 from video_zoo.datareader.inputs import find_inputs
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader
-from video_zoo.datareader.video_list import listed_videos, resolve
+from video_zoo.datareader.video_list import resolve
 from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.inference import open_backend
 from video_zoo.engine.online import predict_online
 from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
+from video_zoo.engine.predictions import Features
+from video_zoo.engine.predictor import open_features
 from video_zoo.engine.result_files import ResultFiles
 from video_zoo.engine.settings import Trained, settings_of
+from video_zoo.engine.sources import open_input
 from video_zoo.models import MODELS
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
@@ -40,6 +44,8 @@ from video_zoo.utils.log import Progress, logger, set_up_logging
 
 if TYPE_CHECKING:
     from video_zoo.engine.annotate import Annotator
+    from video_zoo.engine.backends.paddle_network import FeatureNetwork
+    from video_zoo.engine.results import Prediction
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -83,17 +89,22 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--html", type=path, metavar="FILE", help="a page of film strips and bars")
     add("--save_video", type=path, metavar="DIR", help="the videos with the top 3 on them")
+    add("--features", action="store_true", help="also the network's vectors, MODEL_infer_features.npz; in Paddle")
     add("--show", action="store_true", help="a window with the top 3, of --online")
     add("--resume", type=cli.boolean, default=False, metavar="BOOL", help="goes on where a run was stopped (False)")
     args = parser.parse_args()
     if args.stride_s and not args.window_s:
         parser.error("--stride_s is of --window_s, which is missing")
+    if args.features and (args.resume or args.engine not in (None, "auto", "paddle") or args.precision != "fp32"):
+        parser.error(
+            "--features are computed in Paddle, in fp32 and in one run: without --engine, --precision, --resume"
+        )
     if args.show and not args.online:
         parser.error("--show is of --online, which is missing")
     if args.online:
         if not args.input:
             parser.error("--online needs --input=WHAT: a camera, an address or videos")
-        others = ("window_s", "stride_s", "html", "resume", "batch_size")
+        others = ("window_s", "stride_s", "html", "resume", "batch_size", "features")
         if given := [f"--{name}" for name in others if getattr(args, name)]:
             parser.error(f"--online goes frame by frame, and knows no {' and no '.join(given)}")
     return args
@@ -112,16 +123,13 @@ def main() -> None:
         follow(args, trained, folder)
         return
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(open_input(args, settings))
+        reader = stack.enter_context(open_source(args, settings))
         annotator = open_annotator(args, settings, reader) if args.save_video else None
-        job = (
-            args.engine or "auto",
-            args.precision,
-            args.use_gpu,
-            settings.INFER.batch_size,
-            settings.clip_shape("infer"),
-        )
-        backend, _ = open_backend(trained.source("infer"), *job)
+        if args.features:
+            backend = open_features(trained, args.use_gpu)
+        else:
+            job = (args.precision, args.use_gpu, settings.INFER.batch_size, settings.clip_shape("infer"))
+            backend, _ = open_backend(trained.source("infer"), args.engine or "auto", *job)
         files = stack.enter_context(open_files(args, trained, folder, backend.description))
         if args.resume:
             reader.videos = [reader.videos[place] for place in files.remaining([each.path for each in reader.videos])]
@@ -131,7 +139,8 @@ def main() -> None:
         predict(backend, reader, args.infer_topk, progress, write, log_interval=args.log_interval)
         if annotator:
             annotator.annotate_all(files.predictions(), names)
-        paths = files.finish()
+        features = save_features(settings, backend, list(files.predictions()), folder) if args.features else []
+        paths = [*files.finish(), *features]
         reader.report_failures()
         logger.info("[INFER] infer finished. %d predictions, %s", files.rows, progress)
         if paths:
@@ -173,25 +182,23 @@ def follow(args: argparse.Namespace, trained: Trained, folder: Path) -> None:
     )
 
 
-def open_input(args: argparse.Namespace, settings: Config) -> VideoReader | StreamReader:
+def open_source(args: argparse.Namespace, settings: Config) -> VideoReader | StreamReader:
     """Reads the list, the videos, their windows, or the stream, as the flags say."""
     inputs = find_inputs(args.input) if args.input else None
     if args.resume and (settings.MODEL.format == "pkl" or inputs and inputs.streams):
         raise InputError("--resume=True is for lists of video files: a stream, or a pickle, cannot be found again")
     windows = Windows(args.window_s, args.stride_s or args.window_s) if args.window_s else None
-    transform = MODELS.get(settings.MODEL.name).eval_transform
-    if inputs and inputs.streams:
-        if len(inputs.streams) + len(inputs.videos) > 1:
-            raise InputError(f"one stream a run, and nothing beside it; given: {' '.join(args.input)}")
-        if windows is None:
-            raise InputError("a stream has no end: --window_s=2 predicts every 2 seconds of it")
-        return StreamReader(settings, inputs.streams[0], windows, transform, duration_s=args.duration_s)
-    if args.duration_s:
-        raise InputError("--duration_s is of a stream, and none is given")
-    videos = inputs.videos if inputs else None
-    if windows and videos is None:
-        videos = listed_videos(settings.INFER.filelist, settings.MODEL.num_classes, "INFER.filelist")
-    return open_reader("infer", settings, transform, videos=videos, windows=windows)
+    return open_input(settings, inputs, windows, duration_s=args.duration_s)
+
+
+def save_features(settings: Config, network: FeatureNetwork, predictions: list[Prediction], folder: Path) -> list[Path]:
+    """Writes the vectors of what was predicted; returns the file, or none without predictions."""
+    if not predictions:
+        return []
+    path = folder / f"{settings.MODEL.name.upper()}_infer_features.npz"
+    sources, spans = [each.video_id for each in predictions], [each.span for each in predictions]
+    Features(np.concatenate(network.collected), sources, spans).save(path)
+    return [path]
 
 
 def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoReader | StreamReader) -> Annotator:

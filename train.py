@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import paddle
@@ -40,7 +41,8 @@ from video_zoo.utils.log import logger, set_up_logging
 from video_zoo.utils.runtime import Launch
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(flags: Sequence[str] | None = None) -> argparse.Namespace:
+    """Of the command line, or of `flags`."""
     parser = cli.Parser(
         description="Trains a model on a list of videos. In brackets: what a flag that is left out means.",
         epilog="examples:\n  python train.py --model_name=TSM --config=configs/tsm.txt --save_dir=checkpoints\n"
@@ -74,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--list_models", action="version", version=describe(MODELS), help="prints the zoo, and ends")
     for name in ("--no_use_pyreader", "--no_memory_optimize"):
         parser.add_argument(name, action="store_true", help="v1.5's; has no effect")
-    return parser.parse_args()
+    return parser.parse_args(flags)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -87,6 +89,11 @@ def load_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_arguments()
     set_up_logging(file_later=True)
+    run(args)
+
+
+def run(args: argparse.Namespace) -> Path | None:
+    """Does what the flags say; returns the best checkpoint or, without validation, the last one, if there is any."""
     launch = Launch.of_environment()
     if launch.rank:
         logger.setLevel(logging.WARNING)  # the first rank speaks for all
@@ -98,6 +105,8 @@ def main() -> None:
         start_paddle(args.use_gpu if settings.TRAIN.use_gpu is not False else bool(args.use_gpu))
         with memory_errors_explained():
             train(args, settings, folder, launch)
+        checkpoints = Checkpoints(folder, settings.MODEL.name.upper())
+        return checkpoints.best() if checkpoints.best().is_dir() else checkpoints.furthest()
 
 
 def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Launch) -> None:

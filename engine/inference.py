@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Callable
 
@@ -12,7 +15,7 @@ from video_zoo.engine.programs import PROGRAMS, load_network
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import scratch_folder
 from video_zoo.utils.log import logger
-from video_zoo.utils.runtime import compute_threads, has_nvidia_driver
+from video_zoo.utils.runtime import compute_threads, has_nvidia_driver, usable_cores
 
 if TYPE_CHECKING:
     from video_zoo.models.network import VideoNetwork
@@ -110,6 +113,21 @@ def _start_paddle(use_gpu: bool | None) -> bool:
     from video_zoo.utils.paddle_env import start_paddle  # imports Paddle, which many a deployment folder does without
 
     return start_paddle(use_gpu)
+
+
+def check_paddle(needed: bool) -> None:
+    """For the Python API: says what a program that has imported Paddle by itself loses. Raises InputError if Paddle is
+    needed and not installed."""
+    if needed and importlib.util.find_spec("paddle") is None:
+        raise InputError("this computes in Paddle, which is not installed: `bash scripts/setup_env.sh`, or pip install")
+    if "paddle" in sys.modules and "video_zoo.utils.paddle_env" not in sys.modules:
+        threads, cores = os.environ.get("OMP_NUM_THREADS", "1"), usable_cores()
+        if threads != str(cores):
+            logger.warning(
+                "Paddle was imported before, for %s of %d threads, which is slower on a CPU: call video_zoo.load before"
+                " `import paddle`, or set OMP_NUM_THREADS=%d",
+                *(threads, cores, cores),
+            )
 
 
 def _network_obstacle(engine: Engine, precision: str) -> str | None:

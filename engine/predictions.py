@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -10,6 +11,7 @@ import numpy as np
 
 from video_zoo.engine.results import top_classes
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import atomic_file
 from video_zoo.utils.texts import html, one_line
 
 if TYPE_CHECKING:
@@ -190,6 +192,14 @@ class Features:
     def __repr__(self) -> str:
         lines = [f"features {self.array.shape[0]} x {self.array.shape[1]}, {self.array.dtype}"]
         return "\n".join(lines + [f"could not be read: {one_line(': '.join(each))}" for each in self.failures])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes an .npz file, which np.load reads: `features` float32 (n, D), `sources`, `start_s` and `end_s`, which
+        are NaN for whole videos. Raises InputError if it cannot be written."""
+        columns = self.columns()
+        times = {name: np.array(columns[name], np.float64) for name in ("start_s", "end_s")}  # None becomes NaN
+        with atomic_file(path, "wb") as file:
+            np.savez(file, features=self.array, sources=np.array(self.sources, np.str_), **times)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row each: source, start_s, end_s, f0, f1 ... Raises InputError if pandas is not installed."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import sys
+import pathlib
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,24 +14,26 @@ import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.batches import Batch
+from video_zoo.datareader.inputs import find_inputs
+from video_zoo.datareader.online_frames import OnlineFrames
 from video_zoo.datareader.protocols import protocol_of
 from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader
+from video_zoo.datareader.views import View
 from video_zoo.engine.array_reader import ArrayReader
 from video_zoo.engine.backends.base import Backend
 from video_zoo.engine.evaluate import VideoLogits, log_softmax, steps_of
-from video_zoo.engine.inference import open_backend
+from video_zoo.engine.inference import check_paddle, open_backend
 from video_zoo.engine.predictions import Failed, Features, Prediction, Predictions, make_prediction, normalized
 from video_zoo.engine.settings import Trained, find_settings
-from video_zoo.engine.sources import Path, Reader, Source, failures_of, open_input, sort_source
+from video_zoo.engine.sources import Path, Reader, Source, failures_of, open_input, path_text, sort_source
+from video_zoo.engine.streams import Streams, follow, open_streams
 from video_zoo.models import MODELS
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import logger
-from video_zoo.utils.runtime import compute_threads, usable_cores
+from video_zoo.utils.runtime import compute_threads
 
 if TYPE_CHECKING:
     from video_zoo.engine.backends.paddle_network import FeatureNetwork
-    from video_zoo.engine.streams import Streams
 
 _DEVICES = {"auto": None, "cpu": False, "gpu": True}
 _FRAMES_BYTES = 256 << 20  # of frames that predictions keep
@@ -63,8 +65,7 @@ def load(
 
     Raises InputError: the weights cannot be read or do not say enough, or the engine cannot compute here.
     """
-    if device not in _DEVICES:
-        raise InputError(f"device={device!r}: choose from {', '.join(_DEVICES)}")
+    use_gpu = use_gpu_of(device)
     place, name = os.path.expanduser(os.fspath(weights)), None
     if not os.path.exists(place) and place.upper() in MODELS.names():
         place, name = "", place
@@ -72,7 +73,14 @@ def load(
     if config is not None and not isinstance(config, Mapping):
         given["file"] = os.path.expanduser(os.fspath(config))
     flags = {"INFER": {}, **(config if isinstance(config, Mapping) else {})}
-    return Predictor(place or None, flags, given, engine, precision, _DEVICES[device])
+    return Predictor(place or None, flags, given, engine, precision, use_gpu)
+
+
+def use_gpu_of(device: str) -> bool | None:
+    """ "auto", "gpu" or "cpu", as --use_gpu has it. Raises InputError."""
+    if device not in _DEVICES:
+        raise InputError(f"device={device!r}: choose from {', '.join(_DEVICES)}")
+    return _DEVICES[device]
 
 
 class Predictor:
@@ -100,9 +108,11 @@ class Predictor:
         self._engine, self._precision, self._use_gpu = engine, precision, use_gpu
         self._backends: dict[tuple, Backend] = {}
         self._network: FeatureNetwork | None = None
+        self._streams: Streams | None = None
         self.settings, self.names = self._trained.settings, self._trained.names
         self.name, self.clip_shape = self.settings.MODEL.name.upper(), self.settings.clip_shape("infer")
-        self.description = self._backend(self._trained, "infer").description
+        follows = self._trained.deployment is not None and bool(self._trained.deployment.state)
+        self.description = (self._follower() if follows else self._backend(self._trained, "infer")).description
 
     def __repr__(self) -> str:
         return f"{self.name}, {len(self.names)} classes, clips {self.clip_shape}: {self.description}"
@@ -120,13 +130,14 @@ class Predictor:
         Args:
             source: a path, a folder, a pattern ("clips/*.mp4"), or an iterable of them; a clip, uint8 RGB (T, H, W, 3)
                 of any length and size, several (n, T, H, W, 3), an iterable of clips, or of a clip's frames (H, W, 3);
-                a stream's address or a camera's number, of which predictions come one by one, without end.
+                a stream's address or a camera's number, of which predictions come one by one, until it ends.
             top_k: classes of each.
             window_s: predicts windows of so many seconds, which a stream needs.
             stride_s: from a window to the next; None: window_s.
             protocol: averages the views of test.py's --protocol, as "uniform10".
 
-        Returns: the predictions; of several videos, those that cannot be read are in their `failures`.
+        Returns: the predictions; of several videos, those that cannot be read are in their `failures`. Of a stream an
+        iterator, which raises InputError where the stream breaks off for good.
 
         Raises InputError: nothing is there, the only video cannot be read, or the arguments do not go together.
         """
@@ -141,6 +152,42 @@ class Predictor:
         if live:
             return predictions
         return Predictions(list(predictions), failures_of(reader, failures, source))
+
+    def follow(self, source: Path | int, top_k: int = 5, fps: float | None = None) -> Iterator[Prediction]:
+        """The most probable classes of each frame, as it comes, of a network that was trained with MODEL.shift = uni
+        (Lin, Gan, Han, ICCV 2019, section 3.3). What a frame's logits tell is of this frame and those before it; they
+        are not smoothed. Of a camera or a live stream frames are left out where this machine is too slow.
+
+        Args:
+            source: an address, a camera's number, or a video file.
+            fps: frames a second that are taken, at most; None: ONLINE.fps.
+
+        Raises InputError: the network needs whole clips, nothing is there, or the source broke off for good.
+        """
+        inputs = find_inputs([path_text(source)])
+        given = [*inputs.streams, *map(pathlib.Path, (video.path for video in inputs.videos))]
+        if len(given) > 1:
+            raise InputError(f"{source} has {len(given)} videos: follow one after the other")
+        settings, changed = self.settings, threading.Condition()
+        streams, view = self._follower(), View.of(settings, "infer", MODELS.get(settings.MODEL.name).eval_transform)
+        frames = OnlineFrames(given[0], view.transformed, fps or settings.ONLINE.fps, changed)
+        streams.leave(frames.name)  # what an earlier call may have left
+
+        def predictions() -> Iterator[Prediction]:
+            for frame, logits in follow(streams, frames, changed):
+                row = np.exp(log_softmax(logits)).astype(np.float32)
+                times = (frame.time_s, frame.time_s)
+                yield make_prediction(frames.name, times, row, self.names, top_k, frame.pixels[None])
+
+        return predictions()
+
+    def _follower(self) -> Streams:
+        """What follows streams; it is kept."""
+        if self._streams is None:
+            check_paddle(needed=self._trained.deployment is None)
+            job = (self._engine, self._precision, self._use_gpu, self.clip_shape[1:], 1)
+            self._streams, _ = open_streams(self._trained.source("infer"), *job)
+        return self._streams
 
     def features(
         self,
@@ -181,15 +228,10 @@ class Predictor:
         """Of clips as the network takes them, uint8 (n, T, 3, H, W), n at most 8 -> float32 (n, classes)."""
         return self._backend(self._trained, "infer")(clips)
 
-    def follow(self, most: int) -> Streams | None:
-        """The network with a state for each of `most` streams, which are given frame by frame; None if it needs whole
-        clips, as all do but a TSM with MODEL.shift = uni. Raises InputError."""
-        if getattr(self.settings.MODEL, "shift", None) != "uni":
-            return None
-        from video_zoo.engine.streams import open_streams
-
-        source, shape = self._trained.source("infer"), self.clip_shape[1:]
-        return open_streams(source, self._engine, self._precision, self._use_gpu, shape, most)[0]
+    def streams(self) -> Streams | None:
+        """The network with the states of streams, which gives logits of their frames one after the other; None if it
+        needs whole clips, as all do but those with MODEL.shift = uni. Raises InputError."""
+        return self._follower() if getattr(self.settings.MODEL, "shift", None) == "uni" else None
 
     def _with_protocol(self, protocol: str) -> Trained:
         weights, flags, given = self._find
@@ -201,7 +243,7 @@ class Predictor:
         """What computes clips of a mode; it is kept."""
         shape = trained.settings.clip_shape(mode)
         if shape not in self._backends:
-            _check_paddle(trained)
+            check_paddle(needed=trained.deployment is None)
             job = (self._engine, self._precision, self._use_gpu, _CLIPS_AT_ONCE, shape)
             self._backends[shape], _ = open_backend(trained.source(mode), *job)
         return self._backends[shape]
@@ -238,6 +280,8 @@ class Predictor:
                     left -= clip.nbytes if keep else 0
                     frames = clip.copy() if left >= 0 else None
                     yield make_prediction(source, span, row, self.names, top_k, frames)
+        if not keep:
+            reader.check_failures()
 
 
 def open_features(trained: Trained, use_gpu: bool | None) -> FeatureNetwork:
@@ -248,28 +292,13 @@ def open_features(trained: Trained, use_gpu: bool | None) -> FeatureNetwork:
             f"{trained.weights} is a deployment folder, whose programs give probabilities alone: features need the"
             " checkpoint that it was made of"
         )
-    _check_paddle(trained)
+    check_paddle(needed=True)
     from video_zoo.utils.paddle_env import start_paddle  # isort: skip  it comes before Paddle
     from video_zoo.engine.backends.paddle_network import FeatureNetwork
 
     start_paddle(use_gpu)
     network, _ = trained.source("infer")()
     return FeatureNetwork(network, compute_threads())
-
-
-def _check_paddle(trained: Trained) -> None:
-    """Says what a program that has imported Paddle by itself loses. Raises InputError if a network is to be computed,
-    and Paddle is not there."""
-    if trained.deployment is None and importlib.util.find_spec("paddle") is None:
-        raise InputError("this computes in Paddle, which is not installed: `bash scripts/setup_env.sh`, or pip install")
-    if "paddle" in sys.modules and "video_zoo.utils.paddle_env" not in sys.modules:
-        threads, cores = os.environ.get("OMP_NUM_THREADS", "1"), usable_cores()
-        if threads != str(cores):
-            logger.warning(
-                "Paddle was imported before, for %s of %d threads, which is slower on a CPU: call video_zoo.load before"
-                " `import paddle`, or set OMP_NUM_THREADS=%d",
-                *(threads, cores, cores),
-            )
 
 
 def _probabilities(backend: Backend, settings: Config, mode: str, batch: Batch) -> np.ndarray:

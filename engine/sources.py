@@ -31,14 +31,14 @@ def sort_source(source: Source) -> tuple[list[np.ndarray] | None, Inputs | None,
     if isinstance(source, np.ndarray):
         return as_clips(source), None, []
     if isinstance(source, (str, os.PathLike, int)):
-        return None, find_inputs([_text(source)]), []
+        return None, find_inputs([path_text(source)]), []
     if not isinstance(source, Iterable):
         raise InputError(f"{type(source).__name__} is no source: give a path, a list of paths, or uint8 (T, H, W, 3)")
     items = list(source)
     if items and all(isinstance(each, np.ndarray) for each in items):
         return as_clips(items), None, []
     videos, streams, failures = [], [], []
-    for each in map(_text, items):
+    for each in map(path_text, items):
         try:
             found = find_inputs([each])
         except InputError as error:
@@ -51,7 +51,8 @@ def sort_source(source: Source) -> tuple[list[np.ndarray] | None, Inputs | None,
     return None, Inputs([Video(video.path, None, line) for line, video in enumerate(videos, 1)], streams), failures
 
 
-def _text(item: Any) -> str:
+def path_text(item: Any) -> str:
+    """A path, an address or a camera's number as text. Raises InputError: it is something else."""
     if isinstance(item, bool) or not isinstance(item, (str, os.PathLike, int)):
         raise InputError(f"{type(item).__name__} is no path: give all as paths, or all as uint8 arrays (T, H, W, 3)")
     return str(item) if isinstance(item, int) else os.path.expanduser(os.fspath(item))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import contextlib
+import threading
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from video_zoo.datareader.online_frames import LOOK_S, OnlineFrames, TakenFrame
 from video_zoo.engine.backends.base import FRAME, LOGITS, Backend, state_input, state_output
 from video_zoo.engine.deployment import Deployment
 from video_zoo.engine.inference import LoadNetwork, open_backend
@@ -82,6 +85,30 @@ class Streams:
 
     def _begin(self) -> dict[str, np.ndarray]:
         return {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
+
+
+def follow(
+    streams: Streams, frames: OnlineFrames, changed: threading.Condition
+) -> Iterator[tuple[TakenFrame, np.ndarray]]:
+    """The frames of one stream as they come, each with its logits, float32 (classes,); at the end the source is closed.
+
+    Args:
+        changed: that of `frames`.
+
+    Raises InputError: the source broke off for good.
+    """
+    with contextlib.closing(frames):
+        while not frames.ended or frames.is_waiting:
+            frames.watch()
+            with changed:
+                if not (frames.is_waiting or frames.ended):
+                    changed.wait(LOOK_S)
+            if frames.broke():
+                streams.leave(frames.name)
+            if (frame := frames.take()) is not None:
+                yield frame, streams.step({frames.name: frame.pixels})[frames.name]
+    if frames.failure is not None:
+        raise InputError(f"{frames.name}: {frames.failure}")
 
 
 def open_streams(

@@ -103,6 +103,8 @@ class Predicting:
                     yield part
             except Refused as error:
                 yield {"error": str(error), "status": error.status}
+            except InputError as error:  # as of a deployment folder whose programs follow streams alone
+                yield {"error": str(error), "status": 501}
             except Exception:  # of this visitor; the others go on
                 logger.exception("a video was not predicted")
                 yield {"error": "the server failed; its log says why", "status": 500}

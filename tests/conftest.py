@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -133,6 +134,28 @@ def place(moving_shapes, tmp_path_factory) -> Path:
     (folder / "videos/deep").mkdir(parents=True)
     for number, name in enumerate(("a b.mp4", 'it\'s "ok".mp4', "deep/录像.mp4")):
         make_video(folder / "videos" / name, moving(50, 48, 64, seed=number))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(place) -> Path:
+    """A folder with a checkpoint of the network of `place`, as training writes it, and nothing else."""
+    from deployed import settled_network
+    from tiny import values_of
+
+    from video_zoo.configs.schema import Config
+    from video_zoo.models import MODELS
+    from video_zoo.utils import cli, config
+    from video_zoo.utils.fluid_vars import write_folder
+
+    folder = place / "trained/TSM_best"
+    folder.mkdir(parents=True)
+    settings = config.load(str(place / "tiny.yaml"), Config, models=cli.model_sections(MODELS), model="TSM")
+    sections = {each.name: dataclasses.asdict(getattr(settings, each.name)) for each in dataclasses.fields(Config)}
+    sections["MODEL"]["class_names"] = "a file of another machine.txt"
+    sections["TEST"].update(filelist="lists/val.list", short_size=32, target_size=32)
+    info = {"model": "TSM", "classes": ["down", "left", "right", "up"], "epoch": 1, "global_step": 1, "best_top1": 0.5}
+    write_folder(folder, values_of(settled_network()), {**info, **sections})
     return folder
 
 

@@ -32,7 +32,7 @@ class MadeUp:
         self.settings = Config(MODEL=section, INFER=infer)
         self.at_once = self.most_at_once = 0  # calls that run
 
-    def follow(self, most: int) -> None:
+    def streams(self) -> None:
         """It follows no streams."""
 
     def probabilities(self, clips: np.ndarray) -> np.ndarray:

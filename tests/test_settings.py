@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,26 +13,10 @@ from tiny import values_of
 
 from video_zoo.configs.schema import Config
 from video_zoo.engine.settings import find_settings
-from video_zoo.models import MODELS
-from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.fluid_vars import write_folder
 
 NAMES = ["down", "left", "right", "up"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(place) -> Path:
-    """A folder with a checkpoint of the network of `place`, as training writes it, and nothing else."""
-    folder = place / "trained/TSM_best"
-    folder.mkdir(parents=True)
-    settings = config.load(str(place / "tiny.yaml"), Config, models=cli.model_sections(MODELS), model="TSM")
-    sections = {each.name: dataclasses.asdict(getattr(settings, each.name)) for each in dataclasses.fields(Config)}
-    sections["MODEL"]["class_names"] = "a file of another machine.txt"
-    sections["TEST"].update(filelist="lists/val.list", short_size=32, target_size=32)
-    state = {"epoch": 1, "global_step": 1, "best_top1": 0.5}
-    write_folder(folder, values_of(settled_network()), {"model": "TSM", "classes": NAMES, **state, **sections})
-    return folder
 
 
 def older(checkpoint: Path, folder: Path) -> Path:

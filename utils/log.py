@@ -22,6 +22,7 @@ from video_zoo.utils.texts import for_display
 Item = TypeVar("Item")
 
 logger = logging.getLogger("zoo")
+logger.setLevel(logging.WARNING)  # of a program of one's own, which may change it; commands say more
 
 
 def set_up_logging(*, file_later: bool = False) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.abc
 import io
+import logging
 import os
 import re
 import shutil
@@ -60,14 +61,18 @@ def _add_allocator() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _quiet_import() -> Iterator[None]:
-    """Leaves out what Paddle says on stderr of OMP_NUM_THREADS > 1, which is meant here."""
+    """Leaves out what Paddle says on stderr of OMP_NUM_THREADS > 1, which is meant here, and undoes what it does to the
+    root logger: its handler would write to the stderr of its import, and hide the log of a program of one's own."""
     for noise in _NOISE:
         warnings.filterwarnings("ignore", message=noise)
-    said = io.StringIO()
+    said, root = io.StringIO(), logging.getLogger()
+    handlers, level = [*root.handlers], root.level
     try:
         with contextlib.redirect_stderr(said):
             yield
     finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
         for line in said.getvalue().splitlines():
             if "OMP_NUM_THREADS" not in line and "OpenBlas" not in line:
                 print(line, file=sys.stderr)
