@@ -16,7 +16,7 @@ const ORDERS = {
   random: (a, b) => DATA.ranks[a] - DATA.ranks[b],
 }
 
-function arrange() {
+function arrange(focus = true) {
   const show = find("#show").value, words = find("#filter").value.toLowerCase().split(/\s+/)
   const fits = item => {
     const label = DATA.labels[item] === null ? "" : nameOf(DATA.labels[item])
@@ -25,7 +25,7 @@ function arrange() {
   }
   queue = [...DATA.videos.keys()].filter(fits).sort((a, b) => ORDERS[find("#order").value](a, b) || a - b)
   place = 0
-  showItem()
+  showItem(focus)
 }
 
 /** Shows an item, which is put into the queue if it is not there. */
@@ -55,7 +55,8 @@ function advance() {
 
 const current = () => queue[place]
 
-function showItem() {
+/** Shows what is at the place in the queue, and moves the focus there, so that the next key is about it. */
+function showItem(focus = true) {
   const item = current()
   complain("")
   find("#stage").hidden = false
@@ -72,7 +73,7 @@ function showItem() {
     showChoices(item)
     find("#search").value = ""
     closeNames()
-    find("#name").focus({ preventScroll: true })
+    if (focus) find("#name").focus({ preventScroll: true })
     say(`${short(item)}${span(item)}: ${nameOf(predicted(item))}, ${percent(sureness(item))}`)
   }
   showState()
@@ -263,8 +264,8 @@ async function begin() {
   setInterval(poll, POLL_MS)
 }
 
-for (const name of ["order", "show"]) find(`#${name}`).addEventListener("change", arrange)
-find("#filter").addEventListener("input", arrangeKeepingFocus)
+for (const name of ["order", "show"]) find(`#${name}`).addEventListener("change", () => arrange())
+find("#filter").addEventListener("input", () => arrange(false))
 find("#tools").addEventListener("submit", event => event.preventDefault())
 find("#video").addEventListener("error", showStrip)
 find("#video").addEventListener("loadedmetadata", () => find("#video").videoWidth || showStrip())
@@ -283,8 +284,3 @@ find("#help_button").addEventListener("click", () => find("#help").showModal())
 document.addEventListener("keydown", pressed)
 window.addEventListener("beforeunload", event => pending.size && event.preventDefault())
 begin()
-
-function arrangeKeepingFocus() {
-  arrange()
-  find("#filter").focus()
-}
