@@ -29,7 +29,7 @@ from served import NAMES, MadeUp, served
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from video_zoo.demo import listen
+from video_zoo.demo import listen, open_model, parse_arguments
 from video_zoo.server import app as server_app
 from video_zoo.server.app import Limits, open_app
 from video_zoo.utils.errors import InputError
@@ -325,6 +325,26 @@ def test_times_that_jump_begin_the_stream_anew(address):
 
 
 # --- the command
+
+
+def test_a_real_network_says_what_it_says_in_python(place):
+    arguments = ["demo.py", f"--weights={place}/weights", f"--config={place}/tiny.yaml", "--engine=paddle"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", arguments)
+        model = open_model(parse_arguments())
+    assert model.streams() is None
+    path = place / "videos/a b.mp4"
+    with open_app(model) as app, served(app) as address:
+        answer = httpx.post(f"{address}predict?window_s=1&reverse=1", content=path.read_bytes(), timeout=60).json()
+    expected = model.predict(path, window_s=1)
+    assert len(answer["predictions"]) == len(expected) == 2
+    for found, prediction in zip(answer["predictions"], expected):
+        assert [(each["name"], each["probability"]) for each in found["top"]] == [
+            (name, pytest.approx(share, abs=1e-5)) for name, share in prediction.classes
+        ]
+        clip = np.ascontiguousarray(prediction.frames[::-1].transpose(0, 3, 1, 2))  # (T, H, W, 3) -> (T, 3, H, W)
+        (row,) = model.probabilities(clip[None])
+        assert found["reverse"][0]["probability"] == pytest.approx(row.max(), abs=1e-5)
 
 
 def run_demo(*flags: str) -> subprocess.Popen:
