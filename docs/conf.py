@@ -17,7 +17,7 @@ CHINESE = tags.has("cn")  # noqa: F821 - Sphinx defines `tags`
 END = "_cn" if CHINESE else ""
 FIRST = [
     *("install", "commands", "data", "train", "evaluation", "protocols"),
-    *("infer", "online", "deploy", "networks", "weights", "reader"),
+    *("infer", "python", "online", "demo", "review", "deploy", "networks", "weights", "reader"),
 ]
 IDEOGRAPH = "[\u3001-\u9fff\uff01-\uffee]"  # or Chinese punctuation
 ENGLISH_ALONE = ["benchmark/RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md"]
