@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
         "  python export.py --model_name=TSM --weights=checkpoints/TSM_best --input=clips/ --online=True\n"
         "  python infer.py --model_name=TSM --weights=exported/TSM --input=clips/",
     )
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "INFER")
     cli.add_weights_flag(parser)
     parser.add_argument("--save_dir", type=cli.path, metavar="DIR", help="the deployment folder (exported/MODEL_NAME)")
     parser.add_argument(
@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"{', '.join(PROGRAMS)} (those whose packages are installed)",
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--filelist", type=cli.optional_path, metavar="FILE", help="videos to compare with (config)")
+    what.add_argument("--filelist", type=cli.input_path, metavar="FILE", help="videos to compare with (config)")
     what.add_argument("--input", nargs="+", type=cli.path, metavar="WHAT", help="the same as files, folders or globs")
     parser.add_argument(
         "--clips", type=cli.positive_int, default=64, metavar="N", help="compared, at most; online: frames (64)"
@@ -82,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="BOOL",
         help="programs that follow streams frame by frame, for infer.py --online; of MODEL.shift = uni (False)",
     )
-    parser.add_argument("--calibration", type=cli.optional_path, metavar="FILE", help="int8's list (config: TRAIN's)")
+    parser.add_argument("--calibration", type=cli.input_path, metavar="FILE", help="int8's list (config: TRAIN's)")
     parser.add_argument(
         "--calibration_clips", type=cli.positive_int, default=128, metavar="N", help="taken of it, at most (128)"
     )
@@ -122,7 +122,8 @@ def main() -> None:
                 export.add_int8(programs, calibration_samples(args, settings, network, list(state)))
             reader.videos = export.spread(reader.videos, args.clips)
             job = Job(threads=compute_threads(), clip_shape=shape, state=state)
-            parity = check_programs(network, reader, args.clips, programs, job)
+            most = args.clips if args.online else len(reader)
+            parity = check_programs(network, reader, most, programs, job)
             facts = {**export.describe_clips(settings, args.online), "parity": parity, CHECKED_ON: describe_processor()}
             files = {kind: {each: file.name for each, file in of.items()} for kind, of in programs.items()}
             Deployment(folder, name, trained.names, shape, files, facts, state=state).write()

@@ -14,6 +14,7 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,11 @@ from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
 from video_zoo.engine.predictions import Features
 from video_zoo.engine.predictor import open_features
-from video_zoo.engine.result_files import ResultFiles
+from video_zoo.engine.result_files import ResultFiles, finished_videos
 from video_zoo.engine.settings import Trained, settings_of
 from video_zoo.engine.sources import open_input
 from video_zoo.models import MODELS
-from video_zoo.utils import cli, config
+from video_zoo.utils import cli, config, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
 from video_zoo.utils.fluid_vars import fingerprint
@@ -60,12 +61,12 @@ def parse_arguments() -> argparse.Namespace:
         "my.list names a video a line; a label behind it is not looked at",
     )
     add, seconds, path = parser.add_argument, cli.positive_seconds, cli.optional_path
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "INFER", "ONLINE")
     cli.add_weights_flag(parser)
     add_engine_flags(parser)
     add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config: 1)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--filelist", type=path, metavar="FILE", help="the list of videos (config)")
+    what.add_argument("--filelist", type=cli.input_path, metavar="FILE", help="the list of videos (config)")
     what.add_argument(
         "--input",
         nargs="+",
@@ -74,7 +75,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="WHAT",
         help="files, folders, globs; a stream's URL, or a camera",
     )
-    add("--online", action="store_true", help="frame by frame: events, with a TSM trained with MODEL.shift=uni")
+    switch = {"type": cli.boolean, "default": False, "metavar": "BOOL"}
+    add("--online", **switch, help="frame by frame: events, with a TSM trained with MODEL.shift=uni (False)")
     add("--window_s", type=seconds, metavar="S", help="predicts windows of S seconds (whole videos)")
     add("--stride_s", type=seconds, metavar="S", help="from one to the next (window_s)")
     add("--duration_s", type=seconds, metavar="S", help="a stream's end (none)")
@@ -85,13 +87,13 @@ def parse_arguments() -> argparse.Namespace:
         type=cli.path,
         default="./",
         metavar="DIR",
-        help="for MODEL_infer_result.jsonl, .csv, .pkl, or MODEL_online_* (./)",
+        help="for MODEL_infer_result.jsonl, .csv and, of whole videos, .pkl; or MODEL_online_* (./)",
     )
     add("--html", type=path, metavar="FILE", help="a page of film strips and bars")
     add("--save_video", type=path, metavar="DIR", help="the videos with the top 3 on them")
-    add("--features", action="store_true", help="also the network's vectors, MODEL_infer_features.npz; in Paddle")
-    add("--show", action="store_true", help="a window with the top 3, of --online")
-    add("--resume", type=cli.boolean, default=False, metavar="BOOL", help="goes on where a run was stopped (False)")
+    add("--features", **switch, help="also the network's vectors, MODEL_infer_features.npz; in Paddle (False)")
+    add("--show", **switch, help="a window with the top 3, of --online (False)")
+    add("--resume", **switch, help="goes on where a run was stopped (False)")
     args = parser.parse_args()
     if args.stride_s and not args.window_s:
         parser.error("--stride_s is of --window_s, which is missing")
@@ -124,16 +126,20 @@ def main() -> None:
         return
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_source(args, settings))
+        if args.resume and is_finished(args, settings, folder, reader):
+            return
         annotator = open_annotator(args, settings, reader) if args.save_video else None
         if args.features:
             backend = open_features(trained, args.use_gpu)
         else:
             job = (args.precision, args.use_gpu, settings.INFER.batch_size, settings.clip_shape("infer"))
             backend, _ = open_backend(trained.source("infer"), args.engine or "auto", *job)
-        files = stack.enter_context(open_files(args, trained, folder, backend.description))
+        files = stack.enter_context(open_files(args, trained, folder, backend.description, reader))
         if args.resume:
             reader.videos = [reader.videos[place] for place in files.remaining([each.path for each in reader.videos])]
             logger.info("%d predictions are there; %d videos are left", files.rows, len(reader.videos))
+        if isinstance(reader, VideoReader) and settings.MODEL.format != "pkl":
+            stop.say_when_stopped(f"What is done is kept; to go on: {cli.command_again('--resume=True')}")
         write = Tee(files, names, print_all=bool(args.window_s))
         progress = Progress(None if args.window_s else len(reader), "windows" if args.window_s else "videos")
         predict(backend, reader, args.infer_topk, progress, write, log_interval=args.log_interval)
@@ -141,6 +147,7 @@ def main() -> None:
             annotator.annotate_all(files.predictions(), names)
         features = save_features(settings, backend, list(files.predictions()), folder) if args.features else []
         paths = [*files.finish(), *features]
+        stop.say_when_stopped(None)
         reader.report_failures()
         logger.info("[INFER] infer finished. %d predictions, %s", files.rows, progress)
         if paths:
@@ -207,15 +214,39 @@ def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoRead
         raise InputError("--save_video is for video files: a stream, pickles or folders of images cannot be annotated")
     from video_zoo.engine.annotate import Annotator
 
+    return Annotator(files_of(reader), args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
+
+
+def files_of(reader: VideoReader) -> dict[str, Path]:
+    """The video files of a reader, by the names that their predictions have."""
     folder = Path(reader.list_path).resolve().parent if reader.list_path else Path()
-    videos = {video.path: resolve(video.path, folder) for video in reader.videos}
-    return Annotator(videos, args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
+    return {video.path: resolve(video.path, folder) for video in reader.videos}
 
 
-def open_files(args: argparse.Namespace, trained: Trained, folder: Path, description: str) -> ResultFiles:
+def result_stem(settings: Config) -> str:
+    """What the names of the result files begin with."""
+    return f"{settings.MODEL.name.upper()}_infer_result"
+
+
+def is_finished(args: argparse.Namespace, settings: Config, folder: Path, reader: VideoReader) -> bool:
+    """Whether an earlier pass is through with all videos and has written what is asked for, which is said."""
+    done = finished_videos(folder, result_stem(settings))
+    others = [path for path in (args.html, args.save_video) if path and not Path(path).exists()]
+    if others or done is None or done != {video.path for video in reader.videos}:
+        return False
+    logger.info(
+        "%s has the predictions of all %d videos: nothing is left to do. Without --resume they are made anew",
+        *(folder / f"{result_stem(settings)}.jsonl", len(done)),
+    )
+    return True
+
+
+def open_files(
+    args: argparse.Namespace, trained: Trained, folder: Path, description: str, reader: VideoReader | StreamReader
+) -> ResultFiles:
     """The result files, and the page. Raises InputError if the page has no place."""
     settings, names, deployment = trained.settings, trained.names, trained.deployment
-    stem = f"{settings.MODEL.name.upper()}_infer_result"
+    stem = result_stem(settings)
     if args.html and Path(args.html).is_dir():
         raise InputError(f"--html={args.html} is a folder: give the page's file")
     if args.html and Path(args.html).name.startswith(stem) and Path(args.html).suffix != ".html":
@@ -233,7 +264,11 @@ def open_files(args: argparse.Namespace, trained: Trained, folder: Path, descrip
         "INFER": {key: value for key, value in asdict(settings.INFER).items() if key not in speed},
     }
     title, step = f"{settings.MODEL.name.upper()}, {len(names)} classes", settings.MODEL.seglen
-    page = Page(Path(args.html), names, title, step=step, notes=[description]) if args.html else None
+    page = None
+    if args.html:
+        made = [f"weights {made_with['weights']}", f"made {datetime.now(timezone.utc).isoformat(timespec='seconds')}"]
+        files = files_of(reader) if isinstance(reader, VideoReader) and settings.MODEL.format == "mp4" else None
+        page = Page(Path(args.html), names, title, step=step, notes=[description, *made], files=files)
     return ResultFiles(folder, stem, names, settings=made_with, resume=args.resume, page=page)
 
 

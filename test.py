@@ -32,9 +32,11 @@ from video_zoo.engine.evaluation_files import PAGE, check_place, write_evaluatio
 from video_zoo.engine.evaluation_rows import EvaluationRows
 from video_zoo.engine.inference import open_backend
 from video_zoo.engine.settings import Trained, settings_of
+from video_zoo.engine.stored_evaluation import is_finished
+from video_zoo.engine.training_checks import say_small_measurement
 from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, clip_cost
-from video_zoo.utils import cli
+from video_zoo.utils import cli, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import make_folder
 from video_zoo.utils.log import Progress, logger, set_up_logging
@@ -57,12 +59,12 @@ def parse_arguments() -> argparse.Namespace:
         "  python test.py --compare before/eval after/eval",
     )
     add = parser.add_argument
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "TEST")
     cli.add_weights_flag(parser)
     what = parser.add_mutually_exclusive_group()
     add_protocol_flags(parser, what)
     add_engine_flags(parser, default="paddle for a checkpoint, or else auto")
-    add("--filelist", type=cli.optional_path, metavar="FILE", help="the list of videos, with labels (config)")
+    add("--filelist", type=cli.input_path, metavar="FILE", help="the list of videos, with labels (config)")
     add("--batch_size", type=cli.positive_int, metavar="N", help="clips a step (config)")
     add("--log_interval", type=cli.count, default=1, metavar="N", help="steps between log lines; 0: none (1)")
     add("--save_dir", type=cli.path, default="./", metavar="DIR", help="for the folder eval: report.html ... (./)")
@@ -106,20 +108,28 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         transform = MODELS.get(settings.MODEL.name).eval_transform
         reader = stack.enter_context(open_reader("test", settings, transform, launch=launch))
+        if launch.rank == 0:
+            say_small_measurement(len(reader), "test")
         job = (engine, args.precision, args.use_gpu, settings.TEST.batch_size, shape)
         backend, store = open_backend(trained.source("test"), *job)
         ranks = join_others(launch)
         facts = describe(settings, reader, backend, args.precision, store or trained.deployment)
         made_with = {**what_decides_digits(facts), "orders": orders, "processes": launch.size}
         place = folder.with_name("eval.partial")
+        finished = args.resume and not place.exists() and is_finished(folder, facts, orders)
+        if ranks.broadcast_object(finished) if ranks else finished:
+            logger.info("%s is of these weights, videos and settings: nothing is left to do", folder)
+            return
         rows = stack.enter_context(EvaluationRows(place, reader, launch.rank, orders, len(names), made_with))
-        logger.info("what is done is in %s: if this is stopped, --resume=auto goes on with it", place)
+        logger.debug("what is done is in %s: if this is stopped, --resume=auto goes on with it", place)
+        stop.say_when_stopped(f"What is done is kept; to go on: {cli.command_again('--resume=auto')}")
         progress = compute_rows(settings, reader, backend, rows, orders, ranks, args)
         if launch.rank == 0:
             facts["seconds"], facts["videos_per_second"] = round(progress.elapsed_s, 3), round(progress.rate, 3)
             facts["made_at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
             write(folder, rows.evaluation(launch.size, names, facts), reader, progress)
             rows.remove(launch.size)
+        stop.say_when_stopped(None)
         if ranks:
             ranks.all_gather(None)  # the launcher ends all when the first one ends
 

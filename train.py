@@ -22,7 +22,7 @@ from video_zoo.configs.schema import Config
 from video_zoo.datareader import open_reader
 from video_zoo.datareader.labels import names_of
 from video_zoo.datareader.own_videos import list_own_videos
-from video_zoo.engine.batch_norm import prepare_batch_norm
+from video_zoo.engine.batch_norm import freeze_only_weights, prepare_batch_norm
 from video_zoo.engine.board import Board
 from video_zoo.engine.checkpoint import Checkpoints, Facts, State
 from video_zoo.engine.optimizer import make_optimizer
@@ -31,6 +31,7 @@ from video_zoo.engine.resume import find_checkpoint, is_done, leave_later_ones, 
 from video_zoo.engine.save_folder import open_save_folder
 from video_zoo.engine.stepper import Stepper, usable_amp
 from video_zoo.engine.trainer import Plan, Trainer, memory_errors_explained
+from video_zoo.engine.training_checks import say_small_training
 from video_zoo.metrics import make_metrics
 from video_zoo.models import MODELS, build_network
 from video_zoo.models.pretrained import load_weights
@@ -49,24 +50,24 @@ def parse_arguments(flags: Sequence[str] | None = None) -> argparse.Namespace:
         "  python train.py --model_name=TSM --config=configs/tsm_finetune.yaml --data=FOLDER_OF_CLASS_FOLDERS\n"
         "keys of a config file: configs/schema.py and --list_models; how to make a list: docs/data.md",
     )
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "TRAIN", "VALID")
 
     def add(flag, kind, metavar, text, default=None):
         parser.add_argument(flag, type=kind, metavar=metavar, help=text, default=default)
 
     add("--batch_size", cli.positive_int, "N", "clips a step, of all GPUs (config)")
-    add("--learning_rate", float, "RATE", "at the start (config)")
+    parser.add_argument("--learning_rate", "--lr", type=float, metavar="RATE", help="at the start (config)")
     text = "weights to start from, all but the last layer: a v1.5 folder, a checkpoint, or a .tar.gz of either; or"
     text += " imagenet, kinetics (both downloaded once), none (config: imagenet)"
-    add("--pretrain", cli.optional_path, "PATH", text)
+    add("--pretrain", cli.input_path, "PATH", text)
     add(
         "--resume",
-        cli.optional_path,
+        cli.input_path,
         "PATH",
         "a checkpoint to go on from; auto: the last one of the last training in --save_dir (none)",
     )
     add("--allow_changes", cli.boolean, "BOOL", "with --resume: go on though config or list has changed (False)", False)
-    add("--data", cli.optional_path, "FOLDER", "your own videos, FOLDER/CLASS/*.mp4, instead of the config's lists")
+    add("--data", cli.input_path, "FOLDER", "your own videos, FOLDER/CLASS/*.mp4, instead of the config's lists")
     add("--epoch", cli.count, "N", "passes over the list (config)")
     add("--valid_interval", cli.count, "N", "validate after every N epochs; 0: never (1)", 1)
     add("--save_dir", cli.path, "DIR", "for checkpoints, curves, train.log, config.yaml (checkpoints)", "checkpoints")
@@ -118,13 +119,19 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
     if args.data:
         own = (args.data, settings, folder / "lists")
         settings, classes = ranks.first_calls(list_own_videos, *own, going_on=path is not None)
+    ordered = any(each.split("=")[0].strip() == "TRAIN.freeze_batch_norm" for each in args.set)
+    settings = freeze_only_weights(settings, ordered)
     section = settings.TRAIN
     with contextlib.ExitStack() as stack:
         spec, valid_reader = MODELS.get(name), None
         reader = stack.enter_context(open_reader("train", settings, spec.train_transform, launch=launch))
         if args.valid_interval and (settings.VALID.filelist or not args.data):
             valid_reader = stack.enter_context(open_reader("valid", settings, spec.eval_transform, launch=launch))
-        facts = Facts.of_training(settings, classes or names_of(settings.MODEL), reader, valid_reader)
+        names = classes or names_of(settings.MODEL)
+        if ranks.first and not path:
+            labels = [each and [video.label for video in each.videos] for each in (reader, valid_reader)]
+            say_small_training(*labels, settings.MODEL.num_classes, names)
+        facts = Facts.of_training(settings, names, reader, valid_reader)
         paddle.seed(section.seed)
         network = prepare_batch_norm(build_network(settings, "train"), section, ranks)
         optimizer, schedule = make_optimizer(section, network, len(reader), reader.batches)
@@ -157,6 +164,8 @@ def train(args: argparse.Namespace, settings: Config, folder: Path, launch: Laun
             stack.enter_context(contextlib.closing(board))
         metrics = make_metrics(settings.MODEL.num_classes)
         plan = Plan(section.epoch, args.valid_interval, args.save_interval_iters, args.log_interval, section.seed)
+        if not path:
+            plan = dataclasses.replace(plan, new_classes=settings.MODEL.num_classes)
         trainer = Trainer(stepper, reader, metrics, ranks, state, checkpoints, facts, plan, valid_reader, board)
         summary = trainer.run()
         for each in filter(None, (reader, valid_reader)):

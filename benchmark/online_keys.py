@@ -40,7 +40,7 @@ Followed = list[tuple[float, np.ndarray]]  # time in seconds and probabilities (
 
 def main() -> None:
     parser = cli.Parser(description=__doc__)
-    cli.add_common_flags(parser, MODELS)
+    cli.add_common_flags(parser, MODELS, Config, "ONLINE")
     cli.add_weights_flag(parser)
     parser.add_argument("--streams", type=Path, required=True, metavar="DIR", help="videos with true events")
     args = parser.parse_args()

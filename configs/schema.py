@@ -126,7 +126,9 @@ class TrainSection(ReaderSection):
     clip_grad_norm: Optional[float] = key(
         None, "the L2 norm of all gradients together is at most this; unset: not clipped", low=1e-6, high=10**9
     )
-    freeze_batch_norm: bool = key(False, "BatchNorm stays as the weights it starts from have it")
+    freeze_batch_norm: bool = key(
+        False, "BatchNorm stays as the weights it starts from have it; without weights, it is trained"
+    )
     sync_batch_norm: bool = key(False, "BatchNorm over the clips of all GPUs, not of each")
     amp: str = key(
         "off",

@@ -10,7 +10,7 @@ from video_zoo.datareader.checks import check_sizes, check_template, check_windo
 from video_zoo.datareader.clip_reader import ClipReader
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.datareader.sampling import Windows
-from video_zoo.datareader.video_list import Video, read_mode_list
+from video_zoo.datareader.video_list import Video, check_some_are_there, read_mode_list
 from video_zoo.datareader.views import views_of
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import ALONE, Launch
@@ -48,6 +48,7 @@ def open_reader(
     if videos is None:
         list_path, videos = section.filelist, read_mode_list(settings, mode)
         list_folder = Path(list_path).resolve().parent
+        check_some_are_there(videos, list_path)
     elif not videos:
         raise InputError("no videos are given")
     check_sizes(mode, section)

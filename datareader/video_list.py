@@ -6,13 +6,14 @@ import collections
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from video_zoo.configs.schema import Config
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import heartbeat
+from video_zoo.utils.paths import find_path, looked_in
 from video_zoo.utils.texts import read_lines
 
 _NUMBER = re.compile(r"[+-]?[0-9]+")
@@ -48,7 +49,7 @@ def read_video_list(
     Raises InputError: no such file, an empty one, or a line that is wrong, with its number.
     """
     if not list_path:
-        raise InputError(f"no list of videos: set {key}")
+        raise InputError(f"no list of videos: set {key}.{_without_list(key)}")
     parse, numbered = _parse_frame_folder if frame_folders else _parse, NumberedNames(list_path)
     videos = []
     with heartbeat(f"reading the list {list_path}"):
@@ -73,9 +74,14 @@ def _read_lines(list_path: str, key: str) -> list[str]:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise InputError(
-            f"no list {list_path} ({key}). A list has `path label` lines; docs/data.md shows how to make one,"
-            f" and --set {key}=PATH names another."
+            f"no list {list_path} ({key}){looked_in(list_path)}. A list has `path label` lines; docs/data.md shows"
+            f" how to make one, and --set {key}=PATH names another.{_without_list(key)}"
         ) from None
+
+
+def _without_list(key: str) -> str:
+    """What infer.py and export.py take in place of a list."""
+    return " Videos need no list with --input=WHAT: files, folders or globs" if key == "INFER.filelist" else ""
 
 
 def read_mode_list(settings: Config, mode: str) -> list[Video]:
@@ -95,17 +101,32 @@ def listed_videos(list_path: str | None, num_classes: int, key: str) -> list[Vid
     videos = read_video_list(list_path, num_classes=num_classes, labelled=False, key=key)
     folder = str(Path(list_path).resolve().parent)
     with heartbeat(f"looking for the videos of {list_path}"):
-        return [video._replace(path=tidy(locate(video.path, folder))) for video in videos]
+        found = [video._replace(path=tidy(locate(video.path, folder))) for video in videos]
+    check_some_are_there(videos, list_path)
+    return found
+
+
+def check_some_are_there(videos: Sequence[Video], list_path: str) -> None:
+    """Raises InputError if nothing that a list names is there: it was made for other folders."""
+    folder = os.path.dirname(os.path.realpath(list_path))
+    with heartbeat(f"looking for the videos of {list_path}"):
+        if any(os.path.exists(locate(video.path, folder)) for video in videos):
+            return
+    first = videos[0]
+    raise InputError(
+        f"no video of the list {list_path} can be found, of {len(videos)}; the first is {first.path} in line"
+        f" {first.line}{looked_in(first.path, folder)}"
+    )
 
 
 def resolve(path: str, list_folder: Path) -> Path:
-    """The file a line means: as written, or, if that is not there, relative to the list's folder."""
+    """The file a line means, as `find_path` finds it; if it is nowhere, relative to the list's folder."""
     return Path(locate(path, list_folder))
 
 
 def locate(path: str, list_folder: str | os.PathLike) -> str:
     """`resolve`, as text, which is quicker for long lists."""
-    return path if os.path.isabs(path) or os.path.exists(path) else os.path.join(list_folder, path)
+    return find_path(path, list_folder) or os.path.join(list_folder, path)
 
 
 def tidy(path: str) -> str:

@@ -81,7 +81,7 @@ class VideoWriter:
 class Transcoder(VideoWriter):
     """H.264 in an mp4 that follows a source frame by frame: upright, in its colours and shape of pixels, at its times,
     which begin at 0 and go on where its clock jumps (timeline.py). The header comes first, so that a browser plays it
-    before it has all of it. There is no sound.
+    before it has all of it. Its sound is `sound.Sound`'s.
 
     Args:
         stream: the source's, for its times and shape of pixels.

@@ -26,7 +26,7 @@ from video_zoo.datareader.sampling import segment_indices
 from video_zoo.datareader.timeline import describe_jumps
 from video_zoo.dataset.video_encode import Form, Outcome, prepare
 from video_zoo.dataset.video_lists import Entry, add_work_flags, read_any_list, same_file, work
-from video_zoo.utils import cli
+from video_zoo.utils import cli, stop
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file, fit_name, make_folder, scratch_folder
 from video_zoo.utils.log import logger, set_up_logging
@@ -168,6 +168,8 @@ def summarize(outcomes: dict[str, Outcome | VideoError]) -> None:
     """Prints the counts, and the bytes before and after."""
     whole = [outcome for outcome in outcomes.values() if isinstance(outcome, Outcome)]
     counts = collections.Counter("kept from before" if outcome.kept else "written" for outcome in whole)
+    if counts.keys() == {"kept from before"} and len(whole) == len(outcomes):
+        print("nothing is left to do: all videos are there")
     before, after = sum(o.bytes_before for o in whole), sum(o.bytes_after for o in whole)
     print(
         f"{counts['written']} videos written, {counts['kept from before']} were there before,"
@@ -191,7 +193,9 @@ def main() -> None:
         if entry.problem:
             logger.warning("left out: line %d: %s: %s", entry.line, entry.path, entry.problem)
     logger.info("%d lines, %d videos, %d at a time", len(entries), len(places), max(flags.workers, 1))
+    stop.say_when_stopped(f"What is done is kept; to go on: {cli.command_again()}")
     outcomes = encode_all(places, form, flags)
+    stop.say_when_stopped(None)
     good = {source: places[source] for source, outcome in outcomes.items() if isinstance(outcome, Outcome)}
     summarize(outcomes)
     write_problems(Path(flags.out_dir, fit_name(Path(flags.list).stem, ".problems.txt")), entries, outcomes)

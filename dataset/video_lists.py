@@ -12,7 +12,7 @@ from video_zoo.datareader.video_list import NumberedNames, locate
 from video_zoo.datareader.workers import SettingNames, WorkerPool
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import Progress, heartbeat, logger
+from video_zoo.utils.log import Progress, heartbeat
 from video_zoo.utils.paths import RealPaths
 from video_zoo.utils.runtime import usable_cores
 from video_zoo.utils.texts import read_bytes
@@ -147,8 +147,8 @@ def work(
         for done in pool.map(tasks):
             yield done.task, done.result
             progress.add(1)
-            if progress.done == progress.total or time.monotonic() - said > _PROGRESS_EVERY_S:
+            if due := progress.is_done or time.monotonic() - said > _PROGRESS_EVERY_S:
                 said = time.monotonic()
-                logger.info("%d/%d videos, %s", progress.done, progress.total, progress)
+            progress.say(f"{progress.done}/{progress.total} videos", due=due)
     finally:
         pool.close()

@@ -13,7 +13,8 @@ from typing import Any
 import av
 
 from video_zoo.datareader.decode import reason_of
-from video_zoo.datareader.timeline import describe_jumps
+from video_zoo.datareader.sound import Sound
+from video_zoo.datareader.timeline import describe_jumps, stamp_of
 from video_zoo.datareader.video_file import open_container, packets_of, video_stream
 from video_zoo.datareader.video_writer import Transcoder
 from video_zoo.engine.overlay import Overlay
@@ -109,8 +110,8 @@ def annotate(
     """Writes a video with the three most probable classes in its upper left corner, while a prediction's span lasts.
 
     Where spans overlap, the one that began last is shown; a prediction without a span is shown all the time. The
-    video is H.264 in an mp4, upright, with the source's times, without its sound; sides are rounded down to even ones.
-    It has its name only when it is whole.
+    video is H.264 in an mp4, upright, with the source's times; its first sound is copied, if an mp4 takes that, and
+    sides are rounded down to even ones. It has its name only when it is whole.
 
     Args:
         source: a video file. Spans count from its first frame.
@@ -162,14 +163,22 @@ def _write(
     first = next(frames, None)
     if first is None:
         raise AnnotateError(f"not one frame can be decoded{f': {damage[0]}' if damage else ''}")
-    with Transcoder(path, stream, first, _OPTIONS) as writer:
+    source, begin_s = Path(container.name), float((stamp_of(first, stream) or 0) * stream.time_base)
+    with Transcoder(path, stream, first, _OPTIONS) as writer, Sound(source, writer.container, begin_s) as sound:
         for frame in itertools.chain([first], frames):
-            prediction = schedule.at(writer.time_s(frame))
+            time_s = writer.time_s(frame)
+            prediction = schedule.at(time_s)
             if prediction is not shown:
                 shown, drawn = prediction, prediction and Overlay.of(prediction, names, *writer.size).blend
+            if writer.jumps:
+                sound.end("there the clock jumps")
+            sound.copy_until(time_s)
             writer.add(frame, drawn)
+        sound.copy_until(time_s if damage else math.inf)
         if writer.jumps:
             logger.warning("%s: %s", container.name, describe_jumps(writer.jumps))
+        if sound.lost:
+            logger.warning("%s: its sound is not in the annotated video, or not all of it: %s", source, sound.lost)
     return damage[0] if damage else None
 
 

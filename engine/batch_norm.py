@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import paddle
 from paddle.nn.layer.norm import _BatchNormBase
 
-from video_zoo.configs.schema import TrainSection
+from video_zoo.configs.schema import Config, TrainSection
 from video_zoo.engine.ranks import Ranks
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
+
+
+def freeze_only_weights(settings: Config, ordered: bool) -> Config:
+    """The settings with TRAIN.freeze_batch_norm off where no weights are loaded: the mean of 0 and the variance of 1
+    that a new network's BatchNorms have fit no layer's values, and such a network does not learn.
+
+    Args:
+        ordered: the command line says TRAIN.freeze_batch_norm, which is obeyed.
+    """
+    section = settings.TRAIN
+    if ordered or not section.freeze_batch_norm or (section.pretrain or "").lower() != "none":
+        return settings
+    logger.warning(
+        "TRAIN.freeze_batch_norm is now False, and the config says True: without weights (--pretrain=none), BatchNorm"
+        " has no statistics to keep. --set TRAIN.freeze_batch_norm=True on the command line keeps it frozen"
+    )
+    return dataclasses.replace(settings, TRAIN=dataclasses.replace(section, freeze_batch_norm=False))
 
 
 def prepare_batch_norm(network: paddle.nn.Layer, section: TrainSection, ranks: Ranks) -> paddle.nn.Layer:

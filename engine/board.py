@@ -1,4 +1,5 @@
-"""Curves: curves.jsonl, a line a point, and the same for VisualDL (`visualdl --logdir SAVE_DIR/visualdl`)."""
+"""Curves: curves.jsonl, a line a point, and the same for VisualDL (`visualdl --logdir SAVE_DIR/visualdl`), in which
+shares are in percent, as in the log."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from visualdl import LogWriter
 
 from video_zoo.engine.checkpoint import State
+from video_zoo.metrics import METRICS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
 from video_zoo.utils.json_files import check_fields, is_count, is_number, is_text, parse_json
@@ -27,6 +29,7 @@ CURVES = "curves.jsonl"
 _VISUALDL = "visualdl"
 _MOST_BYTES = 1 << 30  # of 4 million points
 _MOST_LINE_BYTES = 1 << 16
+_IN_PERCENT = frozenset(name for metric in METRICS for name in metric.in_percent)
 _NAME = re.compile(r"[\w.]{1,50}", re.ASCII)  # of a value; VisualDL refuses some others
 
 
@@ -94,6 +97,7 @@ class Board:
         for name, value in point.items():
             if name not in ("phase", "step", "time_s"):
                 tag, walltime = f"{point['phase']}/{name}", round(1000 * point["time_s"])
+                value = 100 * value if name in _IN_PERCENT else value
                 self._writer.add_scalar(tag=tag, value=value, step=point["step"], walltime=walltime)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from video_zoo.engine.evaluation import NATURAL
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import Progress, logger, timed
+from video_zoo.utils.log import Progress, timed
 
 if TYPE_CHECKING:
     from video_zoo.datareader.batches import Batch
@@ -48,9 +48,9 @@ def evaluate(
         scores = metrics.update(metrics.measure(cross_entropy(logits, labels), logits, labels))
         done = scores.samples * (ranks.size if ranks else 1)  # the others are about as far
         progress.add(done, reader=reader_s, compute=time.monotonic() - start)
-        if log_interval and batch.number % log_interval == 0:
-            said = f"{scores}, {progress}" if ranks is None or ranks.size == 1 else progress  # these are one rank's
-            logger.info("%s  %s", line.format(batch.number), said)
+        if log_interval:
+            said = f"  {scores}" if ranks is None or ranks.size == 1 else ""  # these are one rank's
+            progress.say(line.format(batch.number) + said, due=batch.number % log_interval == 0)
     progress.finish()
     if ranks:
         metrics.restore(ranks.all_reduce(metrics.state()))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
+from video_zoo.datareader.video_list import locate
 from video_zoo.engine.confidence import LEVELS, PLOT, draw_calibration, draw_coverage, levels_of
 from video_zoo.engine.evaluation import NATURAL, Evaluation
 from video_zoo.engine.html_document import (
@@ -28,7 +31,7 @@ from video_zoo.engine.html_document import (
     signed,
     table,
 )
-from video_zoo.engine.page import BARS, draw_bar, film_strip
+from video_zoo.engine.page import BARS, draw_bar, film_strip, link_to
 from video_zoo.metrics.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ def write_page(
     Raises OSError: the file cannot be written.
     """
     facts = evaluation.facts
+    base = _base_of_links(evaluation, path.parent)
     title = f"{facts.get('model', 'Evaluation')} on {Path(str(facts.get('list', {}).get('path', 'a list'))).name}"
     body = [
         f'<p class="headline">{markup(summary.headline)}</p>\n',
@@ -62,10 +66,23 @@ def write_page(
         _draw_classes(summary),
         _draw_matrix(),
         side_by_side(draw_coverage(summary, summary.predicted == evaluation.labels), draw_calibration(summary)),
-        _draw_mistakes(evaluation, summary, clip_of),
+        _draw_mistakes(evaluation, summary, clip_of, base),
     ]
-    text = document(title, body, _data(evaluation, summary), "matrix.js", "evaluation.js")
+    text = document(title, body, {**_data(evaluation, summary), "base": base}, "matrix.js", "evaluation.js")
     path.write_text(text, encoding="utf-8")
+
+
+def _base_of_links(evaluation: Evaluation, folder: Path) -> str | None:
+    """What comes before the videos' names in the addresses of their files; None where these are not as the list of the
+    evaluation says, by its first video."""
+    listed, model = (evaluation.facts.get(key) or {} for key in ("list", "config"))
+    if not evaluation.ids or model.get("MODEL", {}).get("format") != "mp4":
+        return None
+    first, place = evaluation.ids[0], os.path.dirname(os.path.realpath(str(listed.get("path"))))
+    file = locate(first, place)
+    if not os.path.isfile(file):
+        return None
+    return "" if os.path.isabs(first) else link_to(file[: -len(first)] or os.curdir, folder) + "/"
 
 
 def _data(evaluation: Evaluation, summary: Summary) -> dict[str, Any]:
@@ -228,12 +245,16 @@ def _draw_matrix() -> str:
 # ---- mistakes
 
 
-def _draw_mistakes(evaluation: Evaluation, summary: Summary, clip_of: Callable[[str], np.ndarray | None]) -> str:
+def _draw_mistakes(
+    evaluation: Evaluation, summary: Summary, clip_of: Callable[[str], np.ndarray | None], base: str | None
+) -> str:
     wrong = np.flatnonzero(summary.predicted != evaluation.labels)
     chosen = wrong[np.argsort(-summary.confidence[wrong], kind="stable")][:STRIPS]
     if not len(chosen):
         return section("Most confident mistakes", "<p>There are none.</p>")
-    rows = [_draw_mistake(evaluation, summary, place, clip_of(evaluation.ids[place])) for place in chosen.tolist()]
+    rows = [
+        _draw_mistake(evaluation, summary, place, clip_of(evaluation.ids[place]), base) for place in chosen.tolist()
+    ]
     text = '<p class="soft">The frames that the network saw, and its most probable classes; the truth is marked.</p>'
     first, more = ('<div class="mistakes">' + "\n".join(part) + "</div>" for part in (rows[:FIRST], rows[FIRST:]))
     if len(rows) > FIRST:
@@ -241,7 +262,9 @@ def _draw_mistakes(evaluation: Evaluation, summary: Summary, clip_of: Callable[[
     return section("Most confident mistakes", text, first)
 
 
-def _draw_mistake(evaluation: Evaluation, summary: Summary, place: int, clip: np.ndarray | None) -> str:
+def _draw_mistake(
+    evaluation: Evaluation, summary: Summary, place: int, clip: np.ndarray | None, base: str | None
+) -> str:
     label, probabilities = int(evaluation.labels[place]), summary.probabilities[place]
     best = np.argsort(-probabilities, kind="stable")[: BARS - 1].tolist()
     best = best if label in best else [*best, label]
@@ -253,7 +276,8 @@ def _draw_mistake(evaluation: Evaluation, summary: Summary, place: int, clip: np
         color = "var(--right)" if index == label else "var(--wrong)" if index == summary.predicted[place] else ""
         bars.append(draw_bar(name, float(probabilities[index]), color))
     video = evaluation.ids[place]
-    heading = f'<h3 class="clamp" title="{markup(video)}">{isolated(video)}</h3>'
+    name = isolated(video) if base is None else f'<a href="{base}{quote(os.fsencode(video))}">{isolated(video)}</a>'
+    heading = f'<h3 class="clamp" title="{markup(video)}">{name}</h3>'
     return f'<article>{heading}{_draw_strip(clip)}<div class="bars">{"".join(bars)}</div></article>'
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -48,6 +49,7 @@ BASE_STYLE = """
 body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; margin: 0 auto;
   max-width: 82rem; padding: 1.5rem 1rem 3rem; background: var(--ground); color: var(--text) }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .4rem }
+a { color: inherit; text-decoration-color: var(--soft); text-underline-offset: .15em }
 """
 
 _STYLE = """
@@ -94,7 +96,8 @@ class Page:
         title: its heading.
         limit: rows that get a film strip, some 40 kB each; those after it have bars only, and the page says so.
         step: the strip shows every such frame of a clip; a segment's length shows the first one of each segment.
-        notes: lines below the heading: the model, the weights, the list.
+        notes: lines below the heading: the model, the weights, the date.
+        files: id -> the video file, to which the name in its row leads, by a path that is relative to the page's.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Page:
         *,
         step: int = 1,
         notes: Sequence[str] = (),
+        files: Mapping[str, Path] | None = None,
     ):
         self.path = Path(path)
         suffix = self.path.suffix[:10]  # of a longer one, no browser makes anything
@@ -115,6 +119,7 @@ class Page:
         self._limit = limit
         self._step = step
         self._notes = notes
+        self._files = files or {}
         self._rows = 0
         self._file: IO[bytes] | None = None
         self._lock = contextlib.ExitStack()
@@ -190,12 +195,21 @@ class Page:
 
     def _draw_head(self, prediction: Prediction) -> str:
         span = f"<small>{span_text(prediction)}</small>" if prediction.span else ""
-        return f'<article><h2><span dir="auto">{html(prediction.video_id)}</span>{span}</h2>'
+        name, file = f'<span dir="auto">{html(prediction.video_id)}</span>', self._files.get(prediction.video_id)
+        if file is not None:
+            moment = f"#t={prediction.span[0]:g},{prediction.span[1]:g}" if prediction.span else ""
+            name = f'<a href="{link_to(file, self.path.parent)}{moment}">{name}</a>'
+        return f"<article><h2>{name}{span}</h2>"
 
     def _draw_bars(self, prediction: Prediction) -> str:
         rows = zip(prediction.classes[:BARS], prediction.probabilities)
         bars = "".join(draw_bar(html(self._names[index]), probability) for index, probability in rows)
         return f'<div class="bars">{bars}</div></article>\n'
+
+
+def link_to(file: str | os.PathLike, folder: str | os.PathLike) -> str:
+    """The address of a file for a page in `folder`: a relative path, which nothing in its name can make another."""
+    return quote(os.fsencode(os.path.relpath(os.path.abspath(file), os.path.abspath(folder))))
 
 
 def draw_bar(label: str, share: float, color: str = "") -> str:

@@ -111,7 +111,7 @@ def check_programs(
         for parity, compute in zip(found.values(), computing):
             parity.add(expected, compute(pixels))
         progress.add(len(pixels))
-        logger.info("compared %d %s, %s", progress.done, unit, progress)
+        progress.say(f"compared {progress.done} {unit}")
         if progress.done >= clips:
             break
     if not progress.done:

@@ -12,7 +12,7 @@ import numpy as np
 
 from video_zoo.engine.backends.base import Backend
 from video_zoo.engine.results import Prediction, format_table, top_classes
-from video_zoo.utils.log import Progress, logger, timed
+from video_zoo.utils.log import Progress, logger, print_line, timed
 
 if TYPE_CHECKING:
     from video_zoo.datareader.batches import Batch
@@ -43,8 +43,8 @@ def predict(
             writer.put([top_classes(video_id, row, topk, span) for video_id, row, span in rows], batch.clips)
             seconds = {"compute": computed - start, "write": time.monotonic() - computed}
             progress.add(len(batch.ids), reader=reader_s, **seconds)
-            if log_interval and number % log_interval == 0:
-                logger.info("[INFER] Processed %d samples, %s", progress.done, progress)
+            if log_interval:
+                progress.say(f"[INFER] Processed {progress.done} samples", due=number % log_interval == 0)
     progress.finish()
 
 
@@ -65,7 +65,7 @@ class Tee:
         self._files.add(predictions, clips)
         shown = predictions[: self._left]
         if shown:
-            print(format_table(shown, self._names), flush=True)
+            print_line(format_table(shown, self._names))
         if self._left:
             self._left -= len(shown)
             if not self._left:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from video_zoo.engine.evaluation import NATURAL
+from video_zoo.engine.evaluation import NATURAL, what_decides_digits
 from video_zoo.engine.evaluation_files import EVAL, FORMAT, PREDICTIONS, Score, headline_of
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import whole_folder
@@ -72,6 +73,20 @@ class StoredEvaluation:
         """top-1, and what it was measured on, as `headline_of` has it."""
         top1 = self.scores[NATURAL]["top1"].value
         return headline_of(top1, len(self.ids), self.num_videos, self.classes_seen, len(self.names))
+
+
+def is_finished(folder: Path, facts: Mapping[str, Any], orders: Sequence[str]) -> bool:
+    """Whether the evaluation in a folder was computed as `facts` say, and has these orders of the frames."""
+    try:
+        stored = read_evaluation(folder)
+    except InputError:
+        return False
+    now = json.loads(json.dumps(what_decides_digits(facts)))
+    before = {key: stored.facts.get(key) for key in now}
+    try:
+        return what_decides_digits(before) == now and set(orders) == set(stored.scores)
+    except (KeyError, TypeError, AttributeError):  # another version's
+        return False
 
 
 def read_evaluation(folder: str | os.PathLike) -> StoredEvaluation:

@@ -21,6 +21,7 @@ from video_zoo.engine.evaluate import VideoLogits, evaluate
 from video_zoo.engine.ranks import Ranks
 from video_zoo.engine.reader_watch import ReaderWatch
 from video_zoo.engine.stepper import Stepper
+from video_zoo.engine.training_checks import say_first_loss
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import Progress, heartbeat, logger, timed
 from video_zoo.utils.paddle_env import gpu_memory, peak_memory
@@ -52,6 +53,7 @@ class Plan:
         save_interval: steps between checkpoints within an epoch; 0: none.
         log_interval: steps between log lines; 0: none.
         seed: of the random draws (dropout), with the step and the rank.
+        new_classes: of a last layer that knows nothing yet, for which the first loss is looked at; None: it is not.
     """
 
     epochs: int = 1
@@ -59,6 +61,7 @@ class Plan:
     save_interval: int = 0
     log_interval: int = 0
     seed: int = 0
+    new_classes: int | None = None
 
 
 @dataclass
@@ -145,6 +148,8 @@ class Trainer:
             scores, learning_rate, stopping = self._step(batch)
             compute_s = time.monotonic() - start
             seconds.append(reader_s + compute_s)
+            if self.plan.new_classes and self.ranks.first and self.state.global_step == 1:
+                say_first_loss(scores, self.plan.new_classes)
             self._tell(scores, learning_rate, reader_s, compute_s)
             self._save_within_epoch()
             if stopping:
@@ -194,9 +199,9 @@ class Trainer:
         if self.board:
             times = {"reader_ms": 1000 * reader_s, "compute_ms": 1000 * compute_s}
             self.board.add("train", state.global_step - 1, scores, learning_rate=learning_rate, **times)
-        if self.plan.log_interval and iteration % self.plan.log_interval == 0:
-            where = f"[TRAIN] Epoch {state.epoch}, iter {iteration}"
-            logger.info("%s  %s, %s%s", where, scores, self.progress, gpu_memory())
+        if self.plan.log_interval:
+            said = f"[TRAIN] Epoch {state.epoch}, iter {iteration}  {scores}"
+            self.progress.say(said, gpu_memory(), due=iteration % self.plan.log_interval == 0)
 
     def _epoch(self) -> EpochSummary:
         """The rest of an epoch, its checkpoint, and its validation."""
@@ -204,8 +209,9 @@ class Trainer:
         self.reader.epoch, self.reader.first_batch = epoch, state.iteration
         summary = self.train_epoch()
         self._share_failures(self.reader)
-        line = "[TRAIN] Epoch %d training finished, average time: %.4f  %s, memory: %s"
-        logger.info(line, epoch, summary.step_s, summary.scores, peak_memory())
+        if summary.steps:  # none where a training goes on at the end of an epoch, before its validation
+            line = "[TRAIN] Epoch %d training finished, average time: %.4f  %s, memory: %s"
+            logger.info(line, epoch, summary.step_s, summary.scores, peak_memory())
         validate = self.valid_reader is not None and (epoch + 1) % self.plan.valid_interval == 0
         place = self.checkpoints.path(epoch)
         if not validate:

@@ -16,6 +16,7 @@ class TopK(Metric):
 
     size = len(_KS)
     more_is_better = {f"top{k}": True for k in _KS}
+    in_percent = tuple(more_is_better)
 
     def update(self, losses: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """How many samples are right for each k, (2,)."""

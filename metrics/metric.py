@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from video_zoo.utils.registry import did_you_mean
 class Metric(ABC):
     """One thing that is measured. Its state is a float64 vector that adds up over samples, batches and ranks.
 
-    A subclass sets `size`, the length of the state, and `more_is_better`, which names the values that `compute` gives.
+    A subclass sets `size`, the length of the state, and `more_is_better`, which names the values that `compute` gives;
+    those that are shares, and that the log and VisualDL show in percent, it names in `in_percent`.
 
     Args:
         num_classes: labels are integers from 0 to num_classes - 1.
@@ -24,6 +25,7 @@ class Metric(ABC):
 
     size: int
     more_is_better: Mapping[str, bool]
+    in_percent: Collection[str] = ()
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes

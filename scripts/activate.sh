@@ -1,4 +1,9 @@
-# Sourced by every script: goes to the repository's root and into its virtual environment, which is made if missing.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash scripts/setup_env.sh
-[ "${ZOO_VENV:-}" = none ] || source "${ZOO_VENV:-.venv}/bin/activate"
+# Sourced by every script: enters the virtual environment of the project, which is made if missing. `project` is its root.
+unset CDPATH  # with it cd prints
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bash "$project/scripts/setup_env.sh"
+case ${ZOO_VENV:=.venv} in
+  none) ;;
+  /*) source "$ZOO_VENV/bin/activate" ;;
+  *) source "$project/$ZOO_VENV/bin/activate" ;;
+esac

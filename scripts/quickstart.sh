@@ -4,6 +4,7 @@
 set -euo pipefail
 if [ $# -gt 0 ]; then sed -n '2,3s/^# //p' "${BASH_SOURCE[0]}"; exit 2; fi
 source "$(dirname "${BASH_SOURCE[0]}")/activate.sh"
+cd "$project"
 started=$SECONDS
 out=quickstart
 

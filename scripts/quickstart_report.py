@@ -12,6 +12,7 @@ import contextlib
 import importlib.metadata
 import json
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from visualdl import LogReader
 
 from video_zoo.datareader.decode import decode_video
 from video_zoo.datareader.sampling import segment_indices
-from video_zoo.engine.page import BAR_STYLE, draw_bar
+from video_zoo.engine.page import BAR_STYLE, draw_bar, link_to
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
@@ -31,21 +32,25 @@ EXPECTED = {"TSM": (0.95, 1.0), "TSN": (0.0, 0.40)}  # top-1, from and to
 WIDTH, HEIGHT, MARGIN = 560, 260, 40  # of the curves, px
 
 PAGE = """<!DOCTYPE html>
-<html lang="en"><meta charset="utf-8"><title>Quick start: TSM and TSN on moving shapes</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Quick start: TSM and TSN on moving shapes</title>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1a202c }}
 h2 {{ margin-top: 2.5rem }} small, .note {{ color: #4a5568 }}
-.clip {{ display: grid; grid-template-columns: 1fr 15rem 15rem; gap: 1rem; align-items: center; margin: 1rem 0 }}
+.clip {{ display: grid; grid-template-columns: minmax(0, 1fr) 15rem 15rem; gap: 1rem; align-items: center }}
+.clip {{ margin: 1rem 0 }}
+svg {{ max-width: 100%; height: auto }} a {{ color: inherit }} p, small {{ overflow-wrap: anywhere }}
 .clip img {{ width: 100%; image-rendering: pixelated; border-radius: 4px }}
 .clip {{ --label: 3.5rem }} {bar_style}
 .right::after {{ content: " ✓" }} .wrong::after {{ content: " ✗" }}
-@media (max-width: 48rem) {{ .clip {{ grid-template-columns: 1fr }} }}
+@media (max-width: 48rem) {{ .clip {{ grid-template-columns: minmax(0, 1fr) }} }}
 </style>
 <h1>Moving shapes: what time is worth</h1>
 <p>A shape moves left, right, up or down over noise and wraps round. One frame says nothing about the direction, nor do
 all frames in any order. <b style="color:{tsm}">TSM</b> shifts an eighth of its channels from the frame before and an
 eighth from the frame after; <b style="color:{tsn}">TSN</b> is the same ResNet-18 without the shift. Both were trained
 alike, from scratch, with Paddle {paddle}: {seconds} s in all, data set included.</p>
+<p class="note">Made {made}; the weights are in {weights}. A clip's name opens the video.</p>
 <h2>Top-1 accuracy on the {count} validation clips</h2>
 {curves}
 <p>{verdict}</p>
@@ -61,11 +66,11 @@ same frames, and answers the same but for what the second encoding lost.</p>
 
 
 def read_curve(folder: Path) -> list[float]:
-    """Validation top-1 (0 to 1) after each epoch, from VisualDL's newest file in `folder`."""
+    """Validation top-1 (0 to 1) after each epoch, from VisualDL's newest file in `folder`, which has it in percent."""
     files = sorted((folder / "visualdl").glob("vdlrecords.*.log"))
     if not files:
         raise InputError(f"no curves in {folder}/visualdl: run bash scripts/quickstart.sh")
-    return [point.value for point in LogReader(file_path=str(files[-1])).get_data("scalar", "valid/top1")]
+    return [point.value / 100 for point in LogReader(file_path=str(files[-1])).get_data("scalar", "valid/top1")]
 
 
 def read_predictions(path: Path) -> dict[str, list[dict]]:
@@ -103,15 +108,15 @@ def draw_curves(curves: dict[str, list[float]]) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
-def draw_clip(path: Path, title: str, truth: str, tops: dict[str, list[dict]]) -> str:
-    """A film strip of the 8 frames that a model gets, and each model's bars."""
+def draw_clip(path: Path, page: Path, title: str, truth: str, tops: dict[str, list[dict]]) -> str:
+    """A film strip of the 8 frames that a model gets, and each model's bars, for a page in the folder `page`."""
     frames = decode_video(path, lambda count: segment_indices(count, 8)).frames
     gap = np.full((frames[0].shape[0], 2, 3), 255, np.uint8)
     strip = np.concatenate([piece for frame in frames for piece in (frame, gap)][:-1], axis=1)  # (H, 8 * (W + 2), 3)
     png = base64.b64encode(cv2.imencode(".png", strip[..., ::-1])[1]).decode()
     bars = "".join(f"<div>{draw_bars(name, truth, top)}</div>" for name, top in tops.items())
     return (
-        f'<div class="clip"><div><small>{html(title)}: <b>{html(truth)}</b></small>'
+        f'<div class="clip"><div><small><a href="{link_to(path, page)}">{html(title)}</a>: <b>{html(truth)}</b></small>'
         f'<img alt="8 frames" src="data:image/png;base64,{png}"></div>{bars}</div>'
     )
 
@@ -151,7 +156,7 @@ def main() -> int:
     )
 
     def clip(video: str, title: str, truth: str) -> str:
-        return draw_clip(args.data / video, title, truth, {name: predictions[name][video] for name in COLORS})
+        return draw_clip(args.data / video, args.out, title, truth, {name: predictions[name][video] for name in COLORS})
 
     videos = [video for video in predictions["TSM"] if "/" in video]
     page = PAGE.format(
@@ -161,6 +166,8 @@ def main() -> int:
         count=len((args.data / "val.list").read_text(encoding="utf-8").split("\n")) - 1,
         paddle=paddle_version(),
         seconds=args.seconds,
+        made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        weights=html(" and ".join(f"{args.out / name}/{name}_best" for name in COLORS)),
         curves=draw_curves(curves),
         verdict=html(verdict),
         clips="\n".join(clip(video, video, Path(video).name.split("_")[0]) for video in videos),

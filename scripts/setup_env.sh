@@ -49,9 +49,11 @@ if grep -qx dev "$venv/ready" 2>/dev/null; then dev=dev; fi  # what was asked fo
 stamp=$(echo "kind $kind"; echo "$dev"; cat requirements/*.txt pyproject.toml | cksum)
 [ "$(cat "$venv/ready" 2>/dev/null)" != "$stamp" ] || exit 0
 
-# One installation at a time; the others wait, and find it done.
+# One installation at a time; the others wait, and find it done. The folder is locked, so that no file is left there.
 if command -v flock >/dev/null && [ -z "${ZOO_SETUP_LOCKED:-}" ]; then
-  exec env ZOO_SETUP_LOCKED="$kind" PADDLE_INDEX="${PADDLE_INDEX:-}" flock "$venv.lock" bash "$PWD/scripts/setup_env.sh" "$@"
+  place=$(dirname "$venv")
+  mkdir -p "$place"
+  exec env ZOO_SETUP_LOCKED="$kind" PADDLE_INDEX="${PADDLE_INDEX:-}" flock "$place" bash "$PWD/scripts/setup_env.sh" "$@"
 fi
 
 usable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }

@@ -53,10 +53,10 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def log(caplog, monkeypatch):
-    """The lines of the log, whatever an earlier test did to the logger."""
+    """The lines of the log, those of --verbose too, whatever an earlier test did to the logger."""
     monkeypatch.setattr(logger, "handlers", [caplog.handler])
     monkeypatch.setattr(logger, "propagate", False)
-    caplog.set_level(logging.INFO, logger=logger.name)
+    caplog.set_level(logging.DEBUG, logger=logger.name)
     return caplog
 
 

@@ -231,6 +231,66 @@ def test_the_file_is_an_mp4_for_any_player(tmp_path):
     assert (tmp_path / "b.mp4").stat().st_mode & 0o777 == source.stat().st_mode & 0o777
 
 
+def with_sound(path: Path, codec: str, clock_s: float = 0.0, frames: int = 50) -> Path:
+    """Grey pictures, 25 a second, and as long a tone of 44.1 kHz; both begin at `clock_s`."""
+    with av.open(str(path), "w") as container:
+        picture, sound = container.add_stream("libx264", rate=25), container.add_stream(codec, rate=48000)
+        picture.height, picture.width, picture.pix_fmt = 120, 160, "yuv420p"
+        sound.layout = "mono"
+        resampler = av.AudioResampler(sound.format, "mono", 48000)
+        for number in range(frames):
+            image = av.VideoFrame.from_ndarray(GREY[0], format="rgb24")
+            image.pts, image.time_base = number + round(25 * clock_s), Fraction(1, 25)
+            container.mux(picture.encode(image))
+            moments = np.arange(1920 * number, 1920 * (number + 1)) / 48000
+            tone = av.AudioFrame.from_ndarray(np.sin(2765 * moments)[None].astype(np.float32) / 2, "fltp", "mono")
+            tone.rate, tone.time_base = 48000, Fraction(1, 48000)
+            tone.pts = 1920 * number + round(48000 * clock_s)
+            for part in resampler.resample(tone):
+                container.mux(sound.encode(part))
+        container.mux(picture.encode())
+        container.mux(sound.encode())
+    return path
+
+
+def sound_of(path: Path) -> tuple[list[bytes], list[float]]:
+    """The packets of the sound, and their times in seconds."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+    return [bytes(packet) for packet in packets], [float(packet.pts * packet.time_base) for packet in packets]
+
+
+@pytest.mark.parametrize("name, codec", [("a.mp4", "aac"), ("a.mkv", "flac"), ("a.ts", "aac"), ("a.avi", "ac3")])
+def test_the_sound_is_copied_at_its_times(tmp_path, log, name, codec):
+    """Also where the clock of the source does not begin at 0, and packets have another head in it (MPEG-TS)."""
+    source = with_sound(tmp_path / name, codec, 0.0 if name.endswith("avi") else 7.0)
+    assert annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES) is None
+    assert len(read(tmp_path / "b.mp4")[1]) == 50 and read(tmp_path / "b.mp4")[1][0] == 0
+    (before, was), (after, times) = sound_of(source), sound_of(tmp_path / "b.mp4")
+    assert len(before) - 2 <= len(after) <= len(before) and "sound" not in log.text
+    heads = {len(one) - len(other) for one, other in zip(before[::-1], after[::-1])}
+    assert all(one.endswith(other) for one, other in zip(before[::-1], after[::-1])) and len(heads) == 1
+    with av.open(str(source)) as container:
+        begin_s = float(next(container.decode(video=0)).time)
+    assert times[-1] == pytest.approx(was[-1] - begin_s, abs=0.04 if name == "a.avi" else 0.003)  # its clock is coarse
+
+
+def test_sound_that_no_mp4_takes_is_said(tmp_path, log):
+    source = with_sound(tmp_path / "a.mkv", "pcm_s16le")
+    assert annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES) is None
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert not container.streams.audio and len(read(tmp_path / "b.mp4")[1]) == 50
+    assert "its sound is not in the annotated video, or not all of it: an mp4 takes no pcm_s16le" in log.text
+
+
+def test_of_a_damaged_video_the_sound_ends_with_the_pictures(tmp_path):
+    source = with_sound(tmp_path / "a.mp4", "aac")
+    source.write_bytes(zero_packets(source, [25], 40))
+    assert annotate(source, tmp_path / "b.mp4", [WHOLE], NAMES)
+    pictures, (_, times) = read(tmp_path / "b.mp4")[1], sound_of(tmp_path / "b.mp4")
+    assert pictures and times and pictures[-1] < 1.5 and times[-1] <= pictures[-1]
+
+
 def test_irregular_times_stay_and_count_from_the_first_frame(tmp_path):
     milliseconds = [0, 40, 100, 110, 500, 1200, 1233, 2000]
     source = make_video(tmp_path / "a.mkv", moving(8), times_ms=[1000 + value for value in milliseconds])

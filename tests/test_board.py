@@ -43,7 +43,7 @@ def write(folder: Path, *curve: tuple[str, int, float], training: str = "t1", **
 
 
 def test_the_board_writes_every_point_twice(tmp_path):
-    """A line of curves.jsonl as soon as it comes, and VisualDL's scalar."""
+    """A line of curves.jsonl as soon as it comes, and VisualDL's scalar, in percent as the log has it."""
     board = Board(tmp_path, "t1")
     start = time.time()
     for number, (step, loss) in enumerate(((0, 1.5), (1, 1.25), (5, 0.5)), 1):
@@ -56,10 +56,10 @@ def test_the_board_writes_every_point_twice(tmp_path):
         return [(step, value) for step, value, _ in drawn(tmp_path, tag)]
 
     assert curve("train/loss") == [(0, 1.5), (1, 1.25), (5, 0.5)]
-    assert curve("train/top1") == [(0, 0.25), (1, 0.25), (5, 0.25)]
+    assert curve("train/top1") == [(0, 25.0), (1, 25.0), (5, 25.0)]
     assert [step for step, _ in curve("train/learning_rate")] == [0, 1, 5]
     assert [value for _, value in curve("train/learning_rate")] == pytest.approx([0.01] * 3)
-    assert curve("valid/top5") == [(5, 1.0)] and curve("valid/loss") == [(5, 2.0)]
+    assert curve("valid/top5") == [(5, 100.0)] and curve("valid/loss") == [(5, 2.0)]
     (file,) = (tmp_path / "visualdl").iterdir()
     tags = set(LogReader(file_path=str(file)).get_tags()["scalar"])
     names = {f"{phase}/{name}" for phase in ("train", "valid") for name in ("loss", "top1", "top5")}

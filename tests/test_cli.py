@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import importlib.metadata
 import importlib.util
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -186,8 +190,10 @@ def test_the_sections_in_use_are_logged_and_what_is_ignored(log, tmp_path):
     path.write_text("[TRAIN]\nnum_gpus = 8\nepoch = 33\n[TEST]\nbatch_size = 77\n")
     train.load_config(train_arguments(f"--config={path}"))
     assert log.messages[0] == f"{path}: TRAIN.num_gpus has no effect: CUDA_VISIBLE_DEVICES says which GPUs are used"
-    assert [line.split(": ")[0] for line in log.messages[1:]] == ["MODEL", "TRAIN", "VALID"]
-    assert " epoch=33 " in log.messages[2]
+    assert log.messages[1] == f"TSM as {path} has it"
+    assert [line.split(": ")[0] for line in log.messages[2:]] == ["MODEL", "TRAIN", "VALID"]
+    assert " epoch=33 " in log.messages[3]
+    assert [record.levelname for record in log.records] == ["INFO"] * 2 + ["DEBUG"] * 3
 
 
 def test_a_config_of_another_model():
@@ -245,7 +251,7 @@ def test_the_list_of_models_needs_no_paddle(script):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("train.py", ["--config=nowhere.txt"], "no config file nowhere.txt."),
+        ("train.py", ["--config=nowhere.txt"], "no config file nowhere.txt (looked for in /"),
         ("test.py", [f"--config={TSN}", "--model_name=TSM"], f"{TSN} is of TSN, and --model_name is TSM"),
         ("infer.py", [f"--config={TSM}", "--set=INFER.seg_nun=4"], "no key INFER.seg_nun; did you mean seg_num?"),
         ("train.py", [f"--config={TSM}", "--set=epoch=4"], "--set epoch=4: the form is --set SECTION.key=value"),
@@ -263,8 +269,9 @@ def test_an_input_error_is_one_line_and_code_1(script, name, arguments, message)
 @pytest.mark.parametrize(
     ("name", "flag", "message"),
     [
-        ("train.py", "--epochs=3", "unrecognized arguments: --epochs=3"),
-        ("train.py", "--epoc=3", "unrecognized arguments: --epoc=3"),  # no abbreviations
+        ("train.py", "--epochs=3", "unrecognized arguments: --epochs=3; did you mean --epoch?"),
+        ("train.py", "--epoc=3", "unrecognized arguments: --epoc=3; did you mean --epoch?"),  # no abbreviations
+        ("train.py", "--frobnicate", "unrecognized arguments: --frobnicate"),
         ("train.py", "--epoch=-1", "argument --epoch: '-1' is not a whole number of at least 0"),
         ("test.py", "--batch_size=0", "argument --batch_size: '0' is not a positive whole number"),
         ("test.py", "--use_gpu=maybe", "argument --use_gpu: 'maybe' is neither True nor False"),
@@ -275,6 +282,107 @@ def test_a_wrong_flag_is_one_line_and_code_2(script, name, flag, message):
     done = script(name, flag)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {message} (see {name} --help)\n"
+
+
+# From another folder
+
+
+def test_inputs_are_looked_for_where_the_user_stands_and_then_in_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/my.yaml").write_text("TRAIN: {filelist: my.list}\nVALID: {filelist: configs/tsn.txt}")
+    (tmp_path / "mine/my.list").touch()
+    args = train_arguments("--config=mine/my.yaml", "--resume=configs", "--save_dir=configs", "--pretrain=imagenet")
+    assert (args.resume, args.save_dir, args.pretrain) == (str(ROOT / "configs"), "configs", "imagenet")
+    loaded = train.load_config(args)
+    assert (loaded.TRAIN.filelist, loaded.VALID.filelist) == ("mine/my.list", TSN)  # beside the config; in the project
+    (tmp_path / "my.list").touch()
+    assert train.load_config(args).TRAIN.filelist == "my.list"
+    for flags in (["--config=configs/tsn.txt"], []):
+        loaded = train.load_config(train_arguments(*flags, "--model_name=TSN", "--set=MODEL.class_names=LICENSE"))
+        assert loaded.MODEL.class_names == str(ROOT / "LICENSE")
+        assert loaded.TEST.filelist == "./dataset/kinetics/test.list"  # is nowhere, and stays as v1.5 has it
+
+
+# Habits of other projects
+
+
+@given(data=st.data(), number=st.integers(1, 512))
+def test_dashes_and_underscores_are_the_same(data, number):
+    """In a flag's name; its value, and what follows `--`, stay as they are."""
+    parser = cli.Parser()
+    parser.add_argument("--of_many_words", type=int)
+    parser.add_argument("--with-dashes")
+    parser.add_argument("rest", nargs="*")
+    name, other = (
+        data.draw(st.sampled_from([each.replace("_", "-"), each])) for each in ("of_many_words", "with_dashes")
+    )
+    value, after = f"--with_dashes-{number}", ["--", "--of-many-words", "a_b-c"]
+    args = parser.parse_args([f"--{name}={number}", f"--{other}={value}", *after])
+    assert (args.of_many_words, args.with_dashes, args.rest) == (number, value, after[1:])
+
+
+def test_a_boolean_alone_is_true():
+    args = train_arguments("--use-gpu", "--allow_changes", "--enable-ce=False")
+    assert (args.use_gpu, args.allow_changes, args.enable_ce) == (True, True, False)
+    assert train_arguments("--lr", "0.5") == train_arguments("--learning_rate=0.5")
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "meant"),
+    [
+        ("train.py", ["--workers", "4"], "--set TRAIN.num_reader_threads=VALUE"),
+        ("train.py", ["--momentum=0.8", "--bs", "4"], "--set TRAIN.momentum=0.8 and --batch_size"),
+        ("train.py", ["--frames=4"], "--set MODEL.seg_num=4"),
+        ("train.py", ["--gpu"], "--use_gpu"),
+        ("train.py", ["--checkpoint=x"], "--resume"),
+        ("test.py", ["--ckpt=x", "--size=64"], "--weights and --set TEST.target_size=64"),
+        ("infer.py", ["--videos", "x.mp4"], "--input"),
+        ("infer.py", ["x.mp4"], "--input x.mp4"),
+        ("infer.py", ["--model=TSN"], "--model_name"),
+        ("infer.py", ["--output", "x"], "--save_dir"),
+    ],
+)
+def test_an_unknown_flag_is_named_by_its_meaning(name, flags, meant, capsys):
+    with mock.patch.object(sys, "argv", [name, *flags]), pytest.raises(SystemExit) as caught:
+        load_script(name.removesuffix(".py")).parse_arguments()
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"unrecognized arguments: {' '.join(flags)}; did you mean {meant}? (see " in said
+
+
+def test_a_choice_is_named_by_its_meaning(capsys):
+    parser = cli.Parser()
+    parser.add_argument("--precision", choices=("fp32", "fp16"))
+    for word, end in (
+        ("half", "(choose from fp32, fp16); did you mean fp16? (see "),
+        ("x", "(choose from fp32, fp16) (see"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args([f"--precision={word}"])
+        assert f"invalid choice: {word!r} {end}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "dataset/check_videos.py", "scripts/convert_weights.py"])
+def test_every_command_says_its_version(script, name):
+    """Where Paddle is imported late, it is not imported for this."""
+    done = script(name, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    version = importlib.metadata.version
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        assert f"Paddle {version('paddlepaddle')} (CPU build), Python {platform.python_version()}\n" in done.stdout
+    assert re.match(r"video_zoo \d+\.\d+\.\d+, ", done.stdout)
+
+
+def test_a_command_line_is_said_as_a_shell_takes_it():
+    with (
+        mock.patch.object(sys, "argv", ["infer.py", "--input", "a b.mp4", "--resume=True"]),
+        mock.patch.dict(sys.modules),
+    ):
+        sys.modules["__main__"] = argparse  # started by its path or its name
+        with mock.patch.object(argparse, "__spec__", None):
+            assert cli.command_again("--resume=True") == "python infer.py --input 'a b.mp4' --resume=True"
+        assert cli.command_again("-x") == "python -m argparse --input 'a b.mp4' --resume=True -x"
 
 
 # run()
@@ -293,6 +401,7 @@ ENDINGS = {
     "SIGINT": ("signal.raise_signal(signal.SIGINT)", 130, "stopped.\n"),
     "SIGTERM": ("signal.raise_signal(signal.SIGTERM)", 143, "stopped by SIGTERM.\n"),
     "SIGHUP": ("signal.raise_signal(signal.SIGHUP)", 129, "stopped by SIGHUP.\n"),
+    "Ctrl-C with a hint": ("cli.stop.say_when_stopped('Go on'); raise KeyboardInterrupt", 130, "stopped. Go on\n"),
     "SIGTERM that a library catches": (CAUGHT.format("SIGTERM"), 143, "stopped by SIGTERM.\n"),
     "SIGINT that a library catches": (CAUGHT.format("SIGINT"), 130, "stopped.\n"),
     "SIGHUP that is ignored": ("signal.raise_signal(signal.SIGHUP)", 0, ""),

@@ -432,7 +432,7 @@ def test_without_pytorch(tmp_path, refused, convert, monkeypatch):
     (tmp_path / "x.pth").write_bytes(b"any")
     folder = write(tmp_path / "ours", make_state("mit"), {"model": "TSM"})
     for command in ((tmp_path / "x.pth", tmp_path / "out"), (folder, tmp_path / "y.pth", "--layout=mit")):
-        assert "takes PyTorch, which nothing else here needs: pip install torch" in refused(*command)
+        assert "takes PyTorch, which nothing else here needs: pip install torch --index-url" in refused(*command)
     (tmp_path / "r.pdparams").write_bytes(pickle.dumps(make_state("paddle"), protocol=4))
     assert "paddle, TSN-18" in convert(tmp_path / "r.pdparams", tmp_path / "out")
 

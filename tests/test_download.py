@@ -196,6 +196,26 @@ def test_a_connection_that_ends_half_way_goes_on_from_there(serve, folder, log, 
     assert f"broke off ({HALF:,} of {len(ARCHIVE):,} bytes came); going on" in log.text and len(naps) == 1
 
 
+@pytest.mark.parametrize(
+    "number, tries",
+    [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 4), (None, 4)],
+    ids=["no such name", "no network", "refused"],
+)
+def test_what_has_not_begun_is_no_download_that_broke_off(folder, log, naps, monkeypatch, number, tries):
+    def refuse(*address):
+        asked.append(address)
+        raise socket.gaierror(number, "no address") if number else ConnectionRefusedError("refused")
+
+    asked = []
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    said = error_of(DownloadError, ["http://no.such.host/a.tar.gz"], folder, accept)
+    looked_up = "the name of its server cannot be looked up (no address); is there a network?"
+    assert said == f"cannot download http://no.such.host/a.tar.gz: {looked_up if number else 'refused'}"
+    assert len(asked) == tries and len(naps) == tries - 1 and "broke off" not in log.text
+    assert log.text.count("cannot begin") == tries - 1
+
+
 @pytest.mark.parametrize("kind", ["link", "hard link"])
 def test_a_part_that_is_a_link_is_not_written_to(serve, folder, part, naps, kind):
     victim = folder.with_name("victim")

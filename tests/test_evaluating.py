@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_an_evaluation_that_is_stopped_goes_on_with_the_same_digits(evaluated, p
             if "[EVAL] Batch 2" in line:
                 process.send_signal(signal.SIGTERM)
                 break
-        process.stdout.read()
+        assert re.search(r"stopped by SIGTERM. .*; to go on: python test.py .* --resume=auto\n$", process.stdout.read())
         assert process.wait() == 143
     assert not (tmp_path / "eval").exists()
     (tmp_path / "same").symlink_to(f"{place}/weights")
@@ -82,7 +83,10 @@ def test_an_evaluation_that_is_stopped_goes_on_with_the_same_digits(evaluated, p
     assert "going on with batch " in result.stdout and "[EVAL] Batch 0" not in result.stdout
     whole, parts = read(tmp_path / "whole"), read(tmp_path)
     assert parts[1] == whole[1] and parts[0]["scores"] == whole[0]["scores"]
-    assert evaluated("--batch_size=1", "--resume=auto").stdout.count("[EVAL] Batch ") == 9  # nothing was left to go on
+    for flags, left in ((["--resume=auto"], 0), (["--resume=auto", "--order=reverse"], 9), ([], 9)):
+        result = evaluated("--batch_size=1", *flags)
+        assert result.stdout.count("[EVAL] Batch ") == left
+        assert ("nothing is left to do" in result.stdout) == (not left)
 
 
 def test_a_deployment_folder_is_measured_in_the_engine_that_will_run_it(exported, evaluated, tmp_path):

@@ -4,6 +4,7 @@ fetched or run that a name holds."""
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ import pytest
 from evaluation_page import BROWSER, find_chromium, made_up, made_up_clip
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import make_scores
 
+from video_zoo.engine.board import Board
 from video_zoo.engine.comparison import compare
 from video_zoo.engine.comparison_page import write_comparison
 from video_zoo.engine.confidence import LEVELS, level_for
@@ -100,6 +103,49 @@ def right_of(evaluation: Evaluation) -> np.ndarray:
 
 
 # --- what it says
+
+
+@pytest.mark.parametrize("listed_as", ["beside the list", "absolute", "nowhere", "pickles"])
+def test_a_videos_name_leads_to_its_file(report, tmp_path, listed_as):
+    made = made_up(40, NAMES)
+    folder = tmp_path / "my videos"
+    (folder / "v #1").mkdir(parents=True)
+    ids = [f"v #1/{n} ü?.mp4" for n in range(40)]
+    if listed_as != "nowhere":
+        for name in ids:
+            (folder / name).touch()
+    ids = [str(folder / name) for name in ids] if listed_as == "absolute" else ids
+    config = {"MODEL": {"format": "pkl" if listed_as == "pickles" else "mp4"}}
+    facts = {**made.facts, "list": {"path": str(folder / "val.list")}, "config": config}
+    page = report(replace(made, ids=ids, facts=facts))
+    page.click("#all")
+    for place in ("article h3 a", "dialog .list a"):
+        links = page.eval_on_selector_all(place, "found => found.map(each => [each.textContent, each.href])")
+        assert bool(links) == (listed_as in ("beside the list", "absolute"))
+        assert all(href == (folder / name).as_uri() for name, href in links)
+
+
+def test_the_report_of_the_quick_start_fits_a_telephone(show, moving_shapes, run_cli, tmp_path):
+    names = ["down", "left", "right", "up"]
+    listed = [line.split()[0] for line in (moving_shapes / "val.list").read_text().splitlines()[:8]]
+    for model in ("TSM", "TSN"):
+        (tmp_path / model).mkdir()
+        board = Board(tmp_path / model, "t1")
+        for step, share in enumerate((0.25, 0.5, 0.975 if model == "TSM" else 0.3)):
+            board.add("valid", step, make_scores(1.0, share, 1.0, 8))
+        board.close()
+        top = [{"class": n, "name": name, "probability": 0.25} for n, name in enumerate(names)]
+        rows = [json.dumps({"video": video, "top": top}) for video in [*listed, "backwards.mp4"]]
+        (tmp_path / model / f"{model}_infer_result.jsonl").write_text("\n".join(rows))
+    done = run_cli("scripts/quickstart_report.py", f"--out={tmp_path}", f"--data={moving_shapes}", "--seconds=9")
+    assert done.stdout.startswith("TSM: 97.5% at best (expected: 95% to 100%); TSN: 50.0%"), done.stderr
+    for width in (400, 1400):
+        page = show(tmp_path / "report.html", width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("svg").bounding_box()["width"] <= width
+    assert re.search(r"Made \d{4}-\d\d-\d\dT\S+; the weights are in \S+TSM_best and", page.inner_text("body"))
+    links = page.eval_on_selector_all(".clip a", "found => found.map(each => each.href)")
+    assert links[:8] == [(moving_shapes / video).as_uri() for video in listed] and len(links) == 10
 
 
 def test_scores_of_all_orders_stand_side_by_side(report):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import signal
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import av
 import numpy as np
@@ -28,6 +30,7 @@ def test_export_says_how_near_each_program_is(exported):
     target, said = exported
     for name in ("paddle-inference fp32", "onnxruntime fp32", "onnxruntime fp16", "openvino fp32"):
         assert f"{name}: top-1 100.0% the same of 3 clips" in said
+    assert re.search(r"compared 3 clips, \S+ clips/s, 0:\d\d:\d\d in all", said)  # of up to 64
     assert f"{target} is ready" in said
     facts = yaml.safe_load((target / "inference.yaml").read_text(encoding="utf-8"))
     assert facts["labels"] == ["down", "left", "right", "up"] and facts["input"]["shape"] == [-1, 2, 3, 32, 32]
@@ -73,6 +76,9 @@ def test_windows_page_and_annotated_video(infer, exported, place, tmp_path):
         table = list(csv.DictReader(file))
     assert [row["name_1"] for row in table] == [row["top"][0]["name"] for row in rows] and table[1]["start_s"] == "0.5"
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<p>weights " in page and re.search(r"<p>made \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00</p>", page)
+    (linked, *_) = re.findall('<a href="([^"#]*)#t=0,1">', page)
+    assert (tmp_path / unquote(linked)).samefile(video)
     assert page.count("<article") == 3 and page.count("data:image/jpeg") == 3 and "0.5-1.5 s" in page
     with av.open(str(tmp_path / "annotated/录像.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 50
@@ -149,9 +155,13 @@ def test_a_video_that_cannot_be_annotated_is_an_error_at_the_end(infer, exported
 
 
 def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place):
+    """The same command once more has nothing to do; one for other videos is refused."""
     infer("--input", f"{place}/videos", weights="exported")
-    result, rows = infer("--input", f"{place}/videos", "--resume=True", code=1, weights="exported")
-    assert "is complete, there is nothing to go on with" in result.stderr and len(rows) == 3
+    result, rows = infer("--input", f"{place}/videos", "--resume", weights="exported")
+    assert "has the predictions of all 3 videos: nothing is left to do" in result.stdout and len(rows) == 3
+    assert "Processed" not in result.stdout
+    result, rows = infer("--input", f"{place}/videos/a b.mp4", "--resume=True", code=1, weights="exported")
+    assert "is complete, and not of the same videos" in result.stderr and len(rows) == 3
 
 
 def test_resume_notices_other_weights(infer, exported, place, tmp_path):

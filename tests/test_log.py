@@ -316,8 +316,11 @@ def test_seconds_as_hours(seconds, text):
     assert format_seconds(seconds) == text
 
 
-def test_levels_below_info_are_not_said(terminal):
-    terminal.set_up()
-    logger.debug("no")
-    logger.info("yes")
-    assert len(terminal.lines()) == 1 and logging.getLogger("zoo") is logger
+def test_levels_below_info_are_in_the_file_and_said_only_where_asked_for(terminal, tmp_path):
+    terminal.set_up(file_later=True)
+    logger.debug("detail")
+    logger.info("said")
+    with log_to_file(tmp_path / "log"):
+        kept = [line.partition("]: ")[2] for line in (tmp_path / "log").read_text().splitlines()]
+    assert kept == ["detail", "said"]
+    assert [line[-6:] for line in terminal.lines()] == [": said"] and logging.getLogger("zoo") is logger

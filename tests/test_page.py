@@ -87,6 +87,20 @@ def test_every_text_is_escaped_and_nothing_comes_from_elsewhere(tmp_path):
     assert [path.name for path in page.path.parent.iterdir()] == ["page.html"]
 
 
+def test_a_name_leads_to_its_file_and_to_the_window(tmp_path):
+    """By a relative path, in which nothing of a name is markup or another kind of address."""
+    names = ["javascript:x.mp4", 'a "b" #1?.mp4', "caf\udce9.mp4"]
+    files = {name: tmp_path / "videos" / name for name in names}
+    page = Page(tmp_path / "new/page.html", NAMES, "title", files=files)
+    page.begin()
+    page.add([Prediction(name, [1], [1.0]) for name in names])
+    page.add([Prediction(names[0], [1], [1.0], (0.5, 62)), Prediction("a stream", [1], [1.0], (0, 2))])
+    page.finish()
+    links = Checker(page.path.read_bytes().decode()).links
+    quoted = ["javascript%3Ax.mp4", "a%20%22b%22%20%231%3F.mp4", "caf%E9.mp4", "javascript%3Ax.mp4#t=0.5,62"]
+    assert links == [f"../videos/{name}" for name in quoted]
+
+
 def test_a_row_is_one_line_and_there_as_it_comes(tmp_path):
     page = Page(tmp_path / "page.html", NAMES, "title")
     page.begin()

@@ -369,6 +369,7 @@ def test_a_batch_has_whole_videos_and_no_more_clips_than_it_may(tmp_path, batch_
 
 def test_views_that_do_not_fit_into_memory_are_one_message(tmp_path):
     (tmp_path / "test.list").write_text("a.mp4 0\n")
+    (tmp_path / "a.mp4").touch()
     keys = {"protocol": "mmaction2_dense100", "short_size": 16_384, "target_size": 16_384, "seg_num": 64}
     with pytest.raises(InputError, match=r"200 clips of 64 frames .* A protocol of fewer views, or a smaller seg_num"):
         open_reader("test", make_config("test", str(tmp_path / "test.list"), num_reader_threads=0, **keys))

@@ -396,6 +396,10 @@ def test_the_fingerprint_is_of_names_labels_and_their_order(folder, tmp_path):
         with make_reader(mode, make_list(tmp_path / "my.list", lines)) as reader:
             return reader.fingerprint()
 
+    for place in ("a", "elsewhere"):  # of a list of which nothing is there, there is no reader
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "x.mp4").touch()
+        (tmp_path / place / "y.mp4").touch()
     first = fingerprint("a/x.mp4 0", "a/y.mp4 1")
     assert re.fullmatch("[0-9a-f]{16}", first)
     assert fingerprint("elsewhere/x.mp4 0", "", "/b/y.mp4 1") == first  # the folder has moved
@@ -443,6 +447,7 @@ def test_fast_crop_differs_by_two_levels_at_most(folder, mode):
 def test_clips_that_cannot_fit_into_memory_are_refused(tmp_path):
     """Before anything is reserved, with what they would take."""
     large = {"model": {"num_classes": 4, "seg_num": 10_000}, "short_size": 16384, "target_size": 16384}
+    (tmp_path / "a.mp4").touch()
     config = make_config("train", make_list(tmp_path / "a.list", ["a.mp4 1"]), batch_size=1_000_000, **large)
     with pytest.raises(InputError, match=r"TRAIN\.batch_size = 1000000: .* takes [\d,]+\.\d GB, and this machine has"):
         open_reader("train", config)

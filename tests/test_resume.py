@@ -162,6 +162,7 @@ def test_killed_in_the_validation_it_validates_again(config, straight, tmp_path)
     assert code == -signal.SIGKILL
     result = train(config, tmp_path, "--resume=auto")
     assert "from epoch 0, iter 6, step 6" in result.stdout
+    assert "Epoch 1 training finished" in result.stdout and "Epoch 0 training finished" not in result.stdout
     assert_alike(tmp_path, straight)
 
 

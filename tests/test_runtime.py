@@ -309,11 +309,15 @@ BODY = """
 from video_zoo.utils.paddle_env import start_paddle
 import paddle
 from video_zoo.utils import cli
-from video_zoo.utils.log import set_up_logging
+from video_zoo.utils.log import be_verbose, set_up_logging
 def main():
+    be_verbose(True)
     set_up_logging()
     start_paddle(False)
     print(paddle.get_device(), paddle.ones([2]).sum().item())
+    be_verbose(False)
+    set_up_logging()
+    print("not verbose")
     start_paddle(None)
     print(paddle.get_device())
     start_paddle(True)
@@ -324,6 +328,7 @@ cli.run(main)
 def test_paddle_starts_on_the_cpu_and_insists_on_a_gpu_in_vain():
     environment = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", ALLOCATOR)}
     environment.update({"CUDA_VISIBLE_DEVICES": "", FRACTION: "0.98", "FLAGS_check_nan_inf": "1", "FLAGS_gone": "1"})
+    environment["FLAGS_max_inplace_grad_add"] = "x"
     done = subprocess.run(
         [sys.executable, "-c", BODY],
         check=False,
@@ -341,6 +346,8 @@ def test_paddle_starts_on_the_cpu_and_insists_on_a_gpu_in_vain():
     assert f"{FRACTION}=0.98 has no effect on a CPU" in lines
     assert "FLAGS_gone=1 is ignored: this Paddle has no such flag" in lines
     assert "cpu 2.0" in lines and "cpu" in lines
+    warned = "FLAGS_max_inplace_grad_add=x is ignored: not a value it takes; in force is "
+    assert [line.startswith(warned) for line in lines[lines.index("not verbose") + 2 : -1]] == [True]
     errors = done.stderr.splitlines()  # a driver without a GPU may say so in a line before
     assert errors[-1].startswith("error: --use_gpu=True, but ") and "leave --use_gpu out" in errors[-1]
     assert "OMP_NUM_THREADS" not in done.stderr and "Traceback" not in done.stderr

@@ -79,6 +79,29 @@ def test_sigterm_after_paddles_library_took_it_is_ours(end_at):
     assert (code, out, said.splitlines()[-1]) == (143, "", "stopped by SIGTERM.") and "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("gpus", "flags", "logs"),
+    [
+        ("0", [], None),
+        ("0,1", [], "checkpoints"),
+        ("0,1", ["--save-dir=x y"], "x y"),
+        ("2,3", ["--save_dir", "z"], "z"),
+    ],
+)
+def test_the_kinetics_script_works_where_the_user_stands(tmp_path, gpus, flags, logs):
+    """It runs the project's command there; what other ranks say is in the folder of the results."""
+    (tmp_path / "python").write_text('#!/bin/sh\npwd\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "work").mkdir()
+    own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ZOO_VENV": "none", "CUDA_VISIBLE_DEVICES": gpus, "CDPATH": "/"}
+    command = ["bash", str(ROOT / "scripts/train/train_tsm.sh"), *flags]
+    said = subprocess.check_output(command, cwd=tmp_path / "work", env={**os.environ, **own}, text=True).splitlines()
+    assert said[0] == str(tmp_path / "work") and said[-len(flags) :] == (flags or said)
+    assert str(ROOT / "train.py") in said and "--model_name=TSM" in said
+    found = [word for word in said if word.startswith("--log_dir=")]
+    assert found == ([f"--log_dir={logs}/rank_logs"] if logs else [])
+
+
 STREAMS = """
 from video_zoo.utils import startup
 startup.begin()

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from video_zoo.engine.reader_watch import ReaderWatch
+from video_zoo.engine.training_checks import say_first_loss, say_small_training
+from video_zoo.metrics.metric import Scores
 from video_zoo.utils.fluid_vars import VariableStore
 
 CONFIG = """
@@ -144,8 +146,77 @@ def test_every_new_key_trains(train, tmp_path):
     assert re.search(r"Epoch 1 training finished.*memory: main \d\.\d GB", result.stdout)
 
 
-def test_train_log_has_what_the_terminal_has(train, tmp_path):
-    result = train(tmp_path, "--epoch=1")
+@pytest.mark.parametrize("flags", [[], ["--verbose"]])
+def test_train_log_has_what_the_terminal_has_with_verbose(train, tmp_path, flags):
+    result = train(tmp_path, "--epoch=1", *flags)
     said = [line.split("]: ", 1)[1] for line in result.stdout.splitlines() if line.startswith("[")]
     kept = [line.split("]: ", 1)[1] for line in (tmp_path / "train.log").read_text().splitlines()]
-    assert kept == said and any("MODEL: name='TSM'" in line for line in kept)
+    details = [line for line in kept if line.startswith(("MODEL: name='TSM' ", "TRAIN: ", "VALID: ", "on this CPU: "))]
+    assert len(details) == 4 and said == [line for line in kept if flags or line not in details]
+
+
+FEW = (
+    "fewer than 5 videos to train with: down (4), left (4), right (4), up (4). A network hardly"
+    " learns a class from so few",
+    "9 videos to validate with: 5 of 9 right would mean an accuracy of 27% to 81% (95%)",
+)
+
+
+@pytest.mark.parametrize("order, frozen", [((), False), (("--set=TRAIN.freeze_batch_norm = True",), True)])
+def test_without_weights_batch_norm_is_frozen_by_the_command_line_alone(train, moving_shapes, tmp_path, order, frozen):
+    """What is warned of is said where a training begins, not where it goes on. A mean far from the frames' makes the
+    features of a network with frozen BatchNorm, and so the first loss, large."""
+    config, out = tmp_path / "frozen.yaml", tmp_path / "out"
+    config.write_text(
+        CONFIG.format(data=moving_shapes).replace("epoch: 2", "decay_epochs: []\n  freeze_batch_norm: True")
+    )
+    strange = (f"--config={config}", "--set=MODEL.image_mean=[-9, -9, -9]", *order)
+    result = train(out, *strange, "--epoch=1", "--learning_rate=0")
+    assert result.returncode == 0, result.stderr
+    said = [line.partition("]: ")[2] for line in result.stdout.splitlines() if line.startswith("[WARNING")]
+    changed, loss = "TRAIN.freeze_batch_norm is now False, and the config says True", "the first loss is "
+    expected = [*FEW, loss] if frozen else [changed, *FEW]
+    assert len(said) == len(expected) and all(map(str.startswith, said, expected)), said
+    assert ("BatchNorm is frozen" in result.stdout) == frozen
+    assert f"freeze_batch_norm: {str(frozen).lower()}" in (out / "config.yaml").read_text()
+    means = VariableStore(out / "TSM_epoch0").read("bn_conv1_mean")
+    assert means.any() != frozen
+    if frozen:
+        flags = (*strange, "--epoch=2", "--learning_rate=0", "--resume=auto")
+        goes_on = train(out, *flags)
+        assert goes_on.returncode == 0 and "[WARNING" not in goes_on.stdout, goes_on.stdout
+
+
+@pytest.mark.parametrize(
+    "train_labels, valid_labels, lines",
+    [
+        ([0] * 5 + [1] * 5 + [2] * 5, [0, 1, 2] * 7, []),
+        (
+            [0] * 5 + [1] * 4,
+            None,
+            ["than 5 videos to train with: b (4).", "1 of 3 classes (MODEL.num_classes) have no"],
+        ),
+        ([0] * 5 + [1] * 5, [2] * 20, ["in the validation, but not in the training, so never right: c"]),
+        ([None] * 15, [None] * 19, ["19 videos to validate with: 10 of 19 right would mean an accuracy of 32% to 73%"]),
+        ([0, 1, 2] * 5, [0], ["1 video to validate with: 1 of 1 right would mean an accuracy of 21% to 100%"]),
+    ],
+)
+def test_what_is_said_of_lists(log, train_labels, valid_labels, lines):
+    say_small_training(train_labels, valid_labels, 3, ["a", "b", "c"])
+    assert len(log.messages) == len(lines), log.messages
+    assert all(line in said for line, said in zip(lines, log.messages))
+
+
+@pytest.mark.parametrize(
+    "loss, samples, said",
+    [
+        (5.3, 16, None),
+        (6.9, 16, None),
+        (0.0, 0, None),
+        (7.5, 16, "the first loss is 7.50; that of a new last layer of 400 classes is about ln(400) = 5.99"),
+        (2.0, 16, "It may mean a last layer that has been trained already"),
+    ],
+)
+def test_a_first_loss_far_from_the_one_of_guessing_is_said(log, loss, samples, said):
+    say_first_loss(Scores({"loss": loss}, samples, ""), 400)
+    assert [said in line for line in log.messages] == ([True] if said else [])

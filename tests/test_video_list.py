@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video_zoo.datareader import video_list
-from video_zoo.datareader.video_list import Video, check_label, read_video_list, resolve
+from video_zoo.configs.schema import Config, InferSection
+from video_zoo.datareader import open_reader, video_list
+from video_zoo.datareader.sampling import Windows
+from video_zoo.datareader.video_list import Video, check_label, listed_videos, read_video_list, resolve
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.paths import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -226,8 +229,37 @@ def test_a_missing_list_names_the_key_and_the_remedy():
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_no_list_at_all_names_the_key(nothing):
-    with pytest.raises(InputError, match=r"set INFER\.filelist"):
+    with pytest.raises(InputError, match=r"set INFER\.filelist\. Videos need no list with --input=WHAT"):
         read_video_list(nothing, num_classes=4, labelled=False, key="INFER.filelist")
+
+
+def test_without_a_list_there_is_input_for_predictions_alone():
+    for key, said in (("INFER.filelist", True), ("TRAIN.filelist", False)):
+        with pytest.raises(InputError) as caught:
+            read_video_list("no/such.list", num_classes=4, labelled=False, key=key)
+        assert ("--input=WHAT" in str(caught.value)) == said
+
+
+@pytest.mark.parametrize("windows", [None, Windows(1, 1)])
+def test_a_list_of_which_nothing_is_there_is_said_before_anything_starts(tmp_path, monkeypatch, windows):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/my.list").write_text("\nv/1.mp4 0\nv/2.mp4 0\n")
+    config = Config(INFER=InferSection(filelist="lists/my.list", num_reader_threads=0))
+
+    def read_all():
+        videos = listed_videos("lists/my.list", 400, "INFER.filelist") if windows else None
+        open_reader("infer", config, videos=videos, windows=windows).close()
+
+    with pytest.raises(InputError) as caught:
+        read_all()
+    assert str(caught.value) == (
+        "no video of the list lists/my.list can be found, of 2; the first is v/1.mp4 in line 2 (looked for in"
+        f" {tmp_path} and {tmp_path}/lists and {PROJECT})"
+    )
+    (tmp_path / "lists/v").mkdir()
+    (tmp_path / "lists/v/2.mp4").touch()
+    read_all()
 
 
 @pytest.mark.parametrize("kind", ["a folder", "not UTF-8"])

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import os
+import shlex
 import signal
 import sys
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Callable, NoReturn, TypeVar
 
 from video_zoo.utils import config, stop
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import logger
-from video_zoo.utils.registry import Registry
+from video_zoo.utils.log import bar, be_verbose, logger
+from video_zoo.utils.meanings import meant, nearest
+from video_zoo.utils.paths import PROJECT, find_path
+from video_zoo.utils.registry import Registry, did_you_mean
+from video_zoo.utils.runtime import describe_versions
 from video_zoo.utils.startup import describe_import_error
 from video_zoo.utils.texts import PrintableStream, for_display
 
 Schema = TypeVar("Schema")
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = PROJECT / "configs"
 DEFAULT_MODEL = "TSM"
 LARGEST_NUMBER = 10**9  # of a flag; seconds: 30 years
 
 
 def boolean(text: str) -> bool:
-    """A v1.5 boolean flag: a Python literal, `--use_gpu=False`."""
+    """A v1.5 boolean flag: a Python literal, `--use_gpu=False`; `Parser` takes it without a value for True."""
     words = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
@@ -93,18 +99,96 @@ def optional_path(text: str) -> str | None:
     return path(text) or None
 
 
+def input_path(text: str) -> str | None:
+    """An `optional_path` that is read: a relative one from where the user stands, or else in the project."""
+    return optional_path(text) and (find_path(path(text)) or path(text))
+
+
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that takes no abbreviated flags, shows defaults, and ends on a wrong flag with one line."""
+    """An ArgumentParser that takes dashes for underscores and booleans without a value, but no abbreviated flags. A
+    wrong flag ends it with one line, which names the flag or config key that may be meant."""
 
     def __init__(self, **options):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.keys: dict[str, str] = {}  # of the config, which --set sets: key -> SECTION.key
+        add = self.add_argument_group("in every command").add_argument
+        add("--verbose", action="store_true", help="logs the whole config, Paddle's flags and more; lines, not a bar")
+        add("--version", action=_Version, nargs=0, help="prints the versions of this, Paddle and Python, and ends")
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """As ArgumentParser's; a boolean flag without a value is True."""
+        if options.get("type") is boolean:
+            options = {"nargs": "?", "const": True, **options}
+        return super().add_argument(*names, **options)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+        """As ArgumentParser's; what is unknown is said with what may be meant."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown)}")
+        be_verbose(parsed.verbose)
+        return parsed
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As ArgumentParser's."""
+        args = list(sys.argv[1:] if args is None else args)
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_known_args([*map(self._as_defined, args[:end]), *args[end:]], namespace)
 
     def error(self, message: str) -> NoReturn:
+        """Ends with one line and exit code 2."""
         self.exit(2, f"error: {for_display(message)} (see {self.prog} --help)\n")
 
+    def _as_defined(self, argument: str) -> str:
+        """A flag with the dashes and underscores that it is defined with."""
+        name, equals, value = argument.partition("=")
+        known = {each.replace("-", "_"): each for each in self._option_string_actions if each.startswith("--")}
+        return known.get(name.replace("-", "_"), name) + equals + value if name.startswith("--") else argument
 
-def add_common_flags(parser: argparse.ArgumentParser, models: Registry[Any]) -> None:
-    """The flags that train.py, test.py and infer.py share."""
+    def _hint(self, unknown: Sequence[str]) -> str:
+        """What unknown arguments may mean."""
+        flags = [each for each in self._option_string_actions if each.startswith("--")]
+        near = [self._nearest(each, flags) for each in unknown if each.startswith("-")]
+        if not unknown[0].startswith("-") and "--input" in flags:
+            near.insert(0, f"--input {unknown[0]}")
+        return f"; did you mean {' and '.join(filter(None, near))}?" if any(near) else ""
+
+    def _nearest(self, unknown: str, flags: Sequence[str]) -> str | None:
+        name, _, value = unknown.partition("=")
+        for find in (meant, nearest):
+            if flag := find(name, flags):
+                return flag
+            if key := find(name, self.keys):
+                return f"--set {self.keys[key]}={value or 'VALUE'}"
+        return None
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(each) for each in action.choices]
+            near = did_you_mean(str(value), choices).rstrip(".")
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {', '.join(choices)}){near}")
+
+
+class _Version(argparse.Action):
+    """Prints the versions, which are looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(describe_versions())
+        parser.exit()
+
+
+def add_common_flags(parser: Parser, models: Registry[Any], schema: type, *sections: str) -> None:
+    """The flags that train.py, test.py, infer.py and export.py share.
+
+    Args:
+        schema: of the config.
+        sections: whose keys a wrong flag may mean, beside MODEL's.
+    """
+    hints = typing.get_type_hints(schema)
+    kinds = [*(("MODEL", entry.config) for _, entry in models.items()), *((name, hints[name]) for name in sections)]
+    for section, kind in kinds:
+        for field in dataclasses.fields(kind):
+            parser.keys.setdefault(field.name, f"{section}.{field.name}")
     parser.add_argument(
         "--model_name", metavar="NAME", help=f"{' or '.join(models.names())} (that of weights or config, else TSM)"
     )
@@ -133,7 +217,7 @@ def add_weights_flag(parser: argparse.ArgumentParser) -> None:
     """The --weights of test.py and infer.py."""
     parser.add_argument(
         "--weights",
-        type=optional_path,
+        type=input_path,
         metavar="PATH",
         help="a checkpoint, a v1.5 folder, or a .tar.gz of either (the released Kinetics-400 weights, downloaded once)",
     )
@@ -154,7 +238,8 @@ def merge_config(
     settings: Sequence[str] = (),
     base: config.Sources | None = None,
 ) -> Schema:
-    """A config file with the flags, then every --set, laid over it; logged.
+    """A config file with the flags, then every --set, laid over it; logged in one line, and whole with
+    --verbose.
 
     Args:
         flags: section -> key -> value; None where a flag was left out, which changes nothing. Its sections are the
@@ -172,6 +257,7 @@ def merge_config(
     sources = dict(base or {})
     if file or not base:
         file = file or str(default_config(model_name or DEFAULT_MODEL))
+        file = find_path(file) or file
         sources[file] = config.with_files_beside(config.read(file), Path(file).parent)
     overrides: dict[str, dict[str, Any]] = {
         section: {key: value for key, value in values.items() if value is not None} for section, values in flags.items()
@@ -179,11 +265,17 @@ def merge_config(
     for text in settings:
         section, key, value = config.parse_override(text)
         overrides.setdefault(section, {})[key] = value
-    sources[config.COMMAND_LINE] = overrides
+    sources[config.COMMAND_LINE] = config.with_files_beside(overrides)
     model = _one_model(sources, model_name)
     found = config.check(sources, schema, model_sections(models), model)
-    for line in config.ignored_keys(sources, schema) + config.describe(found, ["MODEL", *flags]):
+    for line in config.ignored_keys(sources, schema):
         logger.info(line)
+    *files, _ = sources
+    logger.info(
+        "%s as %s has it%s", model, " and ".join(files), ", with the flags over it" if any(overrides.values()) else ""
+    )
+    for line in config.describe(found, ["MODEL", *flags]):
+        logger.debug(line)
     return found
 
 
@@ -213,6 +305,13 @@ def default_config(model: str) -> Path:
     return next(filter(Path.is_file, files), files[0])
 
 
+def command_again(*flags: str) -> str:
+    """The command line of this process, as a shell takes it, with flags that it has not yet."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    start = ["python", *(("-m", module.name) if module else sys.argv[:1])]
+    return shlex.join([*start, *sys.argv[1:], *(flag for flag in flags if flag not in sys.argv)])
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command line and exits with its code.
 
@@ -229,11 +328,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
             code = main() or 0
             if sys.stdout is not None:
                 sys.stdout.flush()
+            bar.close()
         except BaseException as error:
+            bar.close()
             number = signal_received() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else None)
             code = _code_of(error) if number is None else 128 + number
             if number is not None:
-                print(stop.description(number), file=sys.stderr)
+                print(for_display(stop.description(number)), file=sys.stderr)
     sys.exit(code)
 
 

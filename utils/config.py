@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_file
+from video_zoo.utils.paths import find_path, looked_in
 from video_zoo.utils.registry import did_you_mean
 from video_zoo.utils.texts import CONFIG_BYTES, read_text
 from video_zoo.utils.yaml_files import check_numbers, parse_yaml
@@ -181,18 +182,19 @@ def read(path: str) -> Values:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         beside = sorted(str(other) for other in file.parent.glob("*") if other.suffix in (".txt", ".yaml", ".yml"))
-        raise InputError(f"no config file {path}{did_you_mean(str(file), beside)}") from None
+        raise InputError(f"no config file {path}{looked_in(path)}{did_you_mean(str(file), beside)}") from None
     return _read_yaml(path, text) if file.suffix in (".yaml", ".yml") else _read_ini(path, text)
 
 
-def with_files_beside(values: Values, folder: Path) -> Values:
-    """The values, with the paths of lists and class names that are not found from here, but from `folder`, as there."""
-
-    def found(item: str, value: Any) -> Any:
-        given = item in _FILES and isinstance(value, str) and value and not os.path.exists(value)
-        return str(folder / value) if given and os.path.exists(folder / value) else value
-
-    return {section: {item: found(item, value) for item, value in each.items()} for section, each in values.items()}
+def with_files_beside(values: Values, *folder: str | os.PathLike) -> Values:
+    """The values, with the paths of lists and class names as `find_path` finds them; those that are nowhere stay."""
+    return {
+        section: {
+            item: find_path(value, *folder) or value if item in _FILES and isinstance(value, str) and value else value
+            for item, value in each.items()
+        }
+        for section, each in values.items()
+    }
 
 
 def _read_yaml(path: str, text: str) -> Values:
@@ -304,7 +306,8 @@ def _check_range(what: str, value: Any, limits: Mapping[str, Any]) -> None:
             _check_range(what, item, limits)
         return
     if None not in (limits["choices"], value) and value not in limits["choices"]:
-        raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}")
+        near = did_you_mean(str(value), map(str, limits["choices"])).rstrip(".")
+        raise InputError(f"{what}: choose from {', '.join(map(str, limits['choices']))}{near}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{what}: must be finite")
     if limits["low"] is not None and value is not None and value < limits["low"]:

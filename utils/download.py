@@ -87,13 +87,13 @@ def download(url: str, part: Path) -> None:
 
     Raises:
         NotFound: the server says so (403, 404, 410), or a file: URL names no file.
-        DownloadError: no network, another refusal, more than MOST_BYTES (nothing is kept then), or the connection broke
-            off TRIES times in a row with fewer than LEAST_BYTES more than at any time before.
+        DownloadError: no network or no such server, another refusal, more than MOST_BYTES (nothing is kept then), or
+            the connection broke off TRIES times in a row with fewer than LEAST_BYTES more than at any time before.
     """
     failures, most = 0, 0  # the second: bytes that `part` has had at some time; only more of them are progress
     while True:
         had = part.stat().st_size if part.exists() else 0
-        most = max(most, had)
+        most, began = max(most, had), True
         try:
             _download_rest(url, part, had)
             return
@@ -109,7 +109,11 @@ def download(url: str, part: Path) -> None:
         except urllib.error.URLError as error:
             if url.startswith("file:"):
                 raise NotFound(f"cannot read {url}: {error.reason}") from error
-            reason = str(error.reason)
+            began, reason = False, str(error.reason)
+            if isinstance(error.reason, socket.gaierror):
+                reason = f"the name of its server cannot be looked up ({error.reason.strerror}); is there a network?"
+                if error.reason.errno != socket.EAI_AGAIN:
+                    raise DownloadError(f"cannot download {url}: {reason}") from error
         except (ValueError, http.client.InvalidURL) as error:
             raise DownloadError(
                 f"cannot download {url}: {error}; a URL starts with https://, http:// or file://"
@@ -124,7 +128,8 @@ def download(url: str, part: Path) -> None:
                 else ""
             )
             raise DownloadError(f"cannot download {url}: {reason}{kept}")
-        logger.info("download of %s broke off (%s); going on", url, reason)
+        what = "broke off (%s); going on" if began else "cannot begin (%s); trying again"
+        logger.info(f"download of %s {what}", url, reason)
         time.sleep(0.5 * 2**failures)
 
 
@@ -234,12 +239,10 @@ def _copy(response, part: Path, start: int, total: int | None, url: str, watch: 
             watch.got_bytes += len(chunk)
             _check_size(position, part, url)
             progress.add(len(chunk) / 1e6)
-            now = time.monotonic()
-            if now - logged > _LOG_EVERY_S:
-                logged = now
-                logger.info(
-                    "%.1f%s MB, %s", start / 1e6 + progress.done, f" of {total / 1e6:.1f}" if total else "", progress
-                )
+            if due := time.monotonic() - logged > _LOG_EVERY_S:
+                logged = time.monotonic()
+            of_all = f" of {total / 1e6:.1f}" if total else ""
+            progress.say(f"{start / 1e6 + progress.done:.1f}{of_all} MB", due=due)
         file.truncate()
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Callable, TextIO, TypeVar
 
+from video_zoo.utils.bar import Bar
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.open_files import open_own
 from video_zoo.utils.stop import drop_lost_terminal
@@ -23,22 +24,33 @@ Item = TypeVar("Item")
 
 logger = logging.getLogger("zoo")
 logger.setLevel(logging.WARNING)  # of a program of one's own, which may change it; commands say more
+bar = Bar()
+_verbose = False
+
+
+def be_verbose(verbose: bool) -> None:
+    """Whether `set_up_logging` shows lines of level DEBUG, too, and no bar."""
+    global _verbose
+    _verbose = verbose
 
 
 def set_up_logging(*, file_later: bool = False) -> None:
-    """Log lines of level INFO and above go to stdout, one at a time, also when it is a pipe.
+    """Log lines of level INFO and above go to stdout, one at a time, also when it is a pipe. On a terminal, what a
+    Progress says is a bar below them.
 
     What the terminal's encoding cannot show (a path in another script) is escaped. With `file_later`, the lines are
-    kept for the file that `log_to_file` will name.
+    kept for the file that `log_to_file` will name, which has those of level DEBUG, too.
     """
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = _PipeHandler(sys.stdout)
+    handler.setLevel(logging.DEBUG if _verbose else logging.INFO)
+    bar.attach(None if _verbose or sys.stdout is None else getattr(sys.stdout, "unescaped", sys.stdout))
     handler.setFormatter(_Formatter("[%(levelname)s: %(asctime)s]: %(message)s", "%H:%M:%S"))
     logger.handlers = [handler]
     if file_later:
         logger.addHandler(logging.handlers.MemoryHandler(1000, flushLevel=logging.CRITICAL + 1))
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
 
 
@@ -81,7 +93,7 @@ def heartbeat(what: str, every_s: float = 5) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(every_s):
-            logger.info("%s, %d seconds so far", what, time.monotonic() - start)
+            logger.info("%s, %d seconds so far", what, time.monotonic() - start, extra={"passing": True})
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -114,7 +126,20 @@ class _LogFile(logging.FileHandler):
 
 class _PipeHandler(logging.StreamHandler):
     """A reader that went away (`| head`), or a full disk, ends the run, instead of a traceback for every line. A
-    terminal that was closed does not: the signal that it sends decides, and a run that is to ignore it goes on."""
+    terminal that was closed does not: the signal that it sends decides, and a run that is to ignore it goes on.
+
+    On a terminal, what a Progress says while it is under way is drawn as a bar, in which what a heartbeat says goes by.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        progress = getattr(record, "progress", None)
+        if progress is not None and bar.is_possible and not progress.is_done:
+            bar.show(progress, record.args[0])
+        elif getattr(record, "passing", False) and bar.is_shown:
+            bar.say(record.getMessage())
+        else:
+            with bar.cleared():
+                super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -148,10 +173,25 @@ class Progress:
         self.steps += 1
         for part, spent in seconds.items():
             self.seconds[part] = self.seconds.get(part, 0.0) + spent
+        if self.is_done:
+            bar.close()
+
+    def say(self, what: str, more: str = "", *, due: bool = True) -> None:
+        """Logs `WHAT, 5.0 videos/s ...MORE`, if a line is due; on a terminal it is a bar, which goes on between."""
+        if due:
+            logger.info("%s, %s%s", what, self, more, extra={"progress": self})
+        else:
+            bar.update(self, what)
 
     def finish(self) -> None:
         """Nothing more comes, whatever the total was: some videos could not be read."""
         self.total = self.done
+        bar.close()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all is counted."""
+        return bool(self.total) and self.done >= self.total
 
     def milliseconds(self) -> dict[str, float]:
         """What each part took a step, as {"reader_ms": ...}."""
@@ -170,13 +210,19 @@ class Progress:
     def __str__(self) -> str:
         spent, elapsed, rate = sum(self.seconds.values()), self.elapsed_s, self.rate
         text = f"{rate:.1f} {self.unit}/s"
-        if self.total and self.done >= self.total:
+        if self.is_done:
             text += f", {format_seconds(elapsed)} in all"
         elif self.total and rate:
             text += f", {format_seconds((self.total - self.done) / rate)} left"
         if spent:
             text += ", " + " ".join(f"{part} {part_s / spent:.0%}" for part, part_s in self.seconds.items())
         return text
+
+
+def print_line(text: str) -> None:
+    """Prints a result on stdout, above the bar."""
+    with bar.cleared():
+        print(text, flush=True)
 
 
 def format_seconds(seconds: float) -> str:

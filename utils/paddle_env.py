@@ -36,6 +36,7 @@ except ImportError:  # Windows
     resource = None
 
 _FRACTION, _ALLOCATOR = "FLAGS_fraction_of_gpu_memory_to_use", "FLAGS_allocator_strategy"
+_NO_VALUE = "not a value it takes"
 # Our own line about the device says what the last of these says.
 _NOISE = ("No ccache found", "When training, we now always track", "You are using GPU version Paddle, but")
 
@@ -117,7 +118,7 @@ from video_zoo.utils import onednn  # noqa: E402  imports Paddle
 
 
 def start_paddle(use_gpu: bool | None) -> bool:
-    """Chooses the device and logs it with the FLAGS_* in force.
+    """Chooses the device and logs it; the FLAGS_* in force are said with --verbose.
 
     Args:
         use_gpu: True insists on a GPU, False on the CPU; None takes a GPU if there is one.
@@ -136,11 +137,11 @@ def start_paddle(use_gpu: bool | None) -> bool:
     paddle.set_device("gpu" if on_gpu else "cpu")  # the launcher says which GPU; without one, the first
     logger.info("Paddle %s on %s", paddle.__version__, _describe_device(launch, use_gpu, on_gpu, gpus))
     for line in describe_flags(on_gpu, _ADDED):
-        logger.info(line)
+        logger.log(logging.WARNING if _NO_VALUE in line else logging.DEBUG, line)
     if on_gpu:
         _check_kernels()
         return True
-    logger.info("on this CPU: %s", "; ".join(_prepare_cpu()))
+    logger.debug("on this CPU: %s", "; ".join(_prepare_cpu()))
     if use_gpu is None and _lists_gpu():
         logger.warning(_unused_gpu())
     return on_gpu
@@ -200,7 +201,7 @@ def describe_flags(on_gpu: bool, added: Mapping[str, str]) -> list[str]:
             lines.append(f"{name}={value} is ignored: this Paddle has no such flag")
             continue
         if not _same(value, actual):
-            lines.append(f"{name}={value} is ignored: not a value it takes; in force is {actual}")
+            lines.append(f"{name}={value} is ignored: {_NO_VALUE}; in force is {actual}")
         elif "gpu" in name and not on_gpu:
             lines.append(f"{name}={value} has no effect on a CPU")
         else:

@@ -1,8 +1,26 @@
-"""Paths of many files."""
+"""Where relative paths lead, and the real paths of many files."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]  # the clone, or the installed package: it has configs/ and dataset/
+
+
+def find_path(path: str, *folders: str | os.PathLike) -> str | None:
+    """The file or folder that a relative path means: from where the user stands, else below the first of the folders
+    that has it, else in the project. None: it is nowhere. An absolute path means itself."""
+    if os.path.isabs(path) or os.path.exists(path):
+        return path
+    places = (os.path.join(folder, path) for folder in (*folders, PROJECT))
+    return next(filter(os.path.exists, places), None)
+
+
+def looked_in(path: str, *folders: str | os.PathLike) -> str:
+    """For a message: the folders where `find_path` looks for a relative path; nothing for an absolute one."""
+    places = dict.fromkeys(os.path.abspath(each) for each in (os.curdir, *folders, PROJECT))
+    return "" if os.path.isabs(path) else f" (looked for in {' and '.join(places)})"
 
 
 class RealPaths:

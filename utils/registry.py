@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.meanings import nearest
 
 Entry = TypeVar("Entry")
 
@@ -45,7 +46,7 @@ class Registry(Generic[Entry]):
         return sorted(self._entries.items(), key=lambda item: item[0])
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """`; did you mean X?` where a known word is near, else a full stop."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else "."
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` where a known word is near, by its meaning or its spelling, else a full stop."""
+    near = nearest(word, known)
+    return f"; did you mean {near}?" if near else "."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.paths import PROJECT
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,22 @@ def memory_bytes() -> int | None:
 def has_nvidia_driver() -> bool:
     """Whether there may be an NVIDIA GPU; Paddle knows, and takes longer."""
     return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
+def describe_versions() -> str:
+    """The project's version, Paddle's and its build, and Python's. Paddle's package is asked, which imports nothing."""
+    from importlib.metadata import PackageNotFoundError, version  # here, as it takes time
+
+    paddle = "no Paddle"
+    for package, build in (("paddlepaddle", "CPU"), ("paddlepaddle-gpu", "GPU")):
+        with contextlib.suppress(PackageNotFoundError):
+            paddle = f"Paddle {version(package)} ({build} build)"
+    project = PROJECT / "pyproject.toml"  # which an installation has not
+    if project.exists():
+        own = re.search(r'^version = "(.*)"$', project.read_text(encoding="utf-8"), re.MULTILINE)[1]
+    else:
+        own = version("video-classification-zoo")
+    return f"video_zoo {own}, {paddle}, Python {platform.python_version()}"
 
 
 class Captured:

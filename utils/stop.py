@@ -37,6 +37,7 @@ class _Command:
     signal: int | None = None
     since = 0.0
     holding = False
+    hint: str | None = None
 
 
 def handle(handler: Handler) -> dict[int, object]:
@@ -81,7 +82,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def interrupting() -> Iterator[Callable[[], int | None]]:
     """While the block runs, a signal raises KeyboardInterrupt or Stopped. Gives a function that says which came first,
     and None if none did: libraries turn these exceptions into others."""
-    _Command.signal = None
+    _Command.signal = _Command.hint = None
     before = handle(_interrupt)
     try:
         yield lambda: _Command.signal
@@ -115,9 +116,15 @@ def _is_interrupting() -> bool:
     return _interrupt in map(signal.getsignal, SIGNALS)
 
 
+def say_when_stopped(hint: str | None) -> None:
+    """What a signal that ends the command from now on is answered with, as how to go on; None: nothing any more."""
+    _Command.hint = hint
+
+
 def description(number: int) -> str:
-    """The line that says what ended the process."""
-    return "stopped." if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}."
+    """What ended the process, and how to go on, if that is known."""
+    said = "stopped." if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}."
+    return f"{said} {_Command.hint}" if _Command.hint else said
 
 
 def drop_lost_terminal() -> bool:
@@ -203,6 +210,7 @@ class Stop:
             raise SystemExit(128 + number)
         self.signal, self._since = number, time.monotonic()
         with contextlib.suppress(OSError):
-            os.write(2, f"{self._message}\n".encode())  # print and logging may be what the signal interrupted
+            first = "\n" if os.isatty(2) else ""  # behind the terminal's ^C, or a bar
+            os.write(2, f"{first}{self._message}\n".encode())  # print and logging may be what the signal interrupted
         if self._harmless:
             self.end()

@@ -129,17 +129,21 @@ def _cut(text: str, most: int) -> str:
 
 
 class PrintableStream:
-    """A text stream that writes what `printable` makes of each text; all else is the stream's own."""
+    """A text stream that writes what `printable` makes of each text; all else is the stream's own.
+
+    Args:
+        stream: is there as `unescaped`, too.
+    """
 
     def __init__(self, stream: IO[str]):
-        self._stream = stream
+        self.unescaped = stream
 
     def write(self, text: str) -> int:
-        return self._stream.write(printable(text))
+        return self.unescaped.write(printable(text))
 
     def writelines(self, lines: Any) -> None:
         for line in lines:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.unescaped, name)

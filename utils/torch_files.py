@@ -17,6 +17,8 @@ from video_zoo.utils.open_files import open_regular
 
 if TYPE_CHECKING:
     import torch
+# The build for CPUs; that of PyPI, for Linux, brings CUDA along.
+INSTALL_TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 
 
 def import_torch(why: str) -> Any:
@@ -24,7 +26,7 @@ def import_torch(why: str) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise InputError(f"{why} takes PyTorch, which nothing else here needs: pip install torch ({error})") from error
+        raise InputError(f"{why} takes PyTorch, which nothing else here needs: {INSTALL_TORCH} ({error})") from error
     return torch
 
 

@@ -109,11 +109,19 @@ class FilteredList {
 
 const id = video => DATA.prefix + DATA.ids[video]
 
+/** A video's name, which leads to its file where the page knows the place. */
+function linked(video) {
+  if (typeof DATA.base !== "string") return named(id(video))
+  const link = make("a", "", named(id(video)))
+  link.href = DATA.base + id(video).split("/").map(encodeURIComponent).join("/")
+  return link
+}
+
 /** The window that lists videos, by their places in the data. `detail` says of each what is to know. */
 class Window {
   constructor(detail) {
     this.dialog = find("dialog")
-    const draw = video => make("div", "", named(id(video)), make("small", "", ...detail(video)))
+    const draw = video => make("div", "", linked(video), make("small", "", ...detail(video)))
     this.list = new FilteredList(this.dialog, draw, id)
     this.dialog.addEventListener("click", event => event.target === this.dialog && this.dialog.close())
   }
