@@ -35,6 +35,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 
 
 SLOW = ("test_infer.py", "test_resume.py", "test_export.py", "test_ranks.py", "test_end_to_end.py", "test_training.py")
+SLOW += ("test_notebooks.py", "test_adding.py", "test_python_page.py")
 SLOW += ("test_cli.py", "test_contract.py", "test_workers.py", "test_torch_weights.py", "test_own_videos.py")
 
 
