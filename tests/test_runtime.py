@@ -252,7 +252,7 @@ def test_the_processes_of_a_machine_share_its_cores(monkeypatch, size, local_siz
     monkeypatch.delenv("GLOG_minloglevel")
     paddle_env._set_up_launched()
     assert os.environ["OMP_NUM_THREADS"] == threads
-    assert os.environ.get("GLOG_minloglevel") == ("1" if size else None)
+    assert ("GLOG_minloglevel" in os.environ) == bool(size)
 
 
 @pytest.mark.parametrize(
