@@ -225,7 +225,10 @@ def test_script_works_from_any_folder(trained, config, moving_shapes, tmp_path):
     ("arguments", "message"),
     [
         (["train.py", "--model_nam=TSM"], "unrecognized arguments: --model_nam=TSM"),
-        (["train.py", "--config=configs/tsn.txt"], "configs/tsn.txt is a config of TSN, and --model_name is TSM"),
+        (
+            ["train.py", "--config=configs/tsn.txt", "--model_name=TSM"],
+            "two models at once: configs/tsn.txt is of TSN, and --model_name is TSM",
+        ),
         (["train.py", "--set", "TRAIN.batchsize=4"], "no key TRAIN.batchsize; did you mean batch_size?"),
         (["train.py", "--model_name=TMS"], "no model named 'TMS'; did you mean TS"),
         (["test.py", "--config={config}", "--weights={trained}/TSM_best", "--use_gpu=True"], "--use_gpu=True, but "),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from media import make_list
 
+from video_zoo.utils import config
 from video_zoo.utils.fluid_vars import VariableStore
 
 SMALL = [f"--set=MODEL.{key}" for key in ("num_layers=18", "base_width=8", "seg_num=2")]
@@ -71,6 +72,12 @@ def test_the_lists_hold_each_video_once(videos, tuned):
     assert (tuned[0] / "lists/label.txt").read_text() == "golf 0\ntennis serve 1\n黄昏 2\n"
 
 
+def test_the_config_beside_a_checkpoint_has_the_names_in_it(other, tuned):
+    expected = {tuned[0]: ["golf", "tennis serve", "黄昏"], other.parent: ["down", "left", "right", "up"]}
+    for folder, names in expected.items():
+        assert config.read(str(folder / "config.yaml"))["MODEL"]["class_names"] == names
+
+
 def test_batch_norm_stays_and_the_rest_learns(other, tuned):
     before, after = VariableStore(other), VariableStore(tuned[0] / "TSM_epoch1")
     for name in ("conv1_weights", "res5b_branch2b_weights"):
@@ -94,7 +101,7 @@ def test_test_and_infer_take_its_config_and_say_its_names(videos, tuned, run_cli
     rows = [json.loads(line) for line in (tmp_path / "TSM_infer_result.jsonl").read_text().splitlines()]
     assert {top["name"] for row in rows for top in row["top"]} == {"golf", "tennis serve", "黄昏"}
     result = run_cli("infer.py", *common, f"--filelist={filelist}", "--set=MODEL.num_classes=400")
-    assert result.returncode == 1 and "MODEL.num_classes = 3, and the config says 400" in result.stderr
+    assert result.returncode == 1 and "names 3 classes, and MODEL.num_classes is 400" in result.stderr
 
 
 def test_the_same_folder_gives_the_same_split_and_can_be_resumed(videos, tuned, run_cli, tmp_path):
