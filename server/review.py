@@ -28,6 +28,7 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.json_files import check_fields, is_count, is_text, parse_json
 
 _HTML = Path(__file__).with_name("html")
+_SCRIPTS = ("review_data.js", "review_search.js", "review.js")
 _BODY_BYTES = 1 << 16  # of a decision, at most
 _ROW_FRAMES, _ROW_HEIGHT = 4, 180  # of each of the two rows of frames; px
 _DECISION = {"token": is_text, "item": is_count, "old": is_decision, "new": is_decision, "since": is_count}
@@ -57,9 +58,9 @@ def review_routes(
         return Route(f"/review{path}", _endpoint(answer), methods=methods or ["GET"])
 
     return [
-        route("", lambda request: _part("review.html")),
-        route("/review.js", lambda request: _part("review.js")),
-        route("/review.css", lambda request: _part("review.css", BASE_STYLE + BAR_STYLE)),
+        route("", functools.partial(_part, "review.html")),
+        *(route(f"/{name}", functools.partial(_part, name)) for name in _SCRIPTS),
+        route("/review.css", functools.partial(_part, "review.css", before=BASE_STYLE + BAR_STYLE)),
         route("/data", lambda request: _json(review.data())),
         route("/changes", lambda request: _json(review.changes(*_version(request)))),
         route("/decisions", functools.partial(_decide, review), "POST"),
@@ -230,7 +231,7 @@ def _place(request: Request) -> tuple[str, int]:
     return request.query_params.get("token", ""), request.path_params["item"]
 
 
-def _part(name: str, before: str = "") -> Response:
+def _part(name: str, request: Request, before: str = "") -> Response:
     kind = mimetypes.types_map[Path(name).suffix]
     return Response(before.encode() + (_HTML / name).read_bytes(), media_type=kind)
 

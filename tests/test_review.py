@@ -24,7 +24,7 @@ from video_zoo.engine.evaluation_files import write_evaluation
 from video_zoo.metrics.statistics import wilson_interval
 from video_zoo.server.app import open_app
 from video_zoo.server.review import Review, review_routes
-from video_zoo.server.review_decisions import UNUSABLE
+from video_zoo.server.review_decisions import UNUSABLE, Decisions
 from video_zoo.server.review_results import Item
 from video_zoo.server.review_summary import Scores, random_ranks
 from video_zoo.utils.errors import InputError
@@ -248,6 +248,23 @@ def test_many_at_once_lose_nothing(tmp_path, clip):
     assert sorted(lines(tmp_path / "reviewed.list")) == sorted(f"{name} {n % 2}" for n, name in enumerate(names))
     assert len(lines(tmp_path / "reviewed.jsonl")) == 24
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_one_process_waits_for_another(folder, monkeypatch):
+    first, second = Review(folder), Review(folder)
+    token, append = first.data()["token"], Decisions._append
+    other = threading.Thread(target=second.decide, args=(token, 1, None, 1, 0))
+
+    def append_slowly(self: Decisions, *decision: Any) -> None:
+        if not other.ident:
+            other.start()
+            other.join(0.3)
+        append(self, *decision)
+
+    monkeypatch.setattr(Decisions, "_append", append_slowly)
+    first.decide(token, 0, None, 3, 0)
+    other.join()
+    assert len(lines(folder / "reviewed.jsonl")) == len(lines(folder / "reviewed.list")) == 2
 
 
 def test_windows_become_events(folder):

@@ -1,130 +1,10 @@
-// The review of predictions: what is shown, the keys, and what is sent. The server keeps the decisions and counts.
+// The review of predictions: what is shown, in which order, and the keys.
 "use strict"
-const find = selector => document.querySelector(selector)
-const UNUSABLE = "unusable"
 const NEAR = 40 // rows of the list before and after the one that is shown
-const NAMES = 50 // classes that are listed at once
 const POLL_MS = 10000 // how often the decisions of others are asked for
-const percent = share => (100 * share).toFixed(1) + "%"
-const number = count => count.toLocaleString("en-US")
-const collator = new Intl.Collator(undefined, { numeric: true })
 
-let DATA // what the server said
-let saved = [] // item -> the decision that is on the disk
-const pending = new Map() // item -> the last of its decisions that are on their way
 let queue = [] // items, in the order they are shown
 let place = 0 // in the queue
-let undoable = [] // {item, old}
-let sending = Promise.resolve() // one request after the other
-let common = "" // the folder that all videos have in common
-let unreached = false // whether the last question about others' decisions failed
-
-/** An element with a class and content; text is never taken for markup. */
-function make(tag, style, ...content) {
-  const element = document.createElement(tag)
-  if (style) element.className = style
-  element.append(...content)
-  return element
-}
-
-/** A name from a file, which may run from right to left. */
-function named(text) {
-  const element = make("bdi", "", text)
-  element.dir = "auto"
-  return element
-}
-
-const nameOf = index => DATA.names[index] ?? `class ${index}`
-const predicted = item => DATA.choices[item][0][0]
-const sureness = item => DATA.choices[item][0][1]
-const decision = item => pending.has(item) ? pending.get(item).decision : saved[item] ?? null
-const address = (what, item) => `review/${what}/${item}?token=${DATA.token}`
-const short = item => DATA.videos[item].slice(common.length)
-const span = item => DATA.spans[item] ? ` ${DATA.spans[item].map(time => time.toFixed(1)).join("\u2013")} s` : ""
-
-/** "right", "corrected", "unusable" or "left". */
-function stateOf(item) {
-  const now = decision(item)
-  if (now === null) return "left"
-  if (now === UNUSABLE) return UNUSABLE
-  return now === predicted(item) ? "right" : "corrected"
-}
-
-function stateText(item) {
-  const state = stateOf(item)
-  if (state === "left") return "to review"
-  if (state === UNUSABLE) return "unusable"
-  return `${state === "right" ? "confirmed" : "corrected"}: ${nameOf(decision(item))}`
-}
-
-function complain(text) {
-  find("#error").hidden = !text
-  find("#error").textContent = text
-}
-
-// --- the server
-
-async function ask(path, sent) {
-  const how = sent && { method: "POST", headers: { "Content-Type": "application/json" }, keepalive: true,
-    body: JSON.stringify(sent) }
-  let response
-  try {
-    response = await fetch(path, how)
-  } catch {
-    throw new Error("The server does not answer. Is it still running?")
-  }
-  const answer = await response.json().catch(() => ({}))
-  if (answer.changes) take(answer)
-  if (!response.ok) throw new Error(answer.error ?? `The server answers ${response.status}.`)
-  return answer
-}
-
-/** Decisions that the server has, also those of others, and the numbers. */
-function take(answer) {
-  if (answer.all) saved = []
-  for (const [item, now] of answer.changes) saved[item] = now
-  DATA.version = answer.version
-  DATA.scores = answer.scores
-  showScores()
-  if (answer.all || answer.changes.length) {
-    showState()
-    showList()
-  }
-}
-
-/** Shows a decision, sends it after those before, and takes it back if it could not be saved. */
-function decide(item, now, remember = true) {
-  const old = decision(item), entry = { decision: now }
-  if (now === old) return
-  pending.set(item, entry)
-  if (remember) undoable.push({ item, old })
-  const settle = () => pending.get(item) === entry && pending.delete(item)
-  sending = sending.then(async () => {
-    try {
-      await ask("review/decisions", { token: DATA.token, item, old, new: now, since: DATA.version })
-      settle()
-    } catch (error) {
-      settle()
-      undoable = undoable.filter(each => each.item !== item)
-      go(item)
-      complain(`${DATA.videos[item]}: ${error.message}`)
-    }
-  })
-}
-
-/** Asks for what others have decided. */
-async function poll() {
-  if (document.hidden) return
-  await sending
-  try {
-    await ask(`review/changes?token=${DATA.token}&since=${DATA.version}`)
-    if (unreached) complain("")
-    unreached = false
-  } catch (error) {
-    unreached = true
-    complain(error.message)
-  }
-}
 
 // --- what is shown, and in which order
 
@@ -136,7 +16,7 @@ const ORDERS = {
   random: (a, b) => DATA.ranks[a] - DATA.ranks[b],
 }
 
-function arrange() {
+function arrange(focus = true) {
   const show = find("#show").value, words = find("#filter").value.toLowerCase().split(/\s+/)
   const fits = item => {
     const label = DATA.labels[item] === null ? "" : nameOf(DATA.labels[item])
@@ -145,7 +25,7 @@ function arrange() {
   }
   queue = [...DATA.videos.keys()].filter(fits).sort((a, b) => ORDERS[find("#order").value](a, b) || a - b)
   place = 0
-  showItem()
+  showItem(focus)
 }
 
 /** Shows an item, which is put into the queue if it is not there. */
@@ -175,7 +55,8 @@ function advance() {
 
 const current = () => queue[place]
 
-function showItem() {
+/** Shows what is at the place in the queue, and moves the focus there, so that the next key is about it. */
+function showItem(focus = true) {
   const item = current()
   complain("")
   find("#stage").hidden = false
@@ -192,7 +73,7 @@ function showItem() {
     showChoices(item)
     find("#search").value = ""
     closeNames()
-    find("#name").focus({ preventScroll: true })
+    if (focus) find("#name").focus({ preventScroll: true })
     say(`${short(item)}${span(item)}: ${nameOf(predicted(item))}, ${percent(sureness(item))}`)
   }
   showState()
@@ -254,7 +135,9 @@ function showChoices(item) {
     const label = make("span", "", named(nameOf(index))), fill = make("i")
     if (DATA.labels[item] === index) label.append(make("small", "", "label in the list"))
     fill.style.width = percent(share ?? 0)
-    const bar = make("div", "bar", label, make("i", "", fill), make("b", "", share === null ? "" : percent(share)))
+    const track = make("i", "", fill)
+    if (share === null) track.style.visibility = "hidden"
+    const bar = make("div", "bar", label, track, make("b", "", share === null ? "" : percent(share)))
     const button = make("button", "", make("kbd", "", String(rank + 1)), bar)
     if (!rank) bar.firstChild.append(" ", make("kbd", "enter", "Enter"))
     button.type = "button"
@@ -295,38 +178,6 @@ function showList() {
   if (row) list.scrollTop = row.offsetTop - list.offsetTop - list.clientHeight / 3
 }
 
-// --- the numbers
-
-const range = share => `(${percent(share.low)} to ${percent(share.high)})`
-const of = share => `${percent(share.right / share.count)} ${range(share)}`
-
-function showScores() {
-  const { items, done, unusable, relabelled, reviewed, sample, bounds, bins } = DATA.scores, left = items - done
-  const noun = DATA.windows ? "windows" : "videos"
-  find("#progress").max = items
-  find("#progress").value = done
-  find("#count").textContent = `${number(done)} of ${number(items)} reviewed, ${number(left)} left`
-  const more = [unusable && `${number(unusable)} unusable`, relabelled && `${number(relabelled)} labels of the list were wrong`]
-  const extra = more.filter(Boolean).map(each => `; ${each}`).join("")
-  find("#reviewed").textContent = reviewed.count
-    ? `Of those reviewed: ${number(reviewed.right)} of ${number(reviewed.count)} right, ${of(reviewed)}${extra}. `
-      + (left && sample.count < reviewed.count ? "They were not chosen at random: this is not the accuracy on all." : "")
-    : `Nothing is reviewed yet${extra}.`
-  find("#estimate").textContent = !left || !sample.count
-    ? (left ? `To estimate the accuracy on all ${number(items)} ${noun}, review in random order: among the least sure ones more are wrong than among all.` : "")
-    : `Estimate for all ${number(items)} ${noun}: ${of(sample)}, from the first ${number(sample.count)} in random order.`
-  find("#bounds").textContent = left && done
-    ? `Whatever the others turn out to be, between ${percent(bounds[0])} and ${percent(bounds[1])} of all are right.` : ""
-  find("#bins").replaceChildren(...bins.map(bin => {
-    const share = make("td", "", bin.count ? percent(bin.right / bin.count) + " " : "")
-    if (bin.count) share.append(make("small", "", range(bin)))
-    const row = make("tr", "", make("th", "", `${Math.round(100 * bin.from)} to ${Math.round(100 * bin.to)}%`),
-      make("td", "", `${number(bin.count)} of ${number(bin.items)}`), make("td", "", number(bin.right)), share)
-    row.firstChild.scope = "row"
-    return row
-  }))
-}
-
 // --- what people do
 
 function choose(now) {
@@ -352,62 +203,6 @@ function pause() {
   const video = find("#video")
   if (video.paused) video.play().catch(() => {})
   else video.pause()
-}
-
-// --- another class
-
-let fitting = [], chosen = 0
-
-function closeNames() {
-  find("#names").hidden = true
-  find("#search").setAttribute("aria-expanded", "false")
-  find("#search").removeAttribute("aria-activedescendant")
-}
-
-function showNames() {
-  const text = find("#search").value.trim().toLowerCase(), words = text.split(/\s+/)
-  const rank = index => !nameOf(index).toLowerCase().startsWith(text)
-  fitting = Object.keys(DATA.names).map(Number).filter(index => words.every(word => nameOf(index).toLowerCase().includes(word)))
-  fitting.sort((a, b) => rank(a) - rank(b) || collator.compare(nameOf(a), nameOf(b)))
-  fitting.length = Math.min(fitting.length, NAMES)
-  const rows = fitting.map((index, row) => {
-    const option = make("div", "", named(nameOf(index)))
-    option.id = `name_${row}`
-    option.setAttribute("role", "option")
-    option.addEventListener("mousedown", event => event.preventDefault())
-    option.addEventListener("click", () => choose(index))
-    return option
-  })
-  find("#names").replaceChildren(...(rows.length ? rows : [make("div", "soft", "There is no such class.")]))
-  find("#names").hidden = false
-  find("#search").setAttribute("aria-expanded", "true")
-  mark(0)
-}
-
-function mark(row) {
-  const options = find("#names").querySelectorAll("[role=option]")
-  if (!options.length) return find("#search").removeAttribute("aria-activedescendant")
-  chosen = (row + options.length) % options.length
-  options.forEach((option, each) => option.setAttribute("aria-selected", each === chosen))
-  options[chosen].scrollIntoView({ block: "nearest" })
-  find("#search").setAttribute("aria-activedescendant", options[chosen].id)
-}
-
-function searchKey(event) {
-  event.stopPropagation()
-  const act = {
-    ArrowDown: () => find("#names").hidden ? showNames() : mark(chosen + 1),
-    ArrowUp: () => mark(chosen - 1),
-    Enter: () => !find("#names").hidden && fitting.length && choose(fitting[chosen]),
-    Escape: () => {
-      find("#search").value = ""
-      closeNames()
-      find("#name").focus()
-    },
-  }[event.key]
-  if (!act || event.isComposing) return
-  event.preventDefault()
-  act()
 }
 
 // --- keys
@@ -469,8 +264,8 @@ async function begin() {
   setInterval(poll, POLL_MS)
 }
 
-for (const name of ["order", "show"]) find(`#${name}`).addEventListener("change", arrange)
-find("#filter").addEventListener("input", arrangeKeepingFocus)
+for (const name of ["order", "show"]) find(`#${name}`).addEventListener("change", () => arrange())
+find("#filter").addEventListener("input", () => arrange(false))
 find("#tools").addEventListener("submit", event => event.preventDefault())
 find("#video").addEventListener("error", showStrip)
 find("#video").addEventListener("loadedmetadata", () => find("#video").videoWidth || showStrip())
@@ -489,8 +284,3 @@ find("#help_button").addEventListener("click", () => find("#help").showModal())
 document.addEventListener("keydown", pressed)
 window.addEventListener("beforeunload", event => pending.size && event.preventDefault())
 begin()
-
-function arrangeKeepingFocus() {
-  arrange()
-  find("#filter").focus()
-}
