@@ -32,6 +32,7 @@ WINDOWS = Windows(window_s=2.0, stride_s=0.25)
 _MOST_SIDE = 2048  # px, of a frame
 _LONGEST_STEP_S = 1.0  # between two frames; after a longer one the stream begins anew
 _TIME = struct.Struct("<d")  # before a frame's JPEG: the sender's clock, seconds
+_FORM = "a message is a float64, the time, and a JPEG"
 _TOP = 5
 
 
@@ -205,7 +206,10 @@ class _Camera:
         last_s, offset_s, collect = float("nan"), 0.0, None
         begins = True
         while True:
-            message = await self._socket.receive_bytes()
+            try:
+                message = await self._socket.receive_bytes()
+            except KeyError:  # of a message that is text
+                raise InputError(_FORM) from None
             sent_s, frame = await asyncio.to_thread(read_frame, message)
             if collect is None or not 0 < sent_s - last_s <= _LONGEST_STEP_S:
                 collect, offset_s, begins = self._watcher.collector(), sent_s, True
@@ -252,4 +256,4 @@ def read_frame(message: bytes) -> tuple[float, np.ndarray]:
                 raise InputError(f"a frame of {image.width} x {image.height} px; {_MOST_SIDE} is the most of a side")
             return sent_s, np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, struct.error) as error:
-        raise InputError("a message is a float64, the time, and a JPEG") from error
+        raise InputError(_FORM) from error

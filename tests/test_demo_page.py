@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,17 @@ def test_progress_and_stop(page, media, model, monkeypatch):
     assert page.is_visible("progress") and page.evaluate("document.querySelector('progress').value") >= 0.25
     page.click("#stop")
     assert page.inner_text("#said") == "stopped" and not page.is_visible("#progress")
+
+
+def test_the_place_in_the_line_is_shown(page, media, model, monkeypatch):
+    monkeypatch.setattr(model, "seconds", 0.5)
+    content = (media / "long <i>.webm").read_bytes()
+    with socket.create_connection(("127.0.0.1", int(page.address.rstrip("/").rpartition(":")[2]))) as other:
+        head = f"POST /predict?window_s=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n"
+        other.sendall(head.encode() + content)
+        choose(page, media / "short.webm", "one video is computed before this one")
+    monkeypatch.setattr(model, "seconds", 0.0)  # the other one has left
+    page.locator("#said", has_text="computed in").wait_for()
 
 
 def test_the_camera(page):
