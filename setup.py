@@ -3,11 +3,11 @@
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-COMMANDS = ("train", "test", "infer", "export")
+COMMANDS = ("train", "test", "infer", "export", "demo")
 
 
 class BuildWithCommands(build_py):
-    """Adds train.py, test.py, infer.py and export.py: `python -m video_zoo.train` in an installation."""
+    """Adds train.py, test.py, infer.py, export.py and demo.py: `python -m video_zoo.train` in an installation."""
 
     def find_package_modules(self, package, package_dir):
         modules = super().find_package_modules(package, package_dir)

@@ -48,7 +48,7 @@ def parse_arguments(flags: Sequence[str] | None = None) -> argparse.Namespace:
         description="Trains a model on a list of videos. In brackets: what a flag that is left out means.",
         epilog="examples:\n  python train.py --model_name=TSM --config=configs/tsm.txt --save_dir=checkpoints\n"
         "  python train.py --model_name=TSM --config=configs/tsm_finetune.yaml --data=FOLDER_OF_CLASS_FOLDERS\n"
-        "keys of a config file: configs/schema.py and --list_models; how to make a list: dataset/README.md",
+        "keys of a config file: configs/schema.py and --list_models; how to make a list: docs/data.md",
     )
     cli.add_common_flags(parser, MODELS, Config, "TRAIN", "VALID")
 

@@ -66,8 +66,8 @@ def part_decode(args: argparse.Namespace) -> None:
         ours, peers = rows["ours"], [row for name, row in rows.items() if name != "ours" and not row.error]
         fastest = min(peers, key=lambda row: row.median("ms"))
         times = [ratio(ours, row, key) for row in (fastest, rows["v15"]) for key in ("ms", "cpu_ms")]
-        summary.append((kind, fastest.title, *times))
-    header = "clips | fastest peer | its time / ours (bar: 1.25) | its CPU time / ours"
+        summary.append((kind, ours.median("ms"), fastest.title, *times))
+    header = "clips | ours, ms | fastest peer | its time / ours (bar: 1.25) | its CPU time / ours"
     header = f"{header} | v1.5's / ours (bar: 2.5) | CPU time likewise"
     print_table("Times as fast, one thread", header, summary)
 

@@ -74,7 +74,7 @@ def _read_lines(list_path: str, key: str) -> list[str]:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise InputError(
-            f"no list {list_path} ({key}){looked_in(list_path)}. A list has `path label` lines; dataset/README.md shows"
+            f"no list {list_path} ({key}){looked_in(list_path)}. A list has `path label` lines; docs/data.md shows"
             f" how to make one, and --set {key}=PATH names another.{_without_list(key)}"
         ) from None
 

@@ -225,13 +225,13 @@ def draw_bar(label: str, share: float, color: str = "") -> str:
     return f'<div class="bar"><span dir="auto">{label}</span>{bar}<b>{100 * share:.1f}%</b></div>'
 
 
-def film_strip(clip: np.ndarray) -> bytes:
-    """A JPEG of a clip's frames, uint8 RGB (T, 3, H, W), from left to right, 112 px high."""
-    frames, gap = [], np.full((HEIGHT, 2, 3), 20, np.uint8)
+def film_strip(clip: np.ndarray, height: int = HEIGHT) -> bytes:
+    """A JPEG of a clip's frames, uint8 RGB (T, 3, H, W), from left to right, so many px high."""
+    frames, gap = [], np.full((height, 2, 3), 20, np.uint8)
     for frame in clip.transpose(0, 2, 3, 1):  # (T, 3, H, W) -> (T, H, W, 3)
-        height, width = frame.shape[:2]
-        size = (max(round(width * HEIGHT / height), 1), HEIGHT)
-        way = cv2.INTER_AREA if height > HEIGHT else cv2.INTER_CUBIC
+        own_height, width = frame.shape[:2]
+        size = (max(round(width * height / own_height), 1), height)
+        way = cv2.INTER_AREA if own_height > height else cv2.INTER_CUBIC
         frames += [cv2.resize(np.ascontiguousarray(frame), size, interpolation=way), gap]
     strip = np.concatenate(frames[:-1], axis=1)[..., ::-1]
     return cv2.imencode(".jpg", np.ascontiguousarray(strip), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

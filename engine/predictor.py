@@ -226,6 +226,15 @@ class Predictor:
         failures = failures_of(reader, failures, source)
         return Features(normalized(array) if normalize else array, sources, spans, failures)
 
+    def probabilities(self, clips: np.ndarray) -> np.ndarray:
+        """Of clips as the network takes them, uint8 (n, T, 3, H, W), n at most 8 -> float32 (n, classes)."""
+        return self._backend(self._trained, "infer")(clips)
+
+    def streams(self) -> Streams | None:
+        """The network with the states of streams, which gives logits of their frames one after the other; None if it
+        needs whole clips, as all do but those with MODEL.shift = uni. Raises InputError."""
+        return self._follower() if getattr(self.settings.MODEL, "shift", None) == "uni" else None
+
     def _with_protocol(self, protocol: str) -> Trained:
         weights, flags, given = self._find
         return find_settings(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("configs", "datareader", "dataset", "engine", "metrics", "models", "scripts", "utils", "video_zoo")
-COMMANDS = ("train", "test", "infer", "export")
+FOLDERS = ("configs", "datareader", "dataset", "engine", "metrics", "models", "scripts", "server", "utils", "video_zoo")
+COMMANDS = ("train", "test", "infer", "export", "demo")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,8 @@ def test_it_holds_every_module_and_nothing_called_utils(wheel):
     assert {f"video_zoo/{name}.py" for name in COMMANDS} <= names
     assert {"video_zoo/configs/tsm.txt", "video_zoo/configs/tsm_mit.yaml"} <= names
     assert {"video_zoo/dataset/kinetics/kinetics400_label.txt", "video_zoo/dataset/labels/ucf101.txt"} <= names
-    assert {f"video_zoo/engine/html/{file.name}" for file in (ROOT / "engine/html").iterdir()} <= names
+    for pages in ("engine/html", "server/html"):
+        assert {f"video_zoo/{pages}/{file.name}" for file in (ROOT / pages).iterdir()} <= names
 
 
 def test_its_commands_work_from_another_folder(wheel, tmp_path):

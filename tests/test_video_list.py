@@ -223,7 +223,7 @@ def test_an_empty_list(folder, text):
 def test_a_missing_list_names_the_key_and_the_remedy():
     with pytest.raises(InputError) as caught:
         read_video_list("no/such.list", num_classes=4, labelled=True, key="VALID.filelist")
-    for part in ("no/such.list", "VALID.filelist", "`path label`", "dataset/README.md", "--set VALID.filelist=PATH"):
+    for part in ("no/such.list", "VALID.filelist", "`path label`", "docs/data.md", "--set VALID.filelist=PATH"):
         assert part in str(caught.value)
 
 

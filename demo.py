@@ -1,0 +1,158 @@
+"""A page that shows what a network says of videos and of the camera: `python demo.py --weights=FOLDER`."""
+
+from __future__ import annotations
+
+from video_zoo.utils import startup
+
+if __name__ == "__main__":
+    startup.begin()
+
+import argparse
+import contextlib
+import ipaddress
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from video_zoo.engine.backends import add_engine_flags
+from video_zoo.engine.backends.base import missing_packages
+from video_zoo.utils import cli
+from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger, set_up_logging
+
+if TYPE_CHECKING:
+    from video_zoo.engine.predictor import Predictor
+
+_PACKAGES = {
+    **{"starlette": "starlette", "uvicorn": "uvicorn", "websockets": "websockets"},
+    **{"python_multipart": "python-multipart", "prometheus_client": "prometheus-client"},
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = cli.Parser(
+        description="Shows in the browser what a network says of videos and of the camera, and answers POST /predict."
+        " In brackets: what a flag left out means.",
+        epilog="examples:\n"
+        "  python demo.py --weights=mine/TSM_best\n"
+        "  python demo.py --weights=exported/TSM --host=0.0.0.0 --open=False\n"
+        "  python demo.py --review=results\n"
+        "  curl -F file=@holiday.mp4 'http://127.0.0.1:8000/predict?top_k=3'",
+    )
+    add, path = parser.add_argument, cli.optional_path
+    add("--weights", type=path, metavar="PATH", help="a checkpoint or a deployment folder, or a released name, as TSM")
+    add("--config", type=path, metavar="FILE", help="replaces what the weights say of the network and its clips")
+    add("--review", type=path, metavar="FOLDER", help="also a page to go through the results in this folder")
+    add("--device", default="auto", choices=("auto", "cpu", "gpu"), help="what computes (auto)")
+    add_engine_flags(parser)
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0: for the whole network (127.0.0.1)")
+    add("--port", type=cli.at_most(cli.count, 65535), default=8000, metavar="N", help="0: any that is free (8000)")
+    add("--open", type=cli.boolean, default=True, metavar="BOOL", help="opens the page in the browser (True)")
+    add("--max_mb", type=cli.positive_int, default=200, metavar="N", help="of a video that is sent (200)")
+    add("--max_s", type=cli.positive_int, default=600, metavar="S", help="seconds that it may have (600)")
+    add("--max_waiting", type=cli.count, default=8, metavar="N", help="videos that may wait for the network (8)")
+    add("--max_cameras", type=cli.count, default=4, metavar="N", help="cameras at once (4)")
+    args = parser.parse_args()
+    if not (args.weights or args.review):
+        parser.error("give --weights=FOLDER, a network to predict with, or --review=FOLDER, results to go through")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    set_up_logging()
+    if missing := missing_packages(_PACKAGES):
+        raise InputError(f"the page needs {', '.join(missing)}: pip install -r requirements/demo.txt")
+    from video_zoo.server.app import Limits, open_app
+    from video_zoo.server.guard import LOCAL
+
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen(args.host, args.port))  # a port in use is said before a network is loaded
+        model = streams = None
+        if args.weights:
+            model = open_model(args)
+            streams = model.streams() if args.max_cameras else None
+        limits = Limits(args.max_mb, args.max_s, args.max_waiting, args.max_cameras)
+        hosts = LOCAL if is_local(listener) else ()
+        review = open_review(args.review, model.names if model else ())
+        app = stack.enter_context(open_app(model, streams=streams, review=review, limits=limits, hosts=hosts))
+        serve(app, listener, args.open)
+
+
+def open_model(args: argparse.Namespace) -> Predictor:
+    """The network. Raises InputError."""
+    import video_zoo
+
+    how = {"device": args.device, "engine": args.engine or "auto", "precision": args.precision, "config": args.config}
+    return video_zoo.load(args.weights, **how)
+
+
+def open_review(folder: str | None, names: Sequence[str]) -> list[Any]:
+    """The routes of the review page, for results of classes with these names. Raises InputError."""
+    if folder is None:
+        return []
+    from video_zoo.server.review import review_routes
+
+    return review_routes(folder, names=names)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises InputError: the port is in use, or there is no such address."""
+    listener = None
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise InputError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; --port=0 takes one that is free"
+        ) from error
+    return listener
+
+
+def is_local(listener: socket.socket) -> bool:
+    """Whether only this machine reaches a socket."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def address_of(listener: socket.socket) -> str:
+    """The page's, for a browser of this machine."""
+    host, port = listener.getsockname()[:2]
+    where = ipaddress.ip_address(host.partition("%")[0])
+    if where.is_unspecified:
+        host = "127.0.0.1" if where.version == 4 else "::1"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def serve(app: Any, listener: socket.socket, show: bool) -> None:
+    """Answers requests until a signal comes, which then counts as ever."""
+    import uvicorn
+
+    from video_zoo.server.camera import MOST_BYTES
+
+    quiet: dict[str, Any] = {"log_level": "critical", "access_log": False, "lifespan": "off"}
+    safe = {"server_header": False, "proxy_headers": False, "ws_max_size": MOST_BYTES}
+    configuration = uvicorn.Config(app, **quiet, **safe, timeout_graceful_shutdown=0)
+    address = address_of(listener)
+    logger.info("the page is %s; Ctrl-C ends it", address)
+    if show and has_screen():
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    uvicorn.Server(configuration).run(sockets=[listener])
+
+
+def has_screen() -> bool:
+    """Whether a browser that is started would have a window: one for terminals would take over this one."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+if __name__ == "__main__":
+    cli.run(main)

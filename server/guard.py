@@ -1,0 +1,81 @@
+"""What holds for all requests: who may ask, what a page may do, and what is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from video_zoo.server.counts import Counts
+
+LOCAL = ("127.0.0.1", "localhost", "[::1]")  # names under which a browser of this machine has the server
+# Nothing is fetched from elsewhere, and no script or style runs that is not a file of the server.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src 'self' data: blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Guard:
+    """Refuses requests that another site makes a visitor's browser send, adds headers to answers, and counts them.
+
+    A request is refused with 421 if it names another host than `hosts` (a name of another site that leads to this
+    machine: DNS rebinding), and with 403 if a page of another origin sent it, also a WebSocket.
+
+    Args:
+        hosts: names without a port that Host may have; empty: all.
+        paths: that are counted by their names.
+    """
+
+    def __init__(self, app: ASGIApp, *, counts: Counts, hosts: Collection[str] = (), paths: Collection[str] = ()):
+        self._app, self._counts, self._hosts, self._paths = app, counts, frozenset(hosts), frozenset(paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(Headers(scope=scope))
+        if scope["type"] == "websocket":
+            if refusal is None:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})  # a 403 to the browser
+            return
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        start, statuses = time.monotonic(), [499]  # the client left before it had an answer
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            if refusal is None:
+                await self._app(scope, receive, send_counted)
+            else:
+                status, error = refusal
+                await JSONResponse({"error": error}, status)(scope, receive, send_counted)
+        finally:
+            self._counts.requests.labels(path, statuses[-1]).inc()
+            self._counts.seconds.labels(path).observe(time.monotonic() - start)
+
+    def _refusal(self, headers: Headers) -> tuple[int, str] | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        name = urlsplit(f"//{host}").netloc.rpartition("@")[2]
+        name = name.rpartition(":")[0] if ":" in name.rpartition("]")[2] else name
+        if self._hosts and name.lower() not in self._hosts:
+            return 421, f"this server is not {host}: it answers to {' and '.join(sorted(self._hosts))}"
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return 403, f"a page of {origin} may not use this server"
+        return None
