@@ -115,7 +115,7 @@ def moving_shapes(tmp_path_factory, run_cli) -> Path:
 PLACE_CONFIG = """
 MODEL: {{num_classes: 4, seg_num: 2, num_layers: 18, base_width: 8, dropout: 0.0, class_names: "{data}/label.txt"}}
 TRAIN: {{filelist: "{data}/train.list"}}
-INFER: {{filelist: "{data}/val.list", short_size: 32, target_size: 32, num_reader_threads: 1}}
+INFER: {{filelist: "{data}/val.list", short_size: 32, target_size: 32, num_reader_threads: 0}}
 """
 
 

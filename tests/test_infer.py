@@ -88,6 +88,7 @@ def test_a_killed_run_goes_on_where_it_was(infer, exported, place, moving_shapes
         f"--weights={place}/exported",
         f"--save_dir={tmp_path}",
         f"--filelist={many}",
+        "--set=INFER.num_reader_threads=1",
     ]
     partial = tmp_path / "TSM_infer_result.partial.jsonl"
     with open(os.devnull, "w") as nowhere, PRELOADED.start(["infer.py", *flags], nowhere.fileno()) as process:
