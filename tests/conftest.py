@@ -35,8 +35,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shel
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 
 
-SLOW = ("test_infer.py", "test_resume.py", "test_export.py", "test_ranks.py", "test_end_to_end.py", "test_training.py")
-SLOW += ("test_cli.py", "test_contract.py", "test_workers.py", "test_torch_weights.py", "test_own_videos.py")
+SLOW = ("test_export.py", "test_resume.py", "test_ranks.py", "test_infer.py", "test_contract.py", "test_workers.py")
+SLOW += ("test_end_to_end.py", "test_cli.py", "test_models.py", "test_torch_weights.py", "test_selective.py")
+SLOW += ("test_setup_env.py", "test_packaging.py", "test_training.py", "test_class_folders.py", "test_own_videos.py")
 
 
 def pytest_collection_modifyitems(items):
