@@ -9,14 +9,17 @@ venv=.venv
 if ! grep -qx 'kind cpu' .venv/ready 2>/dev/null && { [ -e .venv/ready ] || command -v nvidia-smi >/dev/null; }; then
   venv=.venv-cpu
 fi
+# Some hundred processes are started: each would compile the sources anew. What is imported is compiled then; all that is
+# installed would take pip a minute.
+unset PYTHONDONTWRITEBYTECODE
+export PIP_NO_COMPILE=no  # which is yes: https://pip.pypa.io/en/stable/topics/configuration/#environment-variables
+ZOO_VENV=.venv-paddle26 bash scripts/setup_env.sh --paddle26 --dev &
 ZOO_VENV=$venv bash scripts/setup_env.sh --cpu --dev
 if [ "${1:-}" = --torch ]; then
   shift
   $venv/bin/python -c 'import torch' 2>/dev/null || $venv/bin/python -m pip install -q -r requirements/torch.txt
 fi
-ZOO_VENV=.venv-paddle26 bash scripts/setup_env.sh --paddle26 --dev
-# Some hundred processes are started: each would compile the sources anew.
-unset PYTHONDONTWRITEBYTECODE
+wait $!  # with its exit code
 $venv/bin/ruff check .
 $venv/bin/ruff format --check .
 # Two processes: with more, tests of live streams fall behind on two cores. A file's tests share what they have made, so they

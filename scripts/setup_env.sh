@@ -141,6 +141,7 @@ elif [ -n "${PADDLE_INDEX:-$index}" ]; then
   install --no-deps -i "${PADDLE_INDEX:-$index}" "$paddle"
 fi
 install -r "$wanted/$file" ${dev:+-r "$wanted/dev.txt" -r "$wanted/$export"}
+if command -v flock >/dev/null; then exec 9< pyproject.toml; flock 9; fi  # two at once would write the same files here
 install -q --no-deps -e .  # scripts of any folder find the package
 if [ "$kind" = gpu ]; then
   # The CUDA libraries lie in the environment. Paddle asks for them without their version (libcudnn.so), and the loader

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "2"  # the golden values' bits depend on it
 os.environ["KMP_BLOCKTIME"] = "0"  # several processes share the cores: threads that wait do not keep them
 os.environ["PADDLE_WEIGHTS_MIRROR"] = "http://127.0.0.1:9"  # nothing listens there: no test reaches the network
+# Checks its argument, and does not wait for the disk: no test cuts the power. Commands in their own processes do wait.
+os.fsync = os.fstat
 
 settings.register_profile("any machine", deadline=None)  # no test asserts a time
 settings.load_profile("any machine")
@@ -34,9 +36,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shel
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 
 
-SLOW = ("test_infer.py", "test_resume.py", "test_export.py", "test_ranks.py", "test_end_to_end.py", "test_training.py")
-SLOW += ("test_notebooks.py", "test_adding.py", "test_python_page.py")
-SLOW += ("test_cli.py", "test_contract.py", "test_workers.py", "test_torch_weights.py", "test_own_videos.py")
+SLOW = ("test_export.py", "test_notebooks.py", "test_adding.py", "test_python_page.py", "test_resume.py", "test_ranks.py")
+SLOW += ("test_infer.py", "test_contract.py", "test_workers.py")
+SLOW += ("test_end_to_end.py", "test_cli.py", "test_models.py", "test_torch_weights.py", "test_selective.py")
+SLOW += ("test_setup_env.py", "test_packaging.py", "test_training.py", "test_class_folders.py", "test_own_videos.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -115,7 +118,7 @@ def moving_shapes(tmp_path_factory, run_cli) -> Path:
 PLACE_CONFIG = """
 MODEL: {{num_classes: 4, seg_num: 2, num_layers: 18, base_width: 8, dropout: 0.0, class_names: "{data}/label.txt"}}
 TRAIN: {{filelist: "{data}/train.list"}}
-INFER: {{filelist: "{data}/val.list", short_size: 32, target_size: 32, num_reader_threads: 1}}
+INFER: {{filelist: "{data}/val.list", short_size: 32, target_size: 32, num_reader_threads: 0}}
 """
 
 

@@ -1,10 +1,12 @@
-"""Command lines in forks of a process that has imported Paddle already, which is half of what a small run costs.
+"""Command lines in forks of a process that has imported Paddle and the commands already, which is most of what a small
+run costs. A fork ends without freeing its objects one by one, which is most of the rest.
 
-Tests of what happens while packages are imported start a process of their own.
+Tests of what happens while packages are imported, and after a command, start a process of their own.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import json
@@ -16,12 +18,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 _MOST_BYTES = 1 << 20  # of a request
+# The bits depend on it, so it is the same for any number of ranks; a second thread only waits in networks this small.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 class Fork:
@@ -94,7 +99,8 @@ class Preloaded:
         if self._channel is None:
             self._channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             server = [sys.executable, __file__, str(far.fileno())]
-            subprocess.Popen(server, cwd=ROOT, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL)
+            ends = {"pass_fds": [far.fileno()], "stdin": subprocess.DEVNULL}
+            subprocess.Popen(server, cwd=ROOT, env={**os.environ, **ONE_THREAD}, **ends)
             far.close()
         status, status_end = os.pipe()
         reader = None
@@ -102,7 +108,7 @@ class Preloaded:
             read, stdout = os.pipe()
             reader = os.fdopen(read, encoding="utf-8")
         ends = [stdout, stdout if stderr is None else stderr, status_end]
-        request = [list(command), {**os.environ, **(environment or {})}, str(cwd)]
+        request = [list(command), {**os.environ, **ONE_THREAD, **(environment or {})}, str(cwd)]
         socket.send_fds(self._channel, [json.dumps(request).encode()], ends)
         for each in ends[:1] + ends[2:] if reader else ends[2:]:
             os.close(each)
@@ -120,7 +126,6 @@ class Preloaded:
 
 
 PRELOADED = Preloaded()
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # whatever the number of ranks: the bits depend on it
 
 
 def rank_environments() -> list[dict[str, str]]:
@@ -162,12 +167,35 @@ def _serve(channel: socket.socket) -> tuple[list[str], dict[str, str], str]:
         os._exit(0)
 
 
+def _run(script: str) -> int:
+    """Runs a script in this process, and what is due at a process's end; returns its exit code."""
+    try:
+        runpy.run_path(script, run_name="__main__")
+        code = 0
+    except SystemExit as end:  # cli.run's; another exception gets its traceback from the interpreter
+        code = int(end.code)
+    threading._shutdown()  # waits for the threads that are no daemons
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
 if __name__ == "__main__":
-    import av  # noqa: F401
-    import cv2  # noqa: F401
-    import paddle  # noqa: F401
+    sys.path[0] = str(ROOT)
     import visualdl  # noqa: F401
 
+    # Before other modules of video_zoo, as it sets what Paddle reads while it is imported.
+    import video_zoo.train  # isort: split
+
+    import onnxruntime  # noqa: F401
+    import openvino  # noqa: F401
+
+    import video_zoo.export
+    import video_zoo.infer
+    import video_zoo.test  # noqa: F401
+
+    os.fsync = os.fstat  # as in conftest.py
     gc.freeze()  # the forks do not look through it, and so do not copy its pages
     sys.argv, environment, cwd = _serve(socket.socket(fileno=int(sys.argv[1])))
     os.chdir(cwd)
@@ -176,4 +204,4 @@ if __name__ == "__main__":
     os.environ.clear()
     os.environ.update(environment)
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    os._exit(_run(sys.argv[0]))

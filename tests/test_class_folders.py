@@ -68,6 +68,7 @@ classes = st.dictionaries(words, st.sets(files, min_size=1, max_size=7), min_siz
 )
 shares = st.floats(0, 0.99)
 seeds = st.integers(-(2**31), 2**31)
+on_disk = settings(max_examples=40)  # each makes dozens of files
 
 
 def paths_of(found: dict[str, set[str]]) -> list[str]:
@@ -196,7 +197,7 @@ def test_the_share_is_rounded_and_leaves_none_out(count, valid_share, expected):
     assert result.without_valid == (["a"] if count == 1 else [])
 
 
-@settings(deadline=None)
+@on_disk
 @given(classes, shares, seeds)
 def test_every_video_is_in_one_part_and_every_class_in_both(found, valid_share, seed):
     result = split(paths_of(found), valid_share, seed)
@@ -215,7 +216,7 @@ def test_every_video_is_in_one_part_and_every_class_in_both(found, valid_share, 
     assert result.without_valid == [name for name in result.names if valid_share and len(found[name]) == 1]
 
 
-@settings(deadline=None)
+@on_disk
 @given(classes, shares, seeds)
 def test_the_split_is_the_same_in_another_place(found, valid_share, seed):
     paths = paths_of(found)
@@ -228,7 +229,7 @@ def test_the_split_is_the_same_on_any_machine():
     assert result.valid == [("a/0.mp4", 0), ("a/6.mp4", 0), ("b c/4.mp4", 1)]
 
 
-@settings(deadline=None)
+@on_disk
 @given(classes, shares, seeds, st.data())
 def test_a_new_class_or_video_leaves_the_other_classes_alone(found, valid_share, seed, data):
     name, path = data.draw(words), data.draw(files)
@@ -269,7 +270,7 @@ def read(path: str, num_classes: int) -> list[tuple[str, int]]:
     return [(video.path, video.label) for video in videos]
 
 
-@settings(deadline=None)
+@on_disk
 @given(classes, st.floats(0.01, 0.99), seeds)
 def test_what_is_written_is_read(found, valid_share, seed):
     with tempfile.TemporaryDirectory() as folder:

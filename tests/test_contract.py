@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -29,13 +30,14 @@ GOLDEN = Path(__file__).parent / "golden"
 NETWORK = np.load(GOLDEN / "network.npz")
 READER = np.load(GOLDEN / "reader_test_mode.npz")
 SHAPES = {name: tuple(shape) for name, shape in json.loads((GOLDEN / "tsm50_param_shapes.json").read_text()).items()}
+recipe_weight = functools.cache(v15_recipe.weight)  # 24 million random numbers for each network
 # Pillow 13 rounds some sizes one level differently.
 LEVELS = 0 if int(PIL.__version__.split(".")[0]) < 13 else 1
 
 
 def with_recipe_weights(network):
     for name, tensor in network.variables().items():
-        tensor.set_value(v15_recipe.weight(name, tuple(tensor.shape)))
+        tensor.set_value(recipe_weight(name, tuple(tensor.shape)))
     return network
 
 
@@ -105,7 +107,7 @@ def test_frames_of_the_reader(key, decoder):
 
 def test_v15_folder_loads_whole_and_is_written_to_the_byte(tmp_path):
     for name, shape in SHAPES.items():
-        (tmp_path / name).write_bytes(v15_recipe.variable_file(v15_recipe.weight(name, shape)))
+        (tmp_path / name).write_bytes(v15_recipe.variable_file(recipe_weight(name, shape)))
     network = TSM(num_classes=400)
     assert {name: tuple(tensor.shape) for name, tensor in network.variables().items()} == SHAPES
     load_weights(network, tmp_path, complete=True)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import encode_images, make_video, moving, set_display_matrix, zero_packets
+from preloaded import PRELOADED
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "dataset" / "kinetics"
@@ -30,8 +31,7 @@ FRAMES, WIDTH, HEIGHT = 6, 64, 48
 
 def run_tool(script: str | Path, *arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess:
     """Runs a tool, as `python script arguments` does, and checks its exit code and that there is no traceback."""
-    command = [sys.executable, str(script), *map(str, arguments)]
-    done = subprocess.run(command, check=False, cwd=cwd, capture_output=True, text=True, timeout=60)
+    done = PRELOADED.run([str(script), *map(str, arguments)], timeout=60, cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     if code == 1:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from preloaded import PRELOADED, ROOT, rank_environments
 
-SIZES = ("--set", "TEST.short_size=32", "--set", "TEST.target_size=32", "--set", "TEST.num_reader_threads=1")
+SIZES = ("--set", "TEST.short_size=32", "--set", "TEST.target_size=32", "--set", "TEST.num_reader_threads=0")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_an_evaluation_counts_every_video_once_and_says_how_it_came_about(evalua
 def test_an_evaluation_that_is_stopped_goes_on_with_the_same_digits(evaluated, place, moving_shapes, tmp_path):
     evaluated("--batch_size=1", "--save_dir", f"{tmp_path}/whole")
     common = (f"--config={place}/tiny.yaml", f"--weights={place}/weights", f"--filelist={moving_shapes}/val.list")
-    flags = (*SIZES, f"--save_dir={tmp_path}", "--batch_size=1")
+    flags = (*SIZES, f"--save_dir={tmp_path}", "--batch_size=1", "--set", "TEST.num_reader_threads=1")
     with PRELOADED.start(["test.py", *common, *flags]) as process:
         for line in process.stdout:
             if "[EVAL] Batch 2" in line:

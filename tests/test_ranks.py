@@ -61,7 +61,7 @@ def launch(config: Path, folder: Path, *flags: str) -> subprocess.CompletedProce
 
 def train(config: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess:
     """One process."""
-    return PRELOADED.run(command(config, folder, *flags), environment=ONE_THREAD)
+    return PRELOADED.run(command(config, folder, *flags))
 
 
 def start_ranks(config: Path, folder: Path, *flags: str) -> list[Fork]:
