@@ -168,12 +168,16 @@ def _serve(channel: socket.socket) -> tuple[list[str], dict[str, str], str]:
 
 
 def _run(script: str) -> int:
-    """Runs a script in this process, and what is due at a process's end; returns its exit code."""
+    """Runs a script in this process, and what is due at a process's end; returns its exit code. An exception but
+    SystemExit comes through, and gets its traceback from the interpreter."""
+    code = 0
     try:
         runpy.run_path(script, run_name="__main__")
-        code = 0
-    except SystemExit as end:  # cli.run's; another exception gets its traceback from the interpreter
-        code = int(end.code)
+    except SystemExit as end:
+        code = end.code or 0
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
     threading._shutdown()  # waits for the threads that are no daemons
     atexit._run_exitfuncs()
     sys.stdout.flush()

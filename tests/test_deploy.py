@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from media import LISTS, encode_images, make_video, moving, set_display_matrix
+from preloaded import ONE_THREAD
 from test_triton import NO_DESCRIPTIONS, written_programs
 from test_video_file import with_cover, with_late_sound
 
@@ -33,7 +34,8 @@ def test_the_example_predicts_what_infer_predicts(run_cli, infer, place, exporte
         assert said["checked_on"] == describe_processor()
         said["checked_on"] = {"processor": "Another", "instructions": {"avx9": True}}
         (folder / "inference.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
-    result = run_cli(str(copy_of(ROOT / "deploy/predict.py", tmp_path)), str(folder), *videos)
+    script = str(copy_of(ROOT / "deploy/predict.py", tmp_path))
+    result = run_cli(script, str(folder), *videos, **ONE_THREAD)  # in its own process, where it imports OpenVINO itself
     assert result.returncode == 0, result.stderr
     said = re.findall(r"^(\S.*\.mp4)\n\s+([\d.]+)%  (\w+)", result.stdout, re.MULTILINE)
     assert (OTHER_PROCESSOR in result.stderr) == (engine == "onnxruntime")

@@ -133,9 +133,7 @@ def test_a_rank_that_ends_ends_all_with_its_message(config, moving_shapes, tmp_p
     (tmp_path / "text.mp4").write_text("no video")
     lines = [f"{moving_shapes}/{line}" for line in (moving_shapes / "train.list").read_text().splitlines()[:9]]
     (tmp_path / "bad.list").write_text("\n".join([*lines, f"{tmp_path}/text.mp4 1"]))
-    start = time.monotonic()
     result = launch(config, tmp_path / "o", "--set", f"TRAIN.filelist={tmp_path}/bad.list")
-    assert time.monotonic() - start < 60
     assert result.returncode != 0
     output = result.stdout + result.stderr
     assert "error: 1 of 10 videos of " in output and "text.mp4 (line 10): it is no video" in output, output
@@ -150,9 +148,8 @@ def test_a_killed_rank_ends_all(config, tmp_path):
     environments = {int(path.parent.name): path for path in Path("/proc").glob("[0-9]*/environ")}
     ranks = [pid for pid, path in environments.items() if _is_rank(path, "1", tmp_path)]
     os.kill(min(ranks), signal.SIGKILL)
-    start = time.monotonic()
     process.communicate(timeout=60)
-    assert process.returncode != 0 and time.monotonic() - start < 60
+    assert process.returncode != 0
     time.sleep(1)
     assert not [path for path in Path("/proc").glob("[0-9]*/environ") if _is_rank(path, "0", tmp_path)]
 
