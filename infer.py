@@ -27,12 +27,11 @@ from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader
 from video_zoo.datareader.video_list import resolve
 from video_zoo.engine.backends import add_engine_flags
-from video_zoo.engine.inference import open_backend
+from video_zoo.engine.inference import open_backend, open_features
 from video_zoo.engine.online import predict_online
 from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
 from video_zoo.engine.predictions import Features
-from video_zoo.engine.predictor import open_features
 from video_zoo.engine.result_files import ResultFiles, finished_videos
 from video_zoo.engine.settings import Trained, settings_of
 from video_zoo.engine.sources import open_input
@@ -130,7 +129,7 @@ def main() -> None:
             return
         annotator = open_annotator(args, settings, reader) if args.save_video else None
         if args.features:
-            backend = open_features(trained, args.use_gpu)
+            backend = open_features(trained.source("infer"), args.use_gpu)
         else:
             job = (args.precision, args.use_gpu, settings.INFER.batch_size, settings.clip_shape("infer"))
             backend, _ = open_backend(trained.source("infer"), args.engine or "auto", *job)

@@ -168,8 +168,8 @@ def summarize(outcomes: dict[str, Outcome | VideoError]) -> None:
     """Prints the counts, and the bytes before and after."""
     whole = [outcome for outcome in outcomes.values() if isinstance(outcome, Outcome)]
     counts = collections.Counter("kept from before" if outcome.kept else "written" for outcome in whole)
-    if counts.keys() == {"kept from before"} and len(whole) == len(outcomes):
-        print("nothing is left to do: all videos are there")
+    if whole and not counts["written"]:
+        print("nothing was left to do: all videos that can be read are there")
     before, after = sum(o.bytes_before for o in whole), sum(o.bytes_after for o in whole)
     print(
         f"{counts['written']} videos written, {counts['kept from before']} were there before,"

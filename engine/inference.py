@@ -18,6 +18,7 @@ from video_zoo.utils.log import logger
 from video_zoo.utils.runtime import compute_threads, has_nvidia_driver, usable_cores
 
 if TYPE_CHECKING:
+    from video_zoo.engine.backends.paddle_network import FeatureNetwork
     from video_zoo.models.network import VideoNetwork
     from video_zoo.utils.fluid_vars import VariableStore
 
@@ -83,6 +84,21 @@ def open_backend(
     backend.engine, backend.device, backend.state = choice.engine.name, "GPU" if on_gpu else "CPU", job.state
     logger.info("engine %s (%s): %s", choice.engine.name, choice.reason, backend.description)
     return backend, store
+
+
+def open_features(source: Deployment | LoadNetwork, use_gpu: bool | None) -> FeatureNetwork:
+    """A network in Paddle's dynamic mode, which gives its features, too; arguments are those of `open_backend`. Raises
+    InputError: it is a deployment folder."""
+    if isinstance(source, Deployment):
+        raise InputError(
+            f"{source.folder} is a deployment folder, whose programs give probabilities alone: features need the"
+            " checkpoint that it was made of"
+        )
+    check_paddle(needed=True)
+    _start_paddle(use_gpu)
+    from video_zoo.engine.backends.paddle_network import FeatureNetwork
+
+    return FeatureNetwork(source()[0], compute_threads())
 
 
 def _find_gpu(

@@ -23,14 +23,13 @@ from video_zoo.datareader.views import View
 from video_zoo.engine.array_reader import ArrayReader
 from video_zoo.engine.backends.base import Backend
 from video_zoo.engine.evaluate import VideoLogits, log_softmax, steps_of
-from video_zoo.engine.inference import check_paddle, open_backend
+from video_zoo.engine.inference import check_paddle, open_backend, open_features
 from video_zoo.engine.predictions import Failed, Features, Prediction, Predictions, make_prediction, normalized
 from video_zoo.engine.settings import Trained, find_settings
 from video_zoo.engine.sources import Path, Reader, Source, failures_of, open_input, path_text, sort_source
 from video_zoo.engine.streams import Streams, follow, open_streams
 from video_zoo.models import MODELS
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.runtime import compute_threads
 
 if TYPE_CHECKING:
     from video_zoo.engine.backends.paddle_network import FeatureNetwork
@@ -77,7 +76,7 @@ def load(
 
 
 def use_gpu_of(device: str) -> bool | None:
-    """ "auto", "gpu" or "cpu", as --use_gpu has it. Raises InputError."""
+    """A device as --use_gpu has it: "auto" is None. Raises InputError: it is none of the three."""
     if device not in _DEVICES:
         raise InputError(f"device={device!r}: choose from {', '.join(_DEVICES)}")
     return _DEVICES[device]
@@ -111,7 +110,8 @@ class Predictor:
         self._streams: Streams | None = None
         self.settings, self.names = self._trained.settings, self._trained.names
         self.name, self.clip_shape = self.settings.MODEL.name.upper(), self.settings.clip_shape("infer")
-        follows = self._trained.deployment is not None and bool(self._trained.deployment.state)
+        deployment = self._trained.deployment
+        follows = deployment is not None and deployment.state
         self.description = (self._follower() if follows else self._backend(self._trained, "infer")).description
 
     def __repr__(self) -> str:
@@ -210,7 +210,9 @@ class Predictor:
 
         Raises InputError: as `predict`, or the model is a deployment folder, whose programs give probabilities alone.
         """
-        network = self._network = self._network or open_features(self._trained, self._use_gpu)
+        if self._network is None:
+            self._network = open_features(self._trained.source("infer"), self._use_gpu)
+        network = self._network
         reader, failures, live = self._open(self._trained, "infer", source, window_s, stride_s)
         if live:
             raise InputError("features are of videos and clips, not of streams")
@@ -235,7 +237,8 @@ class Predictor:
         shape = trained.settings.clip_shape(mode)
         if shape not in self._backends:
             check_paddle(needed=trained.deployment is None)
-            job = (self._engine, self._precision, self._use_gpu, _CLIPS_AT_ONCE, shape)
+            most = max(_CLIPS_AT_ONCE, trained.settings.INFER.batch_size)
+            job = (self._engine, self._precision, self._use_gpu, most, shape)
             self._backends[shape], _ = open_backend(trained.source(mode), *job)
         return self._backends[shape]
 
@@ -273,23 +276,6 @@ class Predictor:
                     yield make_prediction(source, span, row, self.names, top_k, frames)
         if not keep:
             reader.check_failures()
-
-
-def open_features(trained: Trained, use_gpu: bool | None) -> FeatureNetwork:
-    """The network of a checkpoint in Paddle, which gives its features, too. Raises InputError: it is a deployment
-    folder."""
-    if trained.deployment is not None:
-        raise InputError(
-            f"{trained.weights} is a deployment folder, whose programs give probabilities alone: features need the"
-            " checkpoint that it was made of"
-        )
-    check_paddle(needed=True)
-    from video_zoo.utils.paddle_env import start_paddle  # isort: skip  it comes before Paddle
-    from video_zoo.engine.backends.paddle_network import FeatureNetwork
-
-    start_paddle(use_gpu)
-    network, _ = trained.source("infer")()
-    return FeatureNetwork(network, compute_threads())
 
 
 def _probabilities(backend: Backend, settings: Config, mode: str, batch: Batch) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ import paddle
 from paddle import distributed
 
 from video_zoo.utils.errors import InputError
-from video_zoo.utils.log import logger
+from video_zoo.utils.log import heartbeat, logger
 from video_zoo.utils.runtime import Launch
 
 _LAUNCHER_S = 15  # until the launcher has noticed which rank ended first, and ends this one
@@ -34,8 +35,10 @@ class Ranks:
         if self.size > 1:
             if paddle.get_device() == "cpu":
                 os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"  # also where the launcher saw GPUs
-            with self._peers():
+            said = io.StringIO()  # flags that Paddle has changed by itself
+            with self._peers(), heartbeat("waiting for the other processes"), contextlib.redirect_stderr(said):
                 distributed.init_parallel_env()
+            logger.debug("%s", said.getvalue().strip())
             logger.info("%d processes work together, each with its part of every batch", self.size)
 
     @property

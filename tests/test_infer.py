@@ -257,7 +257,7 @@ def test_a_wrong_flag_is_one_message(run_cli, place, tmp_path, flags, message):
         (["--set", "MODEL.num_classes=400"], "and cannot change: MODEL.num_classes"),
         (["--set", "MODEL.shift=uni", "--set", "MODEL.dropout=0.1"], "cannot change: MODEL.shift, MODEL.dropout"),
         (["--engine=paddle"], "is a deployment folder"),
-        (["--model_name=TSN"], "is a config of TSM, and --model_name is TSN"),
+        (["--model_name=TSN"], "config.yaml is of TSM, and --model_name is TSN"),
     ],
 )
 def test_a_deployment_folder_is_what_it_is(infer, exported, place, flags, message):

@@ -241,7 +241,9 @@ def test_a_second_run_encodes_only_what_changed(videos, prepare, tmp_path):
     assert "5 videos written, 0 were there before" in out
     cut = first.read_bytes()
     first.write_bytes(cut[:-50])
-    assert "1 videos written, 4 were there before" in prepare("source/v.list", "out", "--crf=30")
+    out = prepare("source/v.list", "out", "--crf=30")
+    assert "1 videos written, 4 were there before" in out and "nothing was left" not in out
+    assert "nothing was left to do" in prepare("source/v.list", "out", "--crf=30")
     assert len(frames_of(first)) == FRAMES
 
 

@@ -248,8 +248,11 @@ def test_the_processes_of_a_machine_share_its_cores(monkeypatch, size, local_siz
     launched(monkeypatch, "0" if size else None, size, None, local_size)
     monkeypatch.setattr(paddle_env, "usable_cores", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", before or "")
-    paddle_env._set_threads()
+    monkeypatch.setenv("GLOG_minloglevel", "")
+    monkeypatch.delenv("GLOG_minloglevel")
+    paddle_env._set_up_launched()
     assert os.environ["OMP_NUM_THREADS"] == threads
+    assert ("GLOG_minloglevel" in os.environ) == bool(size)
 
 
 @pytest.mark.parametrize(

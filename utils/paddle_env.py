@@ -41,12 +41,15 @@ _NO_VALUE = "not a value it takes"
 _NOISE = ("No ccache found", "When training, we now always track", "You are using GPU version Paddle, but")
 
 
-def _set_threads() -> None:
-    """Sets OMP_NUM_THREADS to this process's share of the cores, unless a person has set it."""
+def _set_up_launched() -> None:
+    """Sets OMP_NUM_THREADS to this process's share of the cores, and what Paddle's library logs of the exchange with
+    other processes, unless a person has set them."""
     try:
         launch = Launch.of_environment()
     except InputError:  # the command line says so
         return
+    if launch.size > 1:
+        os.environ.setdefault("GLOG_minloglevel", "1")  # without it, it logs each connection
     # The launcher sets 1 where nothing is set.
     if os.environ.get("OMP_NUM_THREADS", "") in (("", "1") if launch.size > 1 else ("",)):
         os.environ["OMP_NUM_THREADS"] = str(max(1, usable_cores() // launch.local_size))
@@ -106,7 +109,7 @@ def _own_signals() -> Iterator[None]:
             finder.find_spec("")
 
 
-_set_threads()
+_set_up_launched()
 _MKL_IS_TOLD = cpu_env.set_mkl_type()
 _ADDED = _add_allocator()
 with _own_signals(), _quiet_import():
