@@ -232,7 +232,7 @@ def test_predictions_are_a_sequence_a_table_and_a_frame():
 @pytest.mark.contract
 @pytest.mark.parametrize("name", ["TSN", "S3D", "R2PLUS1D"])
 def test_the_last_layer_makes_logits_of_features(name):
-    sizes = {"base_width": 8, "num_layers": 18} if name == "TSN" else {"width_multiplier": 0.1, "seglen": 13}
+    sizes = {"base_width": 8, "num_layers": 18} if name == "TSN" else {"width_multiplier": 0.1, "seglen": 24}
     size = 209 if name == "S3D" else 32
     settings = Config(MODEL=MODELS.get(name).config(num_classes=5, **sizes), INFER=InferSection(target_size=size))
     network = build_network(settings, "infer")
