@@ -66,7 +66,7 @@ def save_static_program(
     newest_form = newest_form and old_form is not None
     layer = _Stepper(network, job.state) if job.state else _Classifier(network)
     layer.eval()
-    shift_form = network.prepare_for_export(bool(job.state)) if for_converter else contextlib.nullcontext()
+    shift_form = network.prepare_for_export(bool(job.state), for_converter)
     form = contextlib.nullcontext() if newest_form or old_form is None else old_form()
     # Paddle catches what a signal's handler raises here, and raises another exception.
     with held(), shift_form, captured_output(), form:

@@ -115,9 +115,12 @@ class VideoNetwork(nn.Layer):
         for layer in self._frozen:
             layer.eval()
 
-    def prepare_for_export(self, steps: bool = False) -> contextlib.AbstractContextManager[None]:
+    def prepare_for_export(
+        self, steps: bool = False, for_converter: bool = True
+    ) -> contextlib.AbstractContextManager[None]:
         """While its block runs, a static program made of this network, or with `steps` of its `step`, has the form that
-        other inference engines run fast. It computes the same; nothing else should be computed meanwhile."""
+        runs fast: in Paddle Inference, or with `for_converter` in the engines that it is converted for. It computes the
+        same; nothing else should be computed meanwhile."""
         return contextlib.nullcontext()
 
 

@@ -60,7 +60,7 @@ class _Block(nn.Layer):
 
     def forward(self, parts: Parts) -> Parts:
         moved, still = parts
-        y = F.relu(self.first([self.shift.roll_moved(moved, moved.shape[1] + still.shape[1]), still]))
+        y = F.relu(self.first([self.shift.shift_moved(moved, moved.shape[1] + still.shape[1]), still]))
         for convolution in self.middle:
             y = F.relu(convolution([y]))
         shortcut = [convolution(parts) for convolution in self.shortcut] or parts

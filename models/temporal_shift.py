@@ -96,10 +96,17 @@ class TemporalShift(nn.Layer):
         moved = self.moved_channels(x.shape[1])
         return paddle.concat([*self._rolled(x[:, :moved], x.shape[1]), x[:, moved:]], axis=1)
 
-    def roll_moved(self, moved: paddle.Tensor, channels: int) -> paddle.Tensor:
-        """The same of the channels that move, (N * T, moved_channels(C), H, W), of a tensor of `channels` C in all."""
-        folds = self._rolled(moved, channels)
-        return paddle.concat(folds, axis=1) if len(folds) > 1 else folds[0]
+    def shift_moved(self, moved: paddle.Tensor, channels: int) -> paddle.Tensor:
+        """The shift of the channels that move alone, (N * T, moved_channels(C), H, W), of C `channels` in all; in the
+        form that `rolls` says."""
+        if self.rolls:
+            folds = self._rolled(moved, channels)
+            return paddle.concat(folds, axis=1) if len(folds) > 1 else folds[0]
+        frames, eighth = moved.reshape([-1, self.seg_num, *moved.shape[1:]]), channels // 8  # -> (N, T, C', H, W)
+        folds = [_later(frames[:, :, :eighth])]
+        if self.direction == "bi":
+            folds.append(_earlier(frames[:, :, eighth:]))
+        return paddle.concat(folds, axis=2).reshape(moved.shape)
 
     def moved_channels(self, channels: int) -> int:
         """How many of so many channels move; they are the first ones."""

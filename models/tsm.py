@@ -123,21 +123,21 @@ class TSM(TSN):
             shift.past = []
 
     @contextlib.contextmanager
-    def prepare_for_export(self, steps: bool = False) -> Iterator[None]:
-        """The shifts of a static program are in four dimensions (TemporalShift.roll). Those of steps become parts of
-        convolutions (TemporalShift.split); for clips, a ResNet keeps the channels that move apart (SplitResNet)."""
-        backbone = self.backbone
+    def prepare_for_export(self, steps: bool = False, for_converter: bool = True) -> Iterator[None]:
+        """For clips, a ResNet keeps the channels that move apart (SplitResNet). For converters, the shifts are in four
+        dimensions (TemporalShift.roll), and those of steps become parts of convolutions (TemporalShift.split)."""
+        whole = self.backbone
         with contextlib.ExitStack() as stack:
             if not steps and self._can_be_split():
-                self.backbone = SplitResNet(backbone)
-                stack.callback(setattr, self, "backbone", backbone)
-            for name, layer in backbone.named_sublayers():
+                stack.callback(setattr, self, "backbone", whole)
+                self.backbone = SplitResNet(whole)
+            for name, layer in whole.named_sublayers() if steps and for_converter else ():
                 shift = self._shifts.get(name.replace(".", "_"))
                 convolution = next((each for each in layer.sublayers() if isinstance(each, nn.Conv2D)), None)
-                if steps and shift is not None and convolution._groups == 1:
+                if shift is not None and convolution._groups == 1:
                     stack.enter_context(shift.split(convolution))
             for shift in self._shifts.values():
-                shift.rolls = True
+                shift.rolls = for_converter
             try:
                 yield
             finally:

@@ -366,8 +366,9 @@ def test_a_network_is_prepared_for_export_and_back():
 
 
 @pytest.mark.contract
+@pytest.mark.parametrize("for_converter", [False, True])
 @pytest.mark.parametrize(("num_layers", "shift"), [(18, "bi"), (18, "uni"), (50, "bi"), (50, "uni")])
-def test_a_network_computes_the_same_while_it_is_prepared_for_export(num_layers, shift):
+def test_a_network_computes_the_same_while_it_is_prepared_for_export(num_layers, shift, for_converter):
     """Also with statistics that are not those of a fresh network, and a width whose eighths are odd numbers."""
     network = TSM(**{**_keys(shift=shift, num_layers=num_layers), "base_width": 12})
     with paddle.no_grad():
@@ -375,7 +376,7 @@ def test_a_network_computes_the_same_while_it_is_prepared_for_export(num_layers,
             network(clips())  # BatchNorms get statistics
         network.eval()
         expected = network(clips()).numpy()
-        with network.prepare_for_export():
+        with network.prepare_for_export(for_converter=for_converter):
             assert isinstance(network.backbone, SplitResNet)
             found = network(clips()).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
