@@ -101,7 +101,8 @@ def main() -> None:
         raise InputError(f"--weights={args.weights} is a deployment folder already: give a checkpoint")
     trained = settings_of(args, {"INFER": {"filelist": args.filelist}}, "infer")
     settings = trained.settings
-    target = Path(args.save_dir or f"exported/{settings.MODEL.name.upper()}").resolve()
+    place = args.save_dir or f"exported/{settings.MODEL.name.upper()}"
+    target = Path(place).resolve()
     export.check_target(target)
     kinds = export.choose_programs(args.programs or [], [each for each in export.MADE_OF if getattr(args, each)])
     videos = choose_videos(args)
@@ -131,7 +132,7 @@ def main() -> None:
             config.write(folder / CONFIG, replace(settings, MODEL=model), "What export.py was given.")
             write_class_names(folder / LABELS, trained.names)
     how = "--online --input" if args.online else "--input"
-    logger.info("%s is ready: python infer.py --weights=%s %s=...", target, target, how)
+    logger.info("%s is ready: python infer.py --weights=%s %s=...", place, place, how)
 
 
 def choose_videos(args: argparse.Namespace) -> list[Video] | None:

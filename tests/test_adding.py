@@ -1,4 +1,7 @@
-"""The pages docs/adding_*.md: their files are put into a copy of the project, and their commands run there."""
+"""The pages docs/adding_*.md: their files are put into a copy of the project, and their commands run there.
+
+They are processes of their own: forks of tests/preloaded.py have the modules of the project itself.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from preloaded import PRELOADED
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("configs", "datareader", "dataset", "engine", "metrics", "models", "utils", "video_zoo")
@@ -56,12 +58,9 @@ def run(page: str, project: Path, flags: dict[str, list[str]]) -> dict[str, str]
     for line in re.findall(r"^    python (.*)$", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE):
         script, *given = shlex.split(line)
         if script in flags:
-            command, options = [script, *given, *flags[script]], {"cwd": project}
-            if "/" in script:  # it finds the package as it is installed
-                text = {"capture_output": True, "text": True, "env": {**os.environ, "PYTHONPATH": str(project)}}
-                done = subprocess.run([sys.executable, *command], **options, **text)
-            else:
-                done = PRELOADED.run(command, **options)
+            command = [sys.executable, script, *given, *flags[script]]
+            options = {"cwd": project, "env": {**os.environ, "PYTHONPATH": str(project)}}  # the package is the copy
+            done = subprocess.run(command, capture_output=True, text=True, **options)
             assert done.returncode == 0, done.stdout + done.stderr
             said[script] = done.stdout + done.stderr
     return said

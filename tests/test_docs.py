@@ -84,6 +84,21 @@ def test_both_languages_say_the_same(pair):
     assert rows[0] == rows[1], "the tables differ"
 
 
+@pytest.mark.parametrize("name", [chinese for _, chinese in PAIRS])
+def test_chinese_has_its_own_punctuation(name):
+    """No comma, colon, semicolon, question mark or bracket of Latin script stands beside a Chinese character."""
+    prose = re.sub(r"`[^`]*`|\]\([^)]*\)|<!--.*?-->", "", prose_of(read(name)))
+    chinese = "[\u4e00-\u9fff]"
+    for line in prose.replace("ln(类别数)", "").splitlines():
+        assert not re.search(f"{chinese}[*]*[,:;?()]|[,:;?()][*]*{chinese}", line), line
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_scripts_are_there(name):
+    for script in re.findall(r"\bbash (scripts/[\w/]+\.sh)", read(name)):
+        assert (ROOT / script).is_file(), f"{name} says bash {script}"
+
+
 def commands_of(text: str) -> Iterator[str]:
     """`python ...` lines of the code, without comments; those in another folder begin with its name."""
     for block in code_of(text):

@@ -59,4 +59,5 @@ def test_its_outputs_are_stored(path):
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     text = json.dumps(outputs)
     assert not any(output["output_type"] == "error" for output in outputs)
+    assert "%|" not in text, "a progress bar: see CONTRIBUTING.md"
     assert "/tmp/" not in text and "/home/" not in text and "/root/" not in text
