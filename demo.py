@@ -51,6 +51,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--device", default="auto", choices=("auto", "cpu", "gpu"), help="what computes (auto)")
     add_engine_flags(parser)
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0: for the whole network (127.0.0.1)")
+    add(
+        "--name",
+        metavar="HOST",
+        help="a proxy's name: answers to it and to this machine's own ones alone",
+    )
     add("--port", type=cli.at_most(cli.count, 65535), default=8000, metavar="N", help="0: any that is free (8000)")
     add("--open", type=cli.boolean, default=True, metavar="BOOL", help="opens the page in the browser (True)")
     add("--max_mb", type=cli.positive_int, default=200, metavar="N", help="of a video that is sent (200)")
@@ -77,7 +82,7 @@ def main() -> None:
             model = open_model(args)
             streams = model.streams() if args.max_cameras else None
         limits = Limits(args.max_mb, args.max_s, args.max_waiting, args.max_cameras)
-        hosts = names_of(listener)
+        hosts = names_of(listener, args.name)
         review = open_review(args.review, model.names if model else ())
         app = stack.enter_context(open_app(model, streams=streams, review=review, limits=limits, hosts=hosts))
         serve(app, listener, args.open)
@@ -120,13 +125,15 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def names_of(listener: socket.socket) -> Collection[str]:
-    """The names that requests may have in Host if only this machine reaches a socket; else none, which means all."""
+def names_of(listener: socket.socket, name: str | None = None) -> Collection[str]:
+    """The names that requests may have in Host if only this machine reaches a socket, or if a name is given; else none,
+    which means all."""
     from video_zoo.server.guard import LOCAL
 
     host = listener.getsockname()[0]
     is_local = ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    return {*LOCAL, f"[{host}]" if ":" in host else host} if is_local else ()
+    own = {*LOCAL, f"[{host}]" if ":" in host else host}
+    return own | {name.lower()} if name else own if is_local else ()
 
 
 def address_of(listener: socket.socket) -> str:

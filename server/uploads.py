@@ -19,7 +19,7 @@ _HEADER_BYTES = 8 << 10  # of a header of a form's part
 
 
 class Refused(Exception):
-    """What a visitor gets in place of a prediction.
+    """What a visitor gets in place of what was asked for.
 
     Args:
         status: of HTTP, 4xx or 503.
