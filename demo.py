@@ -9,13 +9,14 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
+import errno
 import ipaddress
 import os
 import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from video_zoo.engine.backends import add_engine_flags
@@ -50,6 +51,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--device", default="auto", choices=("auto", "cpu", "gpu"), help="what computes (auto)")
     add_engine_flags(parser)
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0: for the whole network (127.0.0.1)")
+    add(
+        "--name",
+        metavar="HOST",
+        help="a proxy's name: answers to it and to this machine's own ones alone",
+    )
     add("--port", type=cli.at_most(cli.count, 65535), default=8000, metavar="N", help="0: any that is free (8000)")
     add("--open", type=cli.boolean, default=True, metavar="BOOL", help="opens the page in the browser (True)")
     add("--max_mb", type=cli.positive_int, default=200, metavar="N", help="of a video that is sent (200)")
@@ -68,7 +74,6 @@ def main() -> None:
     if missing := missing_packages(_PACKAGES):
         raise InputError(f"the page needs {', '.join(missing)}: pip install -r requirements/demo.txt")
     from video_zoo.server.app import Limits, open_app
-    from video_zoo.server.guard import LOCAL
 
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(args.host, args.port))  # a port in use is said before a network is loaded
@@ -77,7 +82,7 @@ def main() -> None:
             model = open_model(args)
             streams = model.streams() if args.max_cameras else None
         limits = Limits(args.max_mb, args.max_s, args.max_waiting, args.max_cameras)
-        hosts = LOCAL if is_local(listener) else ()
+        hosts = names_of(listener, args.name)
         review = open_review(args.review, model.names if model else ())
         app = stack.enter_context(open_app(model, streams=streams, review=review, limits=limits, hosts=hosts))
         serve(app, listener, args.open)
@@ -110,18 +115,25 @@ def listen(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: of what no name of a host can be
         if listener is not None:
             listener.close()
-        raise InputError(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}; --port=0 takes one that is free"
-        ) from error
+        why = getattr(error, "strerror", None) or error
+        in_use = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+        remedy = "--port=0 takes one that is free" if in_use else "--host is an address or a name of this machine"
+        raise InputError(f"cannot listen on {host}, port {port}: {why}; {remedy}") from error
     return listener
 
 
-def is_local(listener: socket.socket) -> bool:
-    """Whether only this machine reaches a socket."""
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+def names_of(listener: socket.socket, name: str | None = None) -> Collection[str]:
+    """The names that requests may have in Host if only this machine reaches a socket, or if a name is given; else none,
+    which means all."""
+    from video_zoo.server.guard import LOCAL
+
+    host = listener.getsockname()[0]
+    is_local = ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    own = {*LOCAL, f"[{host}]" if ":" in host else host}
+    return own | {name.lower()} if name else own if is_local else ()
 
 
 def address_of(listener: socket.socket) -> str:

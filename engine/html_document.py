@@ -41,12 +41,12 @@ def document(title: str, body: Iterable[str], data: Any, *scripts: str) -> str:
         title: text.
         body: HTML.
         data: JSON-able and finite; the scripts have it as DATA. `ids` and `prefix` of `shorten` are the videos' names.
-        scripts: files of engine/html, which come after page.js.
+        scripts: files of engine/html, which come after elements.js and page.js.
     """
-    code = "\n".join(_read(name) for name in ("page.js", *scripts))
+    code = "\n".join(read_part(name) for name in ("elements.js", "page.js", *scripts))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    style = BAR_STYLE + BASE_STYLE + _read("page.css")
+    style = BAR_STYLE + BASE_STYLE + read_part("page.css")
     head = _HEAD.format(title=markup(title), style=style, hash=digest)
     kept = f'<script type="application/json" id="data">{text}</script>\n'
     return "".join([head, *body, _WINDOW, kept, f"<script>{code}</script>\n</html>\n"])
@@ -146,5 +146,5 @@ def finite(value: float, form: str = ".4f") -> str:
     return format(value, form) if math.isfinite(value) else "\u2013"
 
 
-def _read(name: str) -> str:
+def read_part(name: str) -> str:
     return (_PARTS / name).read_text(encoding="utf-8")

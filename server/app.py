@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from video_zoo.engine.html_document import read_part
 from video_zoo.engine.page import BAR_STYLE, BASE_STYLE
 from video_zoo.engine.streams import Streams
 from video_zoo.models import MODELS
@@ -76,6 +77,7 @@ def open_app(
             return Response(counts.text(), media_type=CONTENT_TYPE)
 
         routes.append(Route("/metrics", metrics))
+        routes.append(Route("/elements.js", Response(read_part("elements.js"), media_type="text/javascript")))
         paths = [route.path for route in routes if isinstance(route, Route) and "{" not in route.path]
         yield Guard(Starlette(routes=routes), counts=counts, hosts=hosts, paths=paths)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import itertools
+import math
 import struct
 import time
 from collections.abc import Callable
@@ -251,6 +252,8 @@ def read_frame(message: bytes) -> tuple[float, np.ndarray]:
     reasonable size."""
     try:
         (sent_s,) = _TIME.unpack_from(message)
+        if not math.isfinite(sent_s):
+            raise InputError(_FORM)
         with Image.open(io.BytesIO(message[_TIME.size :]), formats=["JPEG"]) as image:
             if max(image.size) > _MOST_SIDE:
                 raise InputError(f"a frame of {image.width} x {image.height} px; {_MOST_SIDE} is the most of a side")

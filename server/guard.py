@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -72,10 +71,9 @@ class Guard:
 
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        name = urlsplit(f"//{host}").netloc.rpartition("@")[2]
-        name = name.rpartition(":")[0] if ":" in name.rpartition("]")[2] else name
+        name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
         if self._hosts and name.lower() not in self._hosts:
             return 421, f"this server is not {host}: it answers to {' and '.join(sorted(self._hosts))}"
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
             return 403, f"a page of {origin} may not use this server"
         return None

@@ -14,16 +14,18 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from video_zoo.datareader.checks import check_windows
 from video_zoo.datareader.sampling import Windows
 from video_zoo.server.analysis import Analyst, Question
 from video_zoo.server.line import Line, LineFull
-from video_zoo.server.uploads import Refused, save_body
+from video_zoo.server.uploads import SILENCE_S, Refused, save_body
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
 
 _RETRY_S = 5  # that a visitor is asked to wait when the line is full
+_FLAGS = ("whole", "reverse", "strips", "stream")
 _LOOK_S = 1.0  # after which one looks whether a visitor is still there
 
 
@@ -113,11 +115,13 @@ class Predicting:
 
     def _question(self, query: Mapping[str, str]) -> Question:
         """Raises Refused."""
-        known = {"top_k", "window_s", "stride_s", "whole", "reverse", "strips", "stream"}
+        known = {"top_k", "window_s", "stride_s", *_FLAGS}
         if wrong := set(query) - known:
             raise Refused(400, f"unknown: {', '.join(sorted(wrong))}; there are {', '.join(sorted(known))}")
         top_k, window_s = _number(query, "top_k", 5), _number(query, "window_s", None)
         stride_s = _number(query, "stride_s", window_s)
+        if wrong := [name for name in _FLAGS if query.get(name, "1") not in ("", "0", "1", "true", "false")]:
+            raise Refused(400, f"{wrong[0]}={query[wrong[0]][:40]} is neither 1 nor 0")
         if top_k != int(top_k):
             raise Refused(400, f"top_k={top_k:g} is no whole number")
         if stride_s and not window_s:
@@ -128,8 +132,8 @@ class Predicting:
                 check_windows(self._analyst.model.settings, windows)
             except InputError as error:
                 raise Refused(400, str(error)) from error
-        flags = (query.get(name) in ("1", "true") for name in ("whole", "reverse", "strips"))
-        return Question(int(top_k), windows, *flags)
+        flags = {name: query.get(name) in ("1", "true") for name in _FLAGS[:-1]}
+        return Question(int(top_k), windows, **flags)
 
 
 class _Lines(StreamingResponse):
@@ -139,10 +143,16 @@ class _Lines(StreamingResponse):
         super().__init__(_encoded(parts), media_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"})
         self._parts, self._kept = parts, kept
 
-    async def __call__(self, *connection: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            try:
+                await asyncio.wait_for(send(message), SILENCE_S)
+            except asyncio.TimeoutError:  # others wait behind one who does not read what comes
+                raise ClientDisconnect from None
+
         with self._kept:
             try:
-                await super().__call__(*connection)
+                await super().__call__(scope, receive, send_in_time)
             finally:
                 await self.body_iterator.aclose()
                 await self._parts.aclose()
@@ -154,7 +164,7 @@ async def _encoded(parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]
 
 
 def _number(query: Mapping[str, str], name: str, otherwise: float | None) -> float | None:
-    """Raises Refused: it is no positive number."""
+    """Raises Refused: it is no positive number of a reasonable size."""
     if not query.get(name):
         return otherwise
     try:
@@ -162,5 +172,5 @@ def _number(query: Mapping[str, str], name: str, otherwise: float | None) -> flo
     except ValueError:
         number = math.nan
     if not 0 < number < 1e6:
-        raise Refused(400, f"{name}={query[name][:40]} is no number above 0")
+        raise Refused(400, f"{name}={query[name][:40]} is no number above 0 and below a million")
     return number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import mimetypes
 import os
 import threading
@@ -15,7 +14,7 @@ import av
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from video_zoo.datareader.decode import VideoError, decode_video, open_video
@@ -24,6 +23,7 @@ from video_zoo.engine.page import BAR_STYLE, BASE_STYLE, film_strip
 from video_zoo.server.review_decisions import EVENTS, LIST, Conflict, Decisions, is_decision
 from video_zoo.server.review_results import Item, Results, Span, find_results, read_results, token_of
 from video_zoo.server.review_summary import Scores, random_ranks
+from video_zoo.server.uploads import Refused
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.json_files import check_fields, is_count, is_text, parse_json
 
@@ -32,10 +32,6 @@ _SCRIPTS = ("review_data.js", "review_search.js", "review.js")
 _BODY_BYTES = 1 << 16  # of a decision, at most
 _ROW_FRAMES, _ROW_HEIGHT = 4, 180  # of each of the two rows of frames; px
 _DECISION = {"token": is_text, "item": is_count, "old": is_decision, "new": is_decision, "since": is_count}
-
-
-class Refused(Exception):
-    """A request that is not done; the arguments: the status of HTTP, and why."""
 
 
 def review_routes(
@@ -61,8 +57,8 @@ def review_routes(
         route("", functools.partial(_part, "review.html")),
         *(route(f"/{name}", functools.partial(_part, name)) for name in _SCRIPTS),
         route("/review.css", functools.partial(_part, "review.css", before=BASE_STYLE + BAR_STYLE)),
-        route("/data", lambda request: _json(review.data())),
-        route("/changes", lambda request: _json(review.changes(*_version(request)))),
+        route("/data", lambda request: JSONResponse(review.data())),
+        route("/changes", lambda request: JSONResponse(review.changes(*_version(request)))),
         route("/decisions", functools.partial(_decide, review), "POST"),
         route("/video/{item:int}", lambda request: _video(review.item(*_place(request)))),
         route("/frames/{item:int}", lambda request: _frames(review.item(*_place(request)))),
@@ -189,9 +185,9 @@ def _endpoint(answer: Callable[..., Response]) -> Callable[[Request], Awaitable[
             body = [await _body(request)] if request.method == "POST" else []
             return await run_in_threadpool(answer, request, *body)
         except Refused as error:
-            return _json({"error": error.args[1]}, error.args[0])
+            return JSONResponse({"error": str(error)}, error.status)
         except InputError as error:
-            return _json({"error": plain(str(error))}, 500)
+            return JSONResponse({"error": plain(str(error))}, 500)
 
     return endpoint
 
@@ -213,7 +209,7 @@ async def _body(request: Request) -> Any:
 
 def _decide(review: Review, request: Request, body: dict[str, Any]) -> Response:
     answer = review.decide(**{name: body[name] for name in _DECISION})
-    return _json(answer, 409 if "error" in answer else 200)
+    return JSONResponse(answer, 409 if "error" in answer else 200)
 
 
 def _from_here(path: Path) -> str:
@@ -224,7 +220,8 @@ def _from_here(path: Path) -> str:
 
 def _version(request: Request) -> tuple[str, int]:
     since = request.query_params.get("since", "")
-    return request.query_params.get("token", ""), int(since) if since.isascii() and since.isdigit() else 0
+    is_number = since.isascii() and since.isdigit() and len(since) < 19
+    return request.query_params.get("token", ""), int(since) if is_number else 0
 
 
 def _place(request: Request) -> tuple[str, int]:
@@ -234,11 +231,6 @@ def _place(request: Request) -> tuple[str, int]:
 def _part(name: str, request: Request, before: str = "") -> Response:
     kind = mimetypes.types_map[Path(name).suffix]
     return Response(before.encode() + (_HTML / name).read_bytes(), media_type=kind)
-
-
-def _json(document: dict[str, Any], status: int = 200) -> Response:
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(text.encode(), status, media_type="application/json")
 
 
 def _shown(item: Item) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
@@ -11,12 +12,14 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-_SILENCE_S = 30.0  # after which a visitor who sends nothing is given up
+SILENCE_S = 30.0  # after which a visitor who sends nothing, or takes nothing of an answer, is given up
+_LEAST_RATE = 10e3  # bytes a second, on the average after the first SILENCE_S
 _FORM_BYTES = 64 << 10  # that a form may have beside its file
+_HEADER_BYTES = 8 << 10  # of a header of a form's part
 
 
 class Refused(Exception):
-    """What a visitor gets in place of a prediction.
+    """What a visitor gets in place of what was asked for.
 
     Args:
         status: of HTTP, 4xx or 503.
@@ -58,13 +61,16 @@ async def save_body(request: Request, path: Path, most_bytes: int) -> None:
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
     stream = request.stream()
+    until = time.monotonic() + SILENCE_S
     while True:
         try:
-            yield await asyncio.wait_for(stream.__anext__(), _SILENCE_S)
+            block = await asyncio.wait_for(stream.__anext__(), min(SILENCE_S, until - time.monotonic()))
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError:
-            raise Refused(408, f"nothing came for {_SILENCE_S:g} seconds") from None
+            raise Refused(408, f"nothing came for {SILENCE_S:g} seconds, or too little") from None
+        until += len(block) / _LEAST_RATE
+        yield block
 
 
 class _Form:
@@ -105,10 +111,10 @@ class _Form:
         self._name = self._value = b""
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
+        self._name = _longer(self._name, data[start:end])
 
     def _add_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+        self._value = _longer(self._value, data[start:end])
 
     def _end_header(self) -> None:
         if self._name.lower() == b"content-disposition":
@@ -125,3 +131,10 @@ class _Form:
 
     def _end(self) -> None:
         self._is_whole = True
+
+
+def _longer(text: bytes, more: bytes) -> bytes:
+    """Raises Refused: a header takes more than a header does."""
+    if len(text) + len(more) > _HEADER_BYTES:
+        raise Refused(400, "the form is damaged: a header is too long")
+    return text + more

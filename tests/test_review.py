@@ -223,6 +223,7 @@ def test_of_two_who_decide_the_second_is_told(folder):
     assert refused.json()["changes"] == [[0, 3]]
     assert decide(second, 0, 1, old=3).status_code == 200
     token = first.get("/review/data").json()["token"]
+    assert first.get(f"/review/changes?token={token}&since={'9' * 5000}").json()["all"]
     answer = first.get(f"/review/changes?token={token}&since=1").json()
     assert answer["changes"] == [[0, 1]] and answer["version"] == 2 and not answer["all"]
 

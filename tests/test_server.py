@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,16 @@ for _package in ("starlette", "uvicorn", "httpx", "websockets"):
 
 import httpx
 from served import NAMES, MadeUp, served
+from starlette.requests import ClientDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from video_zoo import demo
-from video_zoo.demo import listen, open_model, parse_arguments
+from video_zoo.demo import listen, names_of, open_model, parse_arguments
 from video_zoo.server import app as server_app
+from video_zoo.server import predicting, uploads
 from video_zoo.server.app import Limits, open_app
+from video_zoo.server.guard import LOCAL
 from video_zoo.utils.errors import InputError
 
 LIMITS = Limits(max_mb=1, max_s=20, max_waiting=1, max_cameras=1)
@@ -168,6 +172,8 @@ def test_health_and_metrics(ask, video):
         ("window_s=500&stride_s=0.5", "would overlap"),
         ("window_s=0.002", "more than 2000 windows"),
         ("topk=3", "unknown: topk; there are"),
+        ("top_k=1e9", "top_k=1e9 is no number above 0 and below a million"),
+        ("whole=yes", "whole=yes is neither 1 nor 0"),
     ],
 )
 def test_a_wrong_question_is_said(ask, video, query, said):
@@ -200,6 +206,7 @@ def test_damaged_forms_are_said(ask, video):
         whole[:-10],
         b"--c\r\n\r\nx\r\n--c--\r\n",
         b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\nx\r\n--b--',
+        b"--b\r\nContent-Disposition: " + b"x" * 99_999,
     ):
         answer = ask.post("predict", content=content, headers=kind)
         assert answer.status_code == 400 and answer.json()["error"]
@@ -224,8 +231,11 @@ def test_pages_of_other_sites_are_refused(ask, address, video):
     for headers, status in (
         ({"host": "evil.example"}, 421),  # a name that leads to this machine: DNS rebinding
         ({"host": "evil.example:80@127.0.0.1.evil.example"}, 421),
+        ({"host": "evil.example@127.0.0.1"}, 421),
+        ({"host": "[::1"}, 421),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
         ({"origin": "http://127.0.0.1:1"}, 403),
         ({"origin": own}, 200),
         ({}, 200),
@@ -278,6 +288,38 @@ def test_a_visitor_who_leaves_frees_the_network(ask, model, video, monkeypatch):
         assert ask.post("predict", content=video).status_code == 200
 
 
+def test_who_takes_nothing_of_an_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr(predicting, "SILENCE_S", 0.05)
+    kept, freed = contextlib.ExitStack(), []
+    kept.callback(freed.append, True)
+
+    async def parts() -> AsyncIterator[dict[str, Any]]:
+        yield {"place": 1}
+
+    async def forever(*message: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def answer() -> None:
+        lines = predicting._Lines(parts(), kept)
+        await asyncio.wait_for(lines({"type": "http", "asgi": {"spec_version": "2.3"}}, forever, forever), 10)
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(answer())
+    assert freed == [True]
+
+
+def test_who_sends_too_slowly_is_given_up(ask, video, monkeypatch):
+    monkeypatch.setattr(uploads, "SILENCE_S", 0.3)
+
+    def drops() -> Iterator[bytes]:
+        for place in range(10):
+            time.sleep(0.1)
+            yield video[place : place + 1]
+
+    answer = ask.post("predict", content=drops())
+    assert answer.status_code == 408 and "or too little" in answer.json()["error"]
+
+
 # --- the camera
 
 
@@ -322,7 +364,14 @@ def test_the_camera_s_last_seconds_are_predicted(address):
                 second.recv(timeout=10)
 
 
-@pytest.mark.parametrize("message", [b"", b"x" * 20, struct.pack("<d", 1.0) + frame(0, (3000, 10)), "text"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(b"", b"x" * 20, "text"),
+        struct.pack("<d", 1.0) + frame(0, (3000, 10)),
+        *(struct.pack("<d", float(time_s)) + frame(0) for time_s in ("nan", "inf")),
+    ],
+)
 def test_a_camera_that_sends_something_else_is_told_and_left(address, message):
     with welcome(address) as camera:
         camera.send(message)
@@ -335,7 +384,7 @@ def test_a_camera_that_sends_something_else_is_told_and_left(address, message):
 
 def test_times_that_jump_begin_the_stream_anew(address):
     with welcome(address) as camera:
-        for time_s in (0.0, 1e300, float("nan"), float("inf"), -5.0, -4.9):
+        for time_s in (0.0, 1e300, -1e300, -5.0, -4.9):
             (heard,) = send(camera, time_s, frame(9))
             assert "got" in heard
 
@@ -453,6 +502,19 @@ def test_a_port_in_use_is_one_message():
         port = listener.getsockname()[1]
         with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1, port {port}: .*--port=0 takes one"):
             listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["a..b", "192.0.2.1", "no.such.host.invalid"])
+def test_what_is_no_address_of_this_machine_is_one_message(host):
+    with pytest.raises(InputError, match=f"cannot listen on {host}, port 0: .*; --host is an address or a name of"):
+        listen(host, 0)
+
+
+@pytest.mark.parametrize(("host", "answers_to"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", None)])
+def test_the_address_that_is_named_is_answered_to(host, answers_to):
+    with listen(host, 0) as listener:
+        assert names_of(listener) == ({*LOCAL, answers_to} if answers_to else ())
+        assert names_of(listener, "Zoo.example.org") == {*LOCAL, host, "zoo.example.org"}
 
 
 def test_names_are_lines_of_text(ask, video):

@@ -1,28 +1,9 @@
-// What the pages share: their data, elements, lists that are drawn as far as they are looked at, a window of videos.
+// What the pages share beside elements.js: their data, lists drawn as far as they are looked at, a window of videos.
 "use strict"
 const DATA = JSON.parse(document.getElementById("data").textContent)
 const STEP = 100 // rows of a list that are drawn at once
 
-const find = selector => document.querySelector(selector)
-const percent = share => (100 * share).toFixed(1) + "%"
-const number = count => count.toLocaleString("en-US")
 const counted = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`
-const collator = new Intl.Collator(undefined, { numeric: true })
-
-/** An element with a class and content; text is never taken for markup. */
-function make(tag, style, ...content) {
-  const element = document.createElement(tag)
-  if (style) element.className = style
-  element.append(...content)
-  return element
-}
-
-/** A name from a file, which may run from right to left. */
-function named(text, style) {
-  const element = make("bdi", style, text)
-  element.dir = "auto"
-  return element
-}
 
 function button(style, act, ...content) {
   const element = make("button", style, ...content)

@@ -1,16 +1,6 @@
 // A video: what the server says of it, as it comes, and the timeline of its windows.
 "use strict"
-const find = selector => document.querySelector(selector)
-const percent = share => (100 * share).toFixed(1) + "%"
 const COLORS = ["#0b6e99", "#c2500a", "#5b8c2a", "#8a4fb0", "#b8860b", "#c2407f", "#2a8c86", "#7a5c3e"]
-
-/** An element with a class and content; text is never taken for markup. */
-function make(tag, style, ...content) {
-  const element = document.createElement(tag)
-  if (style) element.className = style
-  element.append(...content)
-  return element
-}
 
 /** Bars of the most probable classes, in place of what a box has. */
 function drawBars(box, top) {

@@ -1,10 +1,6 @@
 // The review of predictions: its data, what is sent to the server, which keeps the decisions, and the numbers it gives.
 "use strict"
-const find = selector => document.querySelector(selector)
 const UNUSABLE = "unusable"
-const percent = share => (100 * share).toFixed(1) + "%"
-const number = count => count.toLocaleString("en-US")
-const collator = new Intl.Collator(undefined, { numeric: true })
 
 let DATA // what the server said
 let saved = [] // item -> the decision that is on the disk
@@ -13,21 +9,6 @@ let undoable = [] // {item, old}
 let sending = Promise.resolve() // one request after the other
 let common = "" // the folder that all videos have in common
 let unreached = false // whether the last question about others' decisions failed
-
-/** An element with a class and content; text is never taken for markup. */
-function make(tag, style, ...content) {
-  const element = document.createElement(tag)
-  if (style) element.className = style
-  element.append(...content)
-  return element
-}
-
-/** A name from a file, which may run from right to left. */
-function named(text) {
-  const element = make("bdi", "", text)
-  element.dir = "auto"
-  return element
-}
 
 const nameOf = index => DATA.names[index] ?? `class ${index}`
 const predicted = item => DATA.choices[item][0][0]
