@@ -163,7 +163,9 @@ def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place):
     assert "has the predictions of all 3 videos: nothing is left to do" in result.stdout and len(rows) == 3
     assert "Processed" not in result.stdout
     result, rows = infer("--input", f"{place}/videos/a b.mp4", "--resume=True", code=1, weights="exported")
-    assert "is complete, and not of the same videos" in result.stderr and len(rows) == 3
+    assert "is complete, and not all that is asked for" in result.stderr and len(rows) == 3
+    result, rows = infer("--input", f"{place}/videos", "--resume", "--window_s=0.5", code=1, weights="exported")
+    assert "is complete, and not all that is asked for" in result.stderr and len(rows) == 3
 
 
 def test_resume_notices_other_weights(infer, exported, place, tmp_path):
