@@ -260,7 +260,9 @@ def sound_of(path: Path) -> tuple[list[bytes], list[float]]:
     return [bytes(packet) for packet in packets], [float(packet.pts * packet.time_base) for packet in packets]
 
 
-@pytest.mark.parametrize("name, codec", [("a.mp4", "aac"), ("a.mkv", "flac"), ("a.ts", "aac"), ("a.avi", "ac3"), ("a.mov", "mp3")])
+@pytest.mark.parametrize(
+    "name, codec", [("a.mp4", "aac"), ("a.mkv", "flac"), ("a.ts", "aac"), ("a.avi", "ac3"), ("a.mov", "mp3")]
+)
 def test_the_sound_is_copied_at_its_times(tmp_path, log, name, codec):
     """Also where the clock of the source does not begin at 0, and packets have another head in it (MPEG-TS)."""
     source = with_sound(tmp_path / name, codec, 0.0 if name.endswith("avi") else 7.0)
