@@ -70,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
         "--input",
         nargs="+",
         action="extend",
-        type=cli.path,
+        type=lambda text: cli.input_path(text) or "",
         metavar="WHAT",
         help="files, folders, globs; a stream's URL, or a camera",
     )
