@@ -70,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
         "--input",
         nargs="+",
         action="extend",
-        type=cli.path,
+        type=lambda text: cli.input_path(text) or "",
         metavar="WHAT",
         help="files, folders, globs; a stream's URL, or a camera",
     )
@@ -229,12 +229,13 @@ def result_stem(settings: Config) -> str:
 
 def is_finished(args: argparse.Namespace, settings: Config, folder: Path, reader: VideoReader) -> bool:
     """Whether an earlier pass is through with all videos and has written what is asked for, which is said."""
-    done = finished_videos(folder, result_stem(settings))
+    done = finished_videos(folder, result_stem(settings), windows=bool(args.window_s))
     others = [path for path in (args.html, args.save_video) if path and not Path(path).exists()]
     if others or done is None or done != {video.path for video in reader.videos}:
         return False
     logger.info(
-        "%s has the predictions of all %d videos: nothing is left to do. Without --resume they are made anew",
+        "%s has the predictions of all %d videos: nothing is left to do. Without --resume they are made anew, as they"
+        " must be for other weights, which the file does not name",
         *(folder / f"{result_stem(settings)}.jsonl", len(done)),
     )
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from video_zoo.configs.schema import Config
@@ -43,11 +44,12 @@ def list_own_videos(data: str, settings: Config, lists: Path, *, going_on: bool)
         logger.warning("with one video each, and so not validated: %s", ", ".join(found.without_valid))
     if found.ignored:
         logger.info("left out: %s", ", ".join(f"{count} {suffix}" for suffix, count in found.ignored.items()))
-    valid_list = written.valid and str(written.valid)
+    # Absolute, as the videos in them are: a checkpoint is used from other folders, too.
+    train_list, valid_list = (each and os.path.abspath(each) for each in (written.train, written.valid))
     settings = dataclasses.replace(
         settings,
         MODEL=dataclasses.replace(settings.MODEL, num_classes=len(found.names), class_names=None),
-        TRAIN=dataclasses.replace(section, filelist=str(written.train)),
+        TRAIN=dataclasses.replace(section, filelist=train_list),
         VALID=dataclasses.replace(settings.VALID, filelist=valid_list),
         TEST=dataclasses.replace(settings.TEST, filelist=valid_list),
     )

@@ -35,7 +35,7 @@ class Sound:
         self._next: tuple[float, av.Packet] | None = None
         if not streams:
             return
-        name = streams[0].codec_context.name
+        name = streams[0].codec_context.codec.canonical_name  # its decoder's name may be another
         if name not in _FIT_MP4:
             self.lost = f"an mp4 takes no {name}"
             return

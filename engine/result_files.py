@@ -185,8 +185,8 @@ class ResultFiles:
         self._base.parent.mkdir(parents=True, exist_ok=True)
         if self._resume and self._final("jsonl").exists() and not self._partial("jsonl").exists():
             raise InputError(
-                f"{self._final('jsonl')} is complete, and not of the same videos: leave out --resume, which begins anew"
-                ", or choose another folder"
+                f"{self._final('jsonl')} is complete, and not all that is asked for: without --resume it is made anew;"
+                " or choose another folder"
             )
         lock = self._base.with_name(fit_name(f".{self._base.name}", ".partial.lock"))
         refusal = f"{self._partial('jsonl')} is being written by another process; choose another folder"
@@ -270,14 +270,19 @@ class ResultFiles:
         csv.writer(self._csv).writerow(["video", "start_s", "end_s", *numbered])
 
 
-def finished_videos(folder: Path, stem: str) -> set[str] | None:
+def finished_videos(folder: Path, stem: str, *, windows: bool) -> set[str] | None:
     """The videos of the results in a folder; None if there are none, they are damaged, or a pass that ended early has
-    rows there, too."""
+    rows there, too.
+
+    Args:
+        windows: whether results of windows are meant; None if the others are there.
+    """
     path = Path(folder) / f"{stem}.jsonl"
     if not path.exists() or path.with_name(fit_name(stem, ".partial.jsonl")).exists():
         return None
     with contextlib.suppress(ValueError), open_own(path, "rb") as file:
-        return {from_json(line).video_id for line in file}
+        rows = [from_json(line) for line in file]
+        return {row.video_id for row in rows} if all(bool(row.span) == windows for row in rows) else None
     return None
 
 

@@ -49,11 +49,11 @@ if grep -qx dev "$venv/ready" 2>/dev/null; then dev=dev; fi  # what was asked fo
 stamp=$(echo "kind $kind"; echo "$dev"; cat requirements/*.txt pyproject.toml | cksum)
 [ "$(cat "$venv/ready" 2>/dev/null)" != "$stamp" ] || exit 0
 
-# One installation at a time; the others wait, and find it done. The folder is locked, so that no file is left there.
+# One installation at a time into a place; the others wait, and find it done. The lock is a file that can be written, as
+# network file systems want it; git ignores it.
 if command -v flock >/dev/null && [ -z "${ZOO_SETUP_LOCKED:-}" ]; then
-  place=$(dirname "$venv")
-  mkdir -p "$place"
-  exec env ZOO_SETUP_LOCKED="$kind" PADDLE_INDEX="${PADDLE_INDEX:-}" flock "$place" bash "$PWD/scripts/setup_env.sh" "$@"
+  mkdir -p "$(dirname "$venv")"
+  exec env ZOO_SETUP_LOCKED="$kind" PADDLE_INDEX="${PADDLE_INDEX:-}" flock "$venv.lock" bash "$PWD/scripts/setup_env.sh" "$@"
 fi
 
 usable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
@@ -141,7 +141,7 @@ elif [ -n "${PADDLE_INDEX:-$index}" ]; then
   install --no-deps -i "${PADDLE_INDEX:-$index}" "$paddle"
 fi
 install -r "$wanted/$file" ${dev:+-r "$wanted/dev.txt" -r "$wanted/$export"}
-if command -v flock >/dev/null; then exec 9< pyproject.toml; flock 9; fi  # two at once would write the same files here
+if command -v flock >/dev/null; then exec 9>> pyproject.toml; flock 9; fi  # two at once would write the same files here
 install -q --no-deps -e .  # scripts of any folder find the package
 if [ "$kind" = gpu ]; then
   # The CUDA libraries lie in the environment. Paddle asks for them without their version (libcudnn.so), and the loader

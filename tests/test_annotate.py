@@ -232,7 +232,7 @@ def test_the_file_is_an_mp4_for_any_player(tmp_path):
 
 
 def with_sound(path: Path, codec: str, clock_s: float = 0.0, frames: int = 50) -> Path:
-    """Grey pictures, 25 a second, and as long a tone of 44.1 kHz; both begin at `clock_s`."""
+    """Grey pictures, 25 a second, and as long a tone, 48000 samples a second; both begin at `clock_s`."""
     with av.open(str(path), "w") as container:
         picture, sound = container.add_stream("libx264", rate=25), container.add_stream(codec, rate=48000)
         picture.height, picture.width, picture.pix_fmt = 120, 160, "yuv420p"
@@ -260,7 +260,9 @@ def sound_of(path: Path) -> tuple[list[bytes], list[float]]:
     return [bytes(packet) for packet in packets], [float(packet.pts * packet.time_base) for packet in packets]
 
 
-@pytest.mark.parametrize("name, codec", [("a.mp4", "aac"), ("a.mkv", "flac"), ("a.ts", "aac"), ("a.avi", "ac3")])
+@pytest.mark.parametrize(
+    "name, codec", [("a.mp4", "aac"), ("a.mkv", "flac"), ("a.ts", "aac"), ("a.avi", "ac3"), ("a.mov", "mp3")]
+)
 def test_the_sound_is_copied_at_its_times(tmp_path, log, name, codec):
     """Also where the clock of the source does not begin at 0, and packets have another head in it (MPEG-TS)."""
     source = with_sound(tmp_path / name, codec, 0.0 if name.endswith("avi") else 7.0)

@@ -45,7 +45,8 @@ class Screen:
     def drawn(self, progress: Progress, what: str) -> str:
         """The bar's line, as far as the terminal has place."""
         share = progress.done / progress.total
-        return f"{share:4.0%}|{'█' * int(16 * share):16}| {progress} {what}"[: self.columns - 1]
+        text = f"{progress.pace}  {what}  {progress.shares}"
+        return f"{share:4.0%}|{'█' * int(16 * share):16}| {text}"[: self.columns - 1]
 
     def close(self) -> None:
         bar.attach(None)

@@ -480,6 +480,14 @@ def test_names_of_ignored_files_may_be_odd(tmp_path):
     assert split_class_folders(str(tmp_path), 0, 0).ignored == {".txt": 1, "no extension": 1}
 
 
+def test_the_lists_of_a_config_are_found_from_any_folder(tmp_path, monkeypatch):
+    make(tmp_path / "data", clips("a", 2) + clips("b", 2))
+    monkeypatch.chdir(tmp_path)
+    settings, _ = list_own_videos("data", Config(), Path("own/lists"), going_on=False)
+    assert settings.TRAIN.filelist == str(tmp_path / "own/lists/train.list")
+    assert settings.VALID.filelist == settings.TEST.filelist == str(tmp_path / "own/lists/val.list")
+
+
 def test_lists_behind_a_link_are_not_replaced(tmp_path):
     data, elsewhere = make(tmp_path / "data", clips("a", 2) + clips("b", 2)), tmp_path / "elsewhere"
     make(elsewhere, ["val.list", "train.list"])

@@ -17,6 +17,9 @@ import pytest
 import yaml
 from preloaded import PRELOADED
 
+from video_zoo.infer import parse_arguments
+from video_zoo.utils.paths import PROJECT
+
 
 def tops(rows) -> dict[str, np.ndarray]:
     """video -> its probabilities by class."""
@@ -156,6 +159,14 @@ def test_a_video_that_cannot_be_annotated_is_an_error_at_the_end(infer, exported
     assert len(rows) == 1 and "1 videos could not be annotated" in result.stderr
 
 
+def test_what_is_not_where_the_user_stands_is_looked_for_in_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr("sys.argv", ["infer.py", "--input", "configs", "models", "0", "rtsp://camera/1", "", "a*.mp4"])
+    found = [str(PROJECT / "configs"), "models", "0", "rtsp://camera/1", "", "a*.mp4"]
+    assert parse_arguments().input == found
+
+
 def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place):
     """The same command once more has nothing to do; one for other videos is refused."""
     infer("--input", f"{place}/videos", weights="exported")
@@ -163,7 +174,9 @@ def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place):
     assert "has the predictions of all 3 videos: nothing is left to do" in result.stdout and len(rows) == 3
     assert "Processed" not in result.stdout
     result, rows = infer("--input", f"{place}/videos/a b.mp4", "--resume=True", code=1, weights="exported")
-    assert "is complete, and not of the same videos" in result.stderr and len(rows) == 3
+    assert "is complete, and not all that is asked for" in result.stderr and len(rows) == 3
+    result, rows = infer("--input", f"{place}/videos", "--resume", "--window_s=0.5", code=1, weights="exported")
+    assert "is complete, and not all that is asked for" in result.stderr and len(rows) == 3
 
 
 def test_resume_notices_other_weights(infer, exported, place, tmp_path):

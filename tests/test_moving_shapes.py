@@ -117,6 +117,14 @@ def test_no_frame_is_for_both_training_and_validation(tmp_path, run_cli):
     assert shown["train"].max() < 20 + 75 < shown["val"].min() + 2 and len(parts_of(levels(100))[0]) == 75
 
 
+@pytest.mark.parametrize("command", ["moving_shapes/make_moving_shapes.py", "camera_moves/make_camera_moves.py"])
+def test_a_folder_with_files_of_ones_own_stays(tmp_path, run_cli, command):
+    (tmp_path / "notes.txt").write_text("mine")
+    result = run_cli(f"dataset/{command}", f"--out={tmp_path}", "--train=1", "--val=1")
+    assert result.returncode == 1 and f"{tmp_path} is there, and no data set of before" in result.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_what_no_camera_moves_are_made_of_is_said(tmp_path, run_cli, monkeypatch):
     for frames, message in ((90, "has 90 frames; 96 are needed"), (None, "no.mp4: ")):
         video = make_video(tmp_path / "short.mp4", levels(frames, 64, 64)) if frames else tmp_path / "no.mp4"

@@ -12,6 +12,7 @@ import sysconfig
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -234,7 +235,20 @@ def test_an_older_build_on_a_newer_gpu_is_replaced_when_asked(machine):
     assert machine.set_up().returncode == 0 and machine.kind() == "gpu"
     done = machine.set_up("--gpu")
     assert machine.kind() == "gpu3-cu129" and "was made for gpu: making it anew" in done.stdout
-    assert sorted(each.name for each in machine.clone.glob(".venv*")) == [".venv"]
+    assert sorted(each.name for each in machine.clone.glob(".venv*")) == [".venv", ".venv.lock"]
+
+
+def test_two_environments_are_made_at_one_time(machine):
+    machine.pretend_pip()
+    python, places = machine.bin / "python", (".venv-a", ".venv-b")
+    both_begun = " ] && [ -e ".join(f"{machine.clone / each}/ready" for each in places)
+    wait = f"for each in $(seq 100); do [ -e {both_begun} ] && break; sleep 0.1; done; [ -e {both_begun} ] || exit 1"
+    python.write_text(python.read_text().replace("\n", f'\ncase "$*" in "-m venv "*) {wait} ;; esac\n', 1))
+    for each in ("seq", "sleep"):
+        (machine.bin / each).symlink_to(shutil.which(each))
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda place: machine.set_up("--cpu", ZOO_VENV=place), places))
+    assert [each.returncode for each in both] == [0, 0], both
 
 
 # From where, with pip itself
@@ -313,7 +327,7 @@ def test_no_network_is_one_message_and_leaves_what_was_there(machine, wheels):
     )
     assert "PIP_NO_INDEX=1 PADDLE_INDEX=wheels bash scripts/setup_env.sh --paddle3 --dev\n" in done.stderr
     assert machine.kind() == "cpu" and machine.installed("paddlepaddle") == "3.3.1"  # and works
-    assert sorted(each.name for each in machine.clone.glob(".venv*")) == [".venv"]
+    assert sorted(each.name for each in machine.clone.glob(".venv*")) == [".venv", ".venv.lock"]
 
 
 def test_an_index_that_is_nothing_is_one_message(machine):

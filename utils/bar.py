@@ -87,7 +87,8 @@ class Bar:
     def _draw(self) -> None:
         if self._bar is not None:
             self._bar.n, self._bar.total = self._progress.done, self._progress.total
-            self._bar.set_description_str(one_line(f"{self._progress} {self._text}"), refresh=False)
+            parts = (self._progress.pace, self._text, self._progress.shares)  # what is cut off last stands first
+            self._bar.set_description_str(one_line("  ".join(filter(None, parts))), refresh=False)
             self._bar.refresh()
             self._drawn = time.monotonic()
 

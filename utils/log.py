@@ -207,16 +207,24 @@ class Progress:
         """Units a second."""
         return self.done / self.elapsed_s
 
-    def __str__(self) -> str:
-        spent, elapsed, rate = sum(self.seconds.values()), self.elapsed_s, self.rate
-        text = f"{rate:.1f} {self.unit}/s"
+    @property
+    def pace(self) -> str:
+        """Units a second, and the time that is left, or that it took."""
+        text, rate = f"{self.rate:.1f} {self.unit}/s", self.rate
         if self.is_done:
-            text += f", {format_seconds(elapsed)} in all"
+            text += f", {format_seconds(self.elapsed_s)} in all"
         elif self.total and rate:
             text += f", {format_seconds((self.total - self.done) / rate)} left"
-        if spent:
-            text += ", " + " ".join(f"{part} {part_s / spent:.0%}" for part, part_s in self.seconds.items())
         return text
+
+    @property
+    def shares(self) -> str:
+        """What part of the time each part took; empty without parts."""
+        spent = sum(self.seconds.values())
+        return " ".join(f"{part} {part_s / spent:.0%}" for part, part_s in self.seconds.items()) if spent else ""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.pace, self.shares)))
 
 
 def print_line(text: str) -> None:

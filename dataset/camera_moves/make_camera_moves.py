@@ -26,7 +26,7 @@ import numpy as np
 
 from video_zoo.datareader.decode import VideoError, decode_video
 from video_zoo.datareader.labels import write_class_names
-from video_zoo.dataset.moving_shapes.make_moving_shapes import write_mp4
+from video_zoo.dataset.moving_shapes.make_moving_shapes import is_there, write_mp4
 from video_zoo.utils import cli
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import atomic_folder
@@ -138,7 +138,7 @@ def main() -> None:
     args = parser.parse_args()
     set_up_logging()
     folder = args.out or Path(__file__).parent / "videos"
-    if (folder / "train.list").exists():
+    if is_there(folder):
         logger.info("%s is there already; delete it to make it anew", folder)
         return
     paths = args.videos or package_videos()

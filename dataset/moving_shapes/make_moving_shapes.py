@@ -122,6 +122,15 @@ def check_size(size_px: int) -> None:
         raise InputError(f"--size_px={size_px}: H.264 in yuv420p needs an even size, and the shapes at least 16")
 
 
+def is_there(folder: Path) -> bool:
+    """Whether the data set has been made. Raises InputError: the folder has other files, which would be lost."""
+    if (folder / "train.list").exists():
+        return True
+    if folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None):
+        raise InputError(f"{folder} is there, and no data set of before: give --out a new folder")
+    return False
+
+
 def main() -> None:
     parser = cli.Parser(description=__doc__.split("\n\n")[1])
     parser.add_argument("--variant", choices=VARIANTS, default="direction", help="what the classes are (direction)")
@@ -138,7 +147,7 @@ def main() -> None:
     set_up_logging()
     check_size(args.size_px)
     folder = args.out or Path(__file__).parent / ("videos" if args.variant == "direction" else "videos_order")
-    if (folder / "train.list").exists():
+    if is_there(folder):
         logger.info("%s is there already; delete it to make it anew", folder)
         return
     counts = {"train": args.train, "val": args.val}
