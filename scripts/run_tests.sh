@@ -24,6 +24,6 @@ $venv/bin/ruff check .
 $venv/bin/ruff format --check .
 # Two processes: with more, tests of live streams fall behind on two cores. A file's tests share what they have made, so they
 # are one process's.
-several=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
+several=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0)
 $venv/bin/python -m pytest "${several[@]}" "$@"
 .venv-paddle26/bin/python -m pytest "${several[@]}" -m contract

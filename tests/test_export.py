@@ -76,10 +76,11 @@ def test_clips_of_a_batch_do_not_see_each_other(programs):
         assert np.abs(found - expected(network, given)).max() < 1e-5
 
 
-def test_onnx_runtime_computes_sums_with_the_shortcut_in_convolutions(programs, tmp_path, monkeypatch):
-    """On a CPU, where it knows the number of clips: no sum and no product of a mask's computation is left."""
-    _, files = programs
-    make = onnxruntime.SessionOptions
+def test_onnx_runtime_computes_sums_in_convolutions(tmp_path, monkeypatch):
+    """On a CPU, where it knows the number of clips: no sum and no product of a mask's computation is left. It computes
+    so where numbers of channels are multiples of eight or sixteen, as the processor has it."""
+    network, make = TSM(num_layers=50, num_classes=CLASSES, seg_num=2), onnxruntime.SessionOptions
+    program = write_program("onnx", network, SHAPE, tmp_path / "model.onnx")
 
     def keep_graph() -> onnxruntime.SessionOptions:
         options = make()
@@ -87,7 +88,7 @@ def test_onnx_runtime_computes_sums_with_the_shortcut_in_convolutions(programs, 
         return options
 
     monkeypatch.setattr(onnxruntime, "SessionOptions", keep_graph)
-    ENGINES.get("onnxruntime").load(Job(files["onnx"], threads=1, clip_shape=SHAPE))
+    ENGINES.get("onnxruntime").load(Job(program, threads=1, clip_shape=SHAPE))
     operators = {node.op_type for node in onnx.load(str(tmp_path / "graph.onnx")).graph.node}
     assert "Conv" in operators and not operators & {"Add", "Expand", "Floor", "Shape"}
 
@@ -160,14 +161,15 @@ def test_float16_is_near(programs, tmp_path):
 
 def test_a_float16_program_has_float32_at_its_ends(programs, tmp_path):
     PROGRAMS["onnx"].halve(programs[1]["onnx"], tmp_path / "model_fp16.onnx")
-    model = onnx.load(str(tmp_path / "model_fp16.onnx"))
+    model, whole = (onnx.load(str(path)) for path in (tmp_path / "model_fp16.onnx", programs[1]["onnx"]))
     graph, kinds = model.graph, onnx.TensorProto
     assert [each.type.tensor_type.elem_type for each in (*graph.input, *graph.output)] == [kinds.UINT8, kinds.FLOAT]
     assert [graph.input[0].name, graph.output[0].name] == [INPUT, OUTPUT]
     assert [(each.domain, each.version) for each in model.opset_import] == [("", 17)]
     types = {each.name: each.data_type for each in graph.initializer}
     of = {kind: [node.input[1] for node in graph.node if node.op_type == kind] for kind in ("Conv", "Sub", "Gemm")}
-    assert len(of["Conv"]) == 20 and {types[name] for name in of["Conv"]} == {kinds.FLOAT16}
+    assert len(of["Conv"]) == len([node for node in whole.graph.node if node.op_type == "Conv"]) >= 20
+    assert {types[name] for name in of["Conv"]} == {kinds.FLOAT16}
     assert {types[name] for name in of["Sub"] + of["Gemm"]} == {kinds.FLOAT} and len(of["Gemm"]) == 1
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
 

@@ -30,6 +30,7 @@ from video_zoo.engine.events import Event, EventFinder, EventRules
 from video_zoo.engine.online import Follower
 from video_zoo.engine.online_files import OnlineFiles
 from video_zoo.engine.online_pictures import StreamVideos, Window
+from video_zoo.engine.settings import Trained
 from video_zoo.models import TSMSection, TSNSection
 from video_zoo.utils.errors import InputError
 
@@ -545,7 +546,7 @@ def test_ctrl_c_writes_what_is_under_way(place, tmp_path, serve):  # noqa: F811
 )
 def test_networks_that_cannot_follow_streams(tmp_path, model, weights, said):
     with pytest.raises(InputError, match=said):
-        infer.follow(SimpleNamespace(weights=weights), Config(MODEL=model), None, NAMES, tmp_path)
+        infer.follow(SimpleNamespace(weights=weights), Trained(weights, Config(MODEL=model), NAMES, None), tmp_path)
 
 
 @pytest.mark.parametrize(
