@@ -65,14 +65,19 @@ def load(
     Raises InputError: the weights cannot be read or do not say enough, or the engine cannot compute here.
     """
     use_gpu = use_gpu_of(device)
-    place, name = os.path.expanduser(os.fspath(weights)), None
-    if not os.path.exists(place) and place.upper() in MODELS.names():
-        place, name = "", place
-    given: dict[str, Any] = {"model_name": name}
-    if config is not None and not isinstance(config, Mapping):
-        given["file"] = os.path.expanduser(os.fspath(config))
-    flags = {"INFER": {}, **(config if isinstance(config, Mapping) else {})}
-    return Predictor(place or None, flags, given, engine, precision, use_gpu)
+    place, given = os.path.expanduser(os.fspath(weights)), {}
+    if os.path.exists(place):
+        place = os.path.abspath(place)  # the program may change its folder
+    elif place.upper() in MODELS.names():
+        place, given["model_name"] = None, place
+    elif not place:
+        raise InputError("weights='': give a checkpoint, a deployment folder or a model's name, as 'TSM'")
+    if isinstance(config, Mapping):
+        if not all(isinstance(name, str) and isinstance(keys, Mapping) for name, keys in config.items()):
+            raise InputError(f'config={config}: the form is {{"SECTION": {{"key": value}}}}')
+    elif config is not None:
+        given["file"], config = os.path.expanduser(os.fspath(config)), {}
+    return Predictor(place, {"INFER": {}, **(config or {})}, given, engine, precision, use_gpu)
 
 
 def use_gpu_of(device: str) -> bool | None:
@@ -145,7 +150,7 @@ class Predictor:
             raise InputError(f"top_k={top_k}: at least 1")
         mode = "infer" if protocol is None else "test"
         trained = self._trained if protocol is None else self._with_protocol(protocol)
-        if protocol is not None and window_s:
+        if protocol is not None and window_s is not None:
             raise InputError("protocol averages views of whole videos: leave out window_s or protocol")
         reader, failures, live = self._open(trained, mode, source, window_s, stride_s)
         predictions = self._predict(trained, mode, reader, top_k, keep=not live)
@@ -256,9 +261,9 @@ class Predictor:
     ) -> tuple[Reader, list[Failed], bool]:
         """What reads the source; what cannot be found of it; whether it is live."""
         clips, inputs, failures = sort_source(source)
-        if stride_s and not window_s:
+        if stride_s is not None and window_s is None:
             raise InputError("stride_s is of window_s, which is missing")
-        windows = Windows(window_s, stride_s or window_s) if window_s else None
+        windows = None if window_s is None else Windows(window_s, window_s if stride_s is None else stride_s)
         transform = MODELS.get(trained.settings.MODEL.name).eval_transform
         if clips is not None:
             if windows:

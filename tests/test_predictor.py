@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -93,6 +94,16 @@ def test_windows_have_their_times(model, place):
     found = model.predict(place / "videos/a b.mp4", window_s=1, stride_s=0.5)
     assert [(each.start_s, each.end_s) for each in found] == [(0, 1), (0.5, 1.5), (1, 2)]
     assert "0.5-1.5 s" in repr(found) and found.to_dicts()[1]["start_s"] == 0.5
+    for wrong in ({"window_s": 0}, {"window_s": 1, "stride_s": 0}):
+        with pytest.raises(InputError, match="of 0 seconds; it must be longer than 0"):
+            model.predict(place / "videos/a b.mp4", **wrong)
+
+
+def test_a_program_may_change_its_folder(checkpoint, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    model = video_zoo.load(checkpoint.name, device="cpu", engine="paddle")
+    monkeypatch.chdir(tmp_path)
+    assert len(model.features(place / "videos/a b.mp4")) == 1  # which reads the weights
 
 
 def test_bad_videos_leave_the_others(model, place, tmp_path):
@@ -109,6 +120,8 @@ def test_bad_videos_leave_the_others(model, place, tmp_path):
         (["nowhere.mp4"], "no such file"),
         ([], "no videos are given"),
         (None, "NoneType is no source"),
+        (b"a b.mp4", "bytes is no source"),
+        (np.zeros((0, 4, 8, 8, 3), np.uint8), "no clips are given"),
         ([None], "NoneType is no path"),
         (np.zeros((4, 8, 8, 3)), "an array of float64 .* is no clip"),
         (np.zeros((0, 8, 8, 3), np.uint8), "is no clip"),
@@ -123,6 +136,7 @@ def test_bad_videos_leave_the_others(model, place, tmp_path):
         ({"top_k": 0}, "top_k=0: at least 1"),
         ({"stride_s": 1}, "stride_s is of window_s"),
         ({"window_s": 1, "protocol": "twice3"}, "leave out window_s or protocol"),
+        ({"window_s": 0, "protocol": "twice3"}, "leave out window_s or protocol"),
         ({"protocol": "twice4"}, "choose from v15"),
     ],
 )
@@ -138,11 +152,14 @@ def test_arguments_that_do_not_go_together(model, frames, options, message):
         (None, {"device": "tpu"}, "device='tpu': choose from auto, cpu, gpu"),
         (None, {"engine": "torch"}, "no engine named 'torch'"),
         (None, {"config": {"INFER": {"shrt_size": 1}}}, "did you mean short_size"),
+        (None, {"config": {"INFER": 1}}, "the form is {"),
+        (None, {"config": {5: {}}}, "the form is {"),
+        ("", {}, "weights='': give a checkpoint"),
     ],
 )
 def test_what_cannot_be_loaded_is_one_message(checkpoint, weights, options, message):
     with pytest.raises(InputError, match=message):
-        video_zoo.load(weights or checkpoint, **options)
+        video_zoo.load(checkpoint if weights is None else weights, **options)
 
 
 def test_a_name_is_the_released_weights(monkeypatch, tmp_path):
@@ -295,7 +312,7 @@ def test_a_program_of_ones_own_without_a_guard(checkpoint, place, tmp_path, monk
     assert "INFO" not in done.stderr
 
 
-def test_finetune_trains_and_returns_the_best(place, checkpoint, tmp_path, capsys):
+def test_finetune_trains_goes_on_and_returns_the_best(place, checkpoint, tmp_path, capsys, monkeypatch):
     for name, video in (("golf", "a b.mp4"), ("ski", "deep/录像.mp4")):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(2):
@@ -313,3 +330,15 @@ def test_finetune_trains_and_returns_the_best(place, checkpoint, tmp_path, capsy
         video_zoo.finetune(tmp_path / "data", epochs=-1, **options)
     with pytest.raises(InputError, match="no such folder"):
         video_zoo.finetune(tmp_path / "nothing", verbose=False, **options)
+    video_zoo.finetune(tmp_path / "data", epochs=2, batch_size=2, resume=True, allow_changes=True, **options)
+    assert (tmp_path / "mine/TSM_epoch1").is_dir()
+
+    class Interrupting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "Epoch 2, iter 0" in record.getMessage():
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(logging.getLogger("zoo"), "handlers", [*before[1], Interrupting()])
+    with pytest.raises(KeyboardInterrupt):
+        video_zoo.finetune(tmp_path / "data", epochs=3, batch_size=2, resume=True, allow_changes=True, **options)
+    assert list((tmp_path / "mine").glob("TSM_epoch2*")) and before[0] == signal.getsignal(signal.SIGINT)
