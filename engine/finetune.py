@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from video_zoo.engine.predictor import Predictor, load, use_gpu_of
 from video_zoo.utils.cli import CONFIGS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
+
+_trained_in: dict[str, threading.Thread] = {}  # a backward pass in a second one ends the process
 
 
 def finetune(
@@ -53,7 +56,7 @@ def finetune(
         verbose: whether the log is shown.
 
     Raises:
-        InputError: the folder, the config or the weights cannot be used.
+        InputError: the folder, the config or the weights cannot be used, or another thread has trained before.
         KeyboardInterrupt: the training was stopped; `resume` goes on with its last checkpoint.
     """
     given = {
@@ -70,6 +73,8 @@ def finetune(
     }
     flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
     check_paddle(needed=True)
+    if _trained_in.setdefault("thread", threading.current_thread()) is not threading.current_thread():
+        raise InputError("another thread has trained, and Paddle trains in one: call finetune there, or run train.py")
     from video_zoo import train  # imports Paddle
 
     said = io.StringIO()

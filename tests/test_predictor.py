@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -312,6 +313,35 @@ def test_a_program_of_ones_own_without_a_guard(checkpoint, place, tmp_path, monk
     assert "INFO" not in done.stderr
 
 
+THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import video_zoo
+with ThreadPoolExecutor() as pool:
+    model = pool.submit(video_zoo.load, sys.argv[1], device="cpu", engine="paddle").result()
+print(model.predict(sys.argv[2])[0].label, len(model.features(sys.argv[2])))
+"""
+
+
+def test_a_model_that_one_thread_loads_predicts_in_others(checkpoint, place):
+    command = [sys.executable, "-c", THREADS, str(checkpoint), str(place / "videos/a b.mp4")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith(" 1\n"), done.stderr
+
+
+@pytest.mark.parametrize("engine", ["paddle", "openvino"])
+def test_several_threads_use_a_model_at_once(checkpoint, frames, engine):
+    model = video_zoo.load(checkpoint, device="cpu", engine=engine)
+    clips = [np.roll(frames, 8 * number, axis=2) for number in range(4)] * 10
+
+    def both(clip: np.ndarray) -> np.ndarray:
+        return np.concatenate([model.predict(clip)[0].probabilities, model.features(clip).array[0]])
+
+    expected = [both(clip) for clip in clips]
+    with ThreadPoolExecutor(4) as pool:
+        assert np.allclose(list(pool.map(both, clips)), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_finetune_trains_goes_on_and_returns_the_best(place, checkpoint, tmp_path, capsys, monkeypatch):
     for name, video in (("golf", "a b.mp4"), ("ski", "deep/录像.mp4")):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -330,6 +360,8 @@ def test_finetune_trains_goes_on_and_returns_the_best(place, checkpoint, tmp_pat
         video_zoo.finetune(tmp_path / "data", epochs=-1, **options)
     with pytest.raises(InputError, match="no such folder"):
         video_zoo.finetune(tmp_path / "nothing", verbose=False, **options)
+    with ThreadPoolExecutor() as pool, pytest.raises(InputError, match="another thread has trained"):
+        pool.submit(video_zoo.finetune, tmp_path / "data", **options).result()
     video_zoo.finetune(tmp_path / "data", epochs=2, batch_size=2, resume=True, allow_changes=True, **options)
     assert (tmp_path / "mine/TSM_epoch1").is_dir()
 
