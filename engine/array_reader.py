@@ -62,7 +62,9 @@ def as_clips(given: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     Raises InputError: they are something else.
     """
     clips = list(given) if isinstance(given, list) or given.ndim == 5 else [given]
-    if clips and all(each.ndim == 3 and each.shape == clips[0].shape for each in clips):
+    if not clips:
+        raise InputError("no clips are given")
+    if all(each.ndim == 3 and each.shape == clips[0].shape for each in clips):
         clips = [np.stack(clips)]  # frames of a clip
     for each in clips:
         if each.dtype != np.uint8 or each.ndim != 4 or each.shape[3] != 3 or 0 in each.shape:

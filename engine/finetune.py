@@ -6,7 +6,9 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from video_zoo.engine.predictor import Predictor, load, use_gpu_of
 from video_zoo.utils.cli import CONFIGS
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
-from video_zoo.utils.stop import Stopped
+
+_trained_in: dict[str, threading.Thread] = {}  # a backward pass in a second one ends the process
 
 
 def finetune(
@@ -28,6 +31,7 @@ def finetune(
     learning_rate: float | None = None,
     save_dir: str | os.PathLike = "checkpoints",
     resume: bool = False,
+    allow_changes: bool = False,
     device: str = "auto",
     settings: Sequence[str] = (),
     verbose: bool = True,
@@ -46,12 +50,13 @@ def finetune(
         config: of the network and its training; the default is a TSM-50, which begins with the weights of Kinetics-400.
         epochs, batch_size, learning_rate: None: the config's.
         resume: goes on with the training in `save_dir`, if there is one.
+        allow_changes: with `resume`, goes on though arguments or videos are others than they were.
         device: "auto" takes a GPU if there is one, "gpu" insists on it, "cpu" leaves it out.
         settings: any keys of the config, as ["TRAIN.flip=False"].
         verbose: whether the log is shown.
 
     Raises:
-        InputError: the folder, the config or the weights cannot be used.
+        InputError: the folder, the config or the weights cannot be used, or another thread has trained before.
         KeyboardInterrupt: the training was stopped; `resume` goes on with its last checkpoint.
     """
     given = {
@@ -63,10 +68,13 @@ def finetune(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "resume": "auto" if resume else None,
+        "allow_changes": allow_changes,
         "use_gpu": use_gpu_of(device),
     }
     flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
     check_paddle(needed=True)
+    if _trained_in.setdefault("thread", threading.current_thread()) is not threading.current_thread():
+        raise InputError("another thread has trained, and Paddle trains in one: call finetune there, or run train.py")
     from video_zoo import train  # imports Paddle
 
     said = io.StringIO()
@@ -78,7 +86,9 @@ def finetune(
     with _logged(verbose):
         try:
             checkpoint = train.run(args)
-        except Stopped:
+        except SystemExit as stopped:
+            if stopped.code != 128 + signal.SIGINT:
+                raise
             raise KeyboardInterrupt from None
     if checkpoint is None:
         raise InputError(f"no checkpoint was made in {Path(save_dir)}")

@@ -132,11 +132,11 @@ def _start_paddle(use_gpu: bool | None) -> bool:
 
 
 def check_paddle(needed: bool) -> None:
-    """For the Python API: says what a program that has imported Paddle by itself loses. Raises InputError if Paddle is
-    needed and not installed."""
+    """For the Python API, in each thread that computes: says what a program that has imported Paddle by itself loses,
+    and turns dynamic mode on. Raises InputError if Paddle is needed and not installed."""
     if needed and importlib.util.find_spec("paddle") is None:
         raise InputError("this computes in Paddle, which is not installed: `bash scripts/setup_env.sh`, or pip install")
-    if "paddle" in sys.modules and "video_zoo.utils.paddle_env" not in sys.modules:
+    if needed and "paddle" in sys.modules and "video_zoo.utils.paddle_env" not in sys.modules:
         threads, cores = os.environ.get("OMP_NUM_THREADS", "1"), usable_cores()
         if threads != str(cores):
             logger.warning(
@@ -144,6 +144,8 @@ def check_paddle(needed: bool) -> None:
                 " `import paddle`, or set OMP_NUM_THREADS=%d",
                 *(threads, cores, cores),
             )
+    if "paddle" in sys.modules and not sys.modules["paddle"].in_dynamic_mode():
+        sys.modules["paddle"].disable_static()  # each thread has a mode, and begins with another where one imported it
 
 
 def _network_obstacle(engine: Engine, precision: str) -> str | None:

@@ -65,14 +65,19 @@ def load(
     Raises InputError: the weights cannot be read or do not say enough, or the engine cannot compute here.
     """
     use_gpu = use_gpu_of(device)
-    place, name = os.path.expanduser(os.fspath(weights)), None
-    if not os.path.exists(place) and place.upper() in MODELS.names():
-        place, name = "", place
-    given: dict[str, Any] = {"model_name": name}
-    if config is not None and not isinstance(config, Mapping):
-        given["file"] = os.path.expanduser(os.fspath(config))
-    flags = {"INFER": {}, **(config if isinstance(config, Mapping) else {})}
-    return Predictor(place or None, flags, given, engine, precision, use_gpu)
+    place, given = os.path.expanduser(os.fspath(weights)), {}
+    if os.path.exists(place):
+        place = os.path.abspath(place)  # the program may change its folder
+    elif place.upper() in MODELS.names():
+        place, given["model_name"] = None, place
+    elif not place:
+        raise InputError("weights='': give a checkpoint, a deployment folder or a model's name, as 'TSM'")
+    if isinstance(config, Mapping):
+        if not all(isinstance(name, str) and isinstance(keys, Mapping) for name, keys in config.items()):
+            raise InputError(f'config={config}: the form is {{"SECTION": {{"key": value}}}}')
+    elif config is not None:
+        given["file"], config = os.path.expanduser(os.fspath(config)), {}
+    return Predictor(place, {"INFER": {}, **(config or {})}, given, engine, precision, use_gpu)
 
 
 def use_gpu_of(device: str) -> bool | None:
@@ -105,6 +110,7 @@ class Predictor:
         self._find = (weights, dict(flags), given)
         self._trained = find_settings(weights, self._find[1], "infer", **given)
         self._engine, self._precision, self._use_gpu = engine, precision, use_gpu
+        self._one_at_a_time = threading.RLock()  # engines have one set of buffers
         self._backends: dict[tuple, Backend] = {}
         self._network: FeatureNetwork | None = None
         self._streams: Streams | None = None
@@ -145,7 +151,7 @@ class Predictor:
             raise InputError(f"top_k={top_k}: at least 1")
         mode = "infer" if protocol is None else "test"
         trained = self._trained if protocol is None else self._with_protocol(protocol)
-        if protocol is not None and window_s:
+        if protocol is not None and window_s is not None:
             raise InputError("protocol averages views of whole videos: leave out window_s or protocol")
         reader, failures, live = self._open(trained, mode, source, window_s, stride_s)
         predictions = self._predict(trained, mode, reader, top_k, keep=not live)
@@ -183,8 +189,8 @@ class Predictor:
 
     def _follower(self) -> Streams:
         """What follows streams; it is kept."""
+        check_paddle(needed=self._trained.deployment is None)
         if self._streams is None:
-            check_paddle(needed=self._trained.deployment is None)
             job = (self._engine, self._precision, self._use_gpu, self.clip_shape[1:], 1)
             self._streams, _ = open_streams(self._trained.source("infer"), *job)
         return self._streams
@@ -210,16 +216,19 @@ class Predictor:
 
         Raises InputError: as `predict`, or the model is a deployment folder, whose programs give probabilities alone.
         """
-        if self._network is None:
-            self._network = open_features(self._trained.source("infer"), self._use_gpu)
-        network = self._network
+        check_paddle(needed=False)
+        with self._one_at_a_time:
+            if self._network is None:
+                self._network = open_features(self._trained.source("infer"), self._use_gpu)
+            network = self._network
         reader, failures, live = self._open(self._trained, "infer", source, window_s, stride_s)
         if live:
             raise InputError("features are of videos and clips, not of streams")
         arrays, sources, spans = [np.empty((0, network.size), np.float32)], [], []
         with contextlib.closing(reader):
             for batch in reader:
-                arrays.append(network.features(batch.clips))
+                with self._one_at_a_time:
+                    arrays.append(network.features(batch.clips))
                 sources += batch.ids
                 spans += batch.spans or [None] * len(batch.ids)
         array = np.concatenate(arrays)
@@ -228,7 +237,8 @@ class Predictor:
 
     def probabilities(self, clips: np.ndarray) -> np.ndarray:
         """Of clips as the network takes them, uint8 (n, T, 3, H, W), n at most 8 -> float32 (n, classes)."""
-        return self._backend(self._trained, "infer")(clips)
+        with self._one_at_a_time:
+            return self._backend(self._trained, "infer")(clips)
 
     def streams(self) -> Streams | None:
         """The network with the states of streams, which gives logits of their frames one after the other; None if it
@@ -244,21 +254,22 @@ class Predictor:
     def _backend(self, trained: Trained, mode: str) -> Backend:
         """What computes clips of a mode; it is kept."""
         shape = trained.settings.clip_shape(mode)
-        if shape not in self._backends:
-            check_paddle(needed=trained.deployment is None)
-            most = max(_CLIPS_AT_ONCE, trained.settings.INFER.batch_size)
-            job = (self._engine, self._precision, self._use_gpu, most, shape)
-            self._backends[shape], _ = open_backend(trained.source(mode), *job)
-        return self._backends[shape]
+        check_paddle(needed=trained.deployment is None)
+        with self._one_at_a_time:
+            if shape not in self._backends:
+                most = max(_CLIPS_AT_ONCE, trained.settings.INFER.batch_size)
+                job = (self._engine, self._precision, self._use_gpu, most, shape)
+                self._backends[shape], _ = open_backend(trained.source(mode), *job)
+            return self._backends[shape]
 
     def _open(
         self, trained: Trained, mode: str, source: Source, window_s: float | None, stride_s: float | None
     ) -> tuple[Reader, list[Failed], bool]:
         """What reads the source; what cannot be found of it; whether it is live."""
         clips, inputs, failures = sort_source(source)
-        if stride_s and not window_s:
+        if stride_s is not None and window_s is None:
             raise InputError("stride_s is of window_s, which is missing")
-        windows = Windows(window_s, stride_s or window_s) if window_s else None
+        windows = None if window_s is None else Windows(window_s, window_s if stride_s is None else stride_s)
         transform = MODELS.get(trained.settings.MODEL.name).eval_transform
         if clips is not None:
             if windows:
@@ -277,7 +288,8 @@ class Predictor:
         backend, left = self._backend(trained, mode), _FRAMES_BYTES
         with contextlib.closing(reader):
             for batch in reader:
-                rows = _probabilities(backend, trained.settings, mode, batch)
+                with self._one_at_a_time:
+                    rows = _probabilities(backend, trained.settings, mode, batch)
                 clips, ids = batch.clips[:: batch.views], batch.ids[:: batch.views]
                 for source, span, row, clip in zip(ids, batch.spans or [None] * len(ids), rows, clips):
                     left -= clip.nbytes if keep else 0

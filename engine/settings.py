@@ -75,7 +75,7 @@ def find_settings(
         return Trained(weights, found, names_of(found.MODEL, trained=classes), None)
     deployment = Deployment.read(Path(weights))
     if file:
-        logger.info("--config is not looked at: %s holds the config of its programs", deployment.folder)
+        logger.warning("--config is not looked at: %s holds the config of its programs", deployment.folder)
     own = str(deployment.folder / CONFIG)
     found = cli.merge_config(Config, flags, MODELS, base={own: config.read(own)}, **given)
     if checked:

@@ -32,7 +32,7 @@ def sort_source(source: Source) -> tuple[list[np.ndarray] | None, Inputs | None,
         return as_clips(source), None, []
     if isinstance(source, (str, os.PathLike, int)):
         return None, find_inputs([path_text(source)]), []
-    if not isinstance(source, Iterable):
+    if isinstance(source, (bytes, bytearray)) or not isinstance(source, Iterable):
         raise InputError(f"{type(source).__name__} is no source: give a path, a list of paths, or uint8 (T, H, W, 3)")
     items = list(source)
     if items and all(isinstance(each, np.ndarray) for each in items):

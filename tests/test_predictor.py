@@ -6,12 +6,14 @@ import functools
 import http.server
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -93,6 +95,16 @@ def test_windows_have_their_times(model, place):
     found = model.predict(place / "videos/a b.mp4", window_s=1, stride_s=0.5)
     assert [(each.start_s, each.end_s) for each in found] == [(0, 1), (0.5, 1.5), (1, 2)]
     assert "0.5-1.5 s" in repr(found) and found.to_dicts()[1]["start_s"] == 0.5
+    for wrong in ({"window_s": 0}, {"window_s": 1, "stride_s": 0}):
+        with pytest.raises(InputError, match="of 0 seconds; it must be longer than 0"):
+            model.predict(place / "videos/a b.mp4", **wrong)
+
+
+def test_a_program_may_change_its_folder(checkpoint, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    model = video_zoo.load(checkpoint.name, device="cpu", engine="paddle")
+    monkeypatch.chdir(tmp_path)
+    assert len(model.features(place / "videos/a b.mp4")) == 1  # which reads the weights
 
 
 def test_bad_videos_leave_the_others(model, place, tmp_path):
@@ -109,6 +121,8 @@ def test_bad_videos_leave_the_others(model, place, tmp_path):
         (["nowhere.mp4"], "no such file"),
         ([], "no videos are given"),
         (None, "NoneType is no source"),
+        (b"a b.mp4", "bytes is no source"),
+        (np.zeros((0, 4, 8, 8, 3), np.uint8), "no clips are given"),
         ([None], "NoneType is no path"),
         (np.zeros((4, 8, 8, 3)), "an array of float64 .* is no clip"),
         (np.zeros((0, 8, 8, 3), np.uint8), "is no clip"),
@@ -123,6 +137,7 @@ def test_bad_videos_leave_the_others(model, place, tmp_path):
         ({"top_k": 0}, "top_k=0: at least 1"),
         ({"stride_s": 1}, "stride_s is of window_s"),
         ({"window_s": 1, "protocol": "twice3"}, "leave out window_s or protocol"),
+        ({"window_s": 0, "protocol": "twice3"}, "leave out window_s or protocol"),
         ({"protocol": "twice4"}, "choose from v15"),
     ],
 )
@@ -138,11 +153,14 @@ def test_arguments_that_do_not_go_together(model, frames, options, message):
         (None, {"device": "tpu"}, "device='tpu': choose from auto, cpu, gpu"),
         (None, {"engine": "torch"}, "no engine named 'torch'"),
         (None, {"config": {"INFER": {"shrt_size": 1}}}, "did you mean short_size"),
+        (None, {"config": {"INFER": 1}}, "the form is {"),
+        (None, {"config": {5: {}}}, "the form is {"),
+        ("", {}, "weights='': give a checkpoint"),
     ],
 )
 def test_what_cannot_be_loaded_is_one_message(checkpoint, weights, options, message):
     with pytest.raises(InputError, match=message):
-        video_zoo.load(weights or checkpoint, **options)
+        video_zoo.load(checkpoint if weights is None else weights, **options)
 
 
 def test_a_name_is_the_released_weights(monkeypatch, tmp_path):
@@ -270,6 +288,7 @@ def test_features_of_windows_of_arrays_and_in_a_file(model, infer, place, frames
 PROGRAM = """
 import signal, sys, logging
 if sys.argv[3] == "before":
+    import zlib  # Paddle 2.6 exports an inflate of its own
     import paddle
 handlers_of_root = list(logging.getLogger().handlers)
 import video_zoo
@@ -295,7 +314,36 @@ def test_a_program_of_ones_own_without_a_guard(checkpoint, place, tmp_path, monk
     assert "INFO" not in done.stderr
 
 
-def test_finetune_trains_and_returns_the_best(place, checkpoint, tmp_path, capsys):
+THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import video_zoo
+with ThreadPoolExecutor() as pool:
+    model = pool.submit(video_zoo.load, sys.argv[1], device="cpu", engine="paddle").result()
+print(model.predict(sys.argv[2])[0].label, len(model.features(sys.argv[2])))
+"""
+
+
+def test_a_model_that_one_thread_loads_predicts_in_others(checkpoint, place):
+    command = [sys.executable, "-c", THREADS, str(checkpoint), str(place / "videos/a b.mp4")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith(" 1\n"), done.stderr
+
+
+@pytest.mark.parametrize("engine", ["paddle", "openvino"])
+def test_several_threads_use_a_model_at_once(checkpoint, frames, engine):
+    model = video_zoo.load(checkpoint, device="cpu", engine=engine)
+    clips = [np.roll(frames, 8 * number, axis=2) for number in range(4)] * 10
+
+    def both(clip: np.ndarray) -> np.ndarray:
+        return np.concatenate([model.predict(clip)[0].probabilities, model.features(clip).array[0]])
+
+    expected = [both(clip) for clip in clips]
+    with ThreadPoolExecutor(4) as pool:
+        assert np.allclose(list(pool.map(both, clips)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_finetune_trains_goes_on_and_returns_the_best(place, checkpoint, tmp_path, capsys, monkeypatch):
     for name, video in (("golf", "a b.mp4"), ("ski", "deep/录像.mp4")):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(2):
@@ -313,3 +361,17 @@ def test_finetune_trains_and_returns_the_best(place, checkpoint, tmp_path, capsy
         video_zoo.finetune(tmp_path / "data", epochs=-1, **options)
     with pytest.raises(InputError, match="no such folder"):
         video_zoo.finetune(tmp_path / "nothing", verbose=False, **options)
+    with ThreadPoolExecutor() as pool, pytest.raises(InputError, match="another thread has trained"):
+        pool.submit(video_zoo.finetune, tmp_path / "data", **options).result()
+    video_zoo.finetune(tmp_path / "data", epochs=2, batch_size=2, resume=True, allow_changes=True, **options)
+    assert (tmp_path / "mine/TSM_epoch1").is_dir()
+
+    class Interrupting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "Epoch 2, iter 0" in record.getMessage():
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(logging.getLogger("zoo"), "handlers", [*before[1], Interrupting()])
+    with pytest.raises(KeyboardInterrupt):
+        video_zoo.finetune(tmp_path / "data", epochs=3, batch_size=2, resume=True, allow_changes=True, **options)
+    assert list((tmp_path / "mine").glob("TSM_epoch2*")) and before[0] == signal.getsignal(signal.SIGINT)
