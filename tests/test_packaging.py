@@ -31,7 +31,10 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_it_holds_every_module_and_nothing_called_utils(wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
+    files = zipfile.ZipFile(wheel)
+    names = set(files.namelist())
+    about = next(name for name in names if name.endswith("/METADATA"))
+    assert "Provides-Extra: demo" in files.read(about).decode() and "video_zoo/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"video_zoo", "video_classification_zoo"}
     for folder in FOLDERS:
         for file in (ROOT / folder).rglob("*.py"):

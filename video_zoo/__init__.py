@@ -7,6 +7,13 @@ In a clone the sub-packages are the folders beside this one. An installation has
 import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what type checkers and editors know of `load` and the others
+    from video_zoo.engine.finetune import finetune
+    from video_zoo.engine.predictions import Features, Prediction, Predictions
+    from video_zoo.engine.predictor import Predictor, load
+    from video_zoo.utils.errors import InputError
 
 _WHERE = {  # what `import video_zoo` offers; it is imported when it is asked for, which takes time
     "load": "engine.predictor",
@@ -17,7 +24,7 @@ _WHERE = {  # what `import video_zoo` offers; it is imported when it is asked fo
     "finetune": "engine.finetune",
     "InputError": "utils.errors",
 }
-__all__ = [*_WHERE]
+__all__ = ["Features", "InputError", "Prediction", "Predictions", "Predictor", "finetune", "load"]
 
 # Nothing of this project reports its use to anybody. OpenVINO and NNCF do so through a package of their own, without
 # which they go on, and ONNX Runtime asks its environment when it is loaded; this module comes before any of them.
