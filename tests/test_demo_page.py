@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from evaluation_page import BROWSER, find_chromium
+from browsers import open_browser
 from media import levels, make_video
 
 for _package in ("starlette", "uvicorn", "websockets"):
@@ -43,17 +43,12 @@ def model() -> MadeUp:
 @pytest.fixture(scope="module")
 def tab(media, model, tmp_path_factory) -> Iterator[Any]:
     """A page of a browser, at the server's address."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (requirements/dev.txt)")
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no Chromium is installed (Debian, Ubuntu: apt-get install chromium)")
     camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     camera.append(f"--use-file-for-fake-video-capture={media / 'camera.mjpeg'}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
         limits = Limits(max_mb=1, max_s=60)
-        with open_app(model, limits=limits) as app, served(app) as address, api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=[*BROWSER, *camera])
+        with open_app(model, limits=limits) as app, served(app) as address, open_browser(*camera) as browser:
             page = browser.new_page()
             page.set_default_timeout(30_000)
             page.address, page.wrong = address, []
@@ -62,7 +57,6 @@ def tab(media, model, tmp_path_factory) -> Iterator[Any]:
             page.on("console", lambda message: page.wrong.append(message.text))
             page.on("pageerror", lambda error: page.wrong.append(str(error)))
             yield page
-            browser.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from evaluation_page import BROWSER, find_chromium
+from browsers import open_browser
 
 from video_zoo.utils import cli
 
@@ -240,14 +240,9 @@ def test_the_site_leads_to_its_pages_and_needs_no_network(site):
 
 @pytest.mark.parametrize("site", ["cn"], indirect=True)
 def test_chinese_is_found_without_a_server(site):
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (requirements/dev.txt)")
-    if not find_chromium():
-        pytest.skip("no Chromium is installed")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=BROWSER)
+    with open_browser() as browser:
         page = browser.new_page()
         page.goto(f"{(site[1] / 'search.html').as_uri()}?q=学习率")
         found = page.locator("#search-results li a")
         found.first.wait_for(timeout=20_000)
         assert "训练" in found.all_inner_texts()
-        browser.close()

@@ -15,7 +15,8 @@ from typing import Any, Callable
 import cv2
 import numpy as np
 import pytest
-from evaluation_page import BROWSER, find_chromium, made_up, made_up_clip
+from browsers import open_browser
+from evaluation_page import made_up, made_up_clip
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import make_scores
@@ -46,12 +47,7 @@ NAMES = [f"class {n}" for n in range(8)]
 @pytest.fixture(scope="module")
 def tab() -> Iterator[Any]:
     """A page of a browser, which all tests share."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (requirements/dev.txt)")
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no Chromium is installed (Debian, Ubuntu: apt-get install chromium)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
+    with open_browser() as browser:
         page = browser.new_page()
         page.set_default_timeout(20_000)
         page.wrong = []
@@ -59,7 +55,6 @@ def tab() -> Iterator[Any]:
         page.on("console", lambda message: page.wrong.append(message.text))
         page.on("pageerror", lambda error: page.wrong.append(str(error)))
         yield page
-        browser.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="Starlette is not installed (requirements/demo.txt)")
 
-from evaluation_page import BROWSER, find_chromium
+from browsers import open_browser
 from media import make_video, moving
 from served import served
 
@@ -29,19 +29,13 @@ SHARES = {"b.mp4": 0.9, "a <i>.mp4": 0.5, "c.mp4": 0.7, "missing.mp4": 0.6}  # o
 @pytest.fixture(scope="module")
 def tab() -> Iterator[Any]:
     """A page of a browser, which all tests share."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (requirements/dev.txt)")
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no Chromium is installed (Debian, Ubuntu: apt-get install chromium)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
+    with open_browser() as browser:
         page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
         page.set_default_timeout(20_000)
         page.wrong = []
         page.on("pageerror", lambda error: page.wrong.append(str(error)))
         page.on("dialog", lambda dialog: dialog.accept())
         yield page
-        browser.close()
 
 
 @pytest.fixture(scope="module")
