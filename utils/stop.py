@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -45,10 +44,11 @@ def handle(handler: Handler) -> dict[int, object]:
 
     Returns: the handlers before, for `restore`; none in a thread, which may not set them.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return {}
     taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in taken}
+    try:
+        return {number: signal.signal(number, handler) for number in taken}
+    except ValueError:  # the first one already: only the main thread may
+        return {}
 
 
 def restore(handlers: dict[int, object]) -> None:
