@@ -36,10 +36,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shel
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 
 
-SLOW = ("test_stop.py", "test_export.py", "test_notebooks.py", "test_adding.py", "test_python_page.py", "test_resume.py")
-SLOW += ("test_ranks.py", "test_infer.py", "test_contract.py", "test_workers.py", "test_end_to_end.py", "test_cli.py")
-SLOW += ("test_models.py", "test_torch_weights.py", "test_selective.py", "test_setup_env.py", "test_packaging.py")
-SLOW += ("test_training.py", "test_class_folders.py", "test_own_videos.py")
+SLOW = ("test_stop.py", "test_export.py", "test_notebooks.py", "test_adding.py", "test_python_page.py")
+SLOW += ("test_resume.py", "test_ranks.py", "test_infer.py", "test_contract.py", "test_workers.py")
+SLOW += ("test_end_to_end.py", "test_cli.py", "test_models.py", "test_torch_weights.py", "test_selective.py")
+SLOW += ("test_setup_env.py", "test_packaging.py", "test_training.py", "test_class_folders.py", "test_own_videos.py")
 
 
 def pytest_collection_modifyitems(items):
