@@ -60,7 +60,8 @@ def load(
         device: "auto" takes a GPU if there is one, "gpu" insists on it, "cpu" leaves it out.
         engine: one of infer.py's --engine; "auto": the fastest that is installed.
         precision: of the arithmetic, as infer.py's --precision: "fp32", "bf16", "int8" ...
-        config: replaces parts of what the weights say: a config file, or {"INFER": {"short_size": 128}}.
+        config: replaces parts of what the weights say: a config file, or {"INFER": {"short_size": 128}}; of a
+            deployment folder only as a dictionary.
 
     Raises InputError: the weights cannot be read or do not say enough, or the engine cannot compute here.
     """
