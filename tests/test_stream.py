@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -416,9 +417,10 @@ def test_a_stream_cannot_lead_to_a_file(video, tmp_path, serve):
 
 
 class Camera:
-    """Gives 20 frames of rising grey levels, then no more."""
+    """Gives 20 frames of rising grey levels, one every 10 ms of its own time, then no more."""
 
     opened: list[int] = []
+    now_s = 0.0
 
     def __init__(self, number: int):
         Camera.opened.append(number)
@@ -429,6 +431,7 @@ class Camera:
 
     def grab(self) -> bool:
         time.sleep(0.01)
+        Camera.now_s += 0.01
         self.frame += 1
         return self.frame <= 20
 
@@ -442,6 +445,7 @@ class Camera:
 def test_a_camera(monkeypatch, log):
     Camera.opened = []
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: Camera.now_s))
     with reader_of("3", 0.06, retries=1) as reader:
         batches = list(reader)
     assert Camera.opened == [3, 3, 3]
