@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
+import inspect
 import json
 import os
 import runpy
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -27,6 +30,24 @@ ROOT = Path(__file__).resolve().parents[1]
 _MOST_BYTES = 1 << 20  # of a request
 # The bits depend on it, so it is the same for any number of ranks; a second thread only waits in networks this small.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+def save_time() -> None:
+    """Leaves out, in this process, what takes time and no test needs; commands in their own processes have it.
+
+    `os.fsync` checks its argument, and does not wait for the disk: no test cuts the power. At each sum of a program
+    that it makes, Paddle reads the whole stack, deep in pytest, and keeps it with each operator: it gets the nearest
+    calls, and a program takes a third of the time.
+    """
+    os.fsync = os.fstat
+    inspect.stack = _nearest
+    traceback.extract_stack = functools.partial(traceback.extract_stack, limit=2)
+
+
+def _nearest(context: int = 1) -> list[inspect.FrameInfo]:
+    """What `inspect.stack` gives of the function that asks and of its caller."""
+    frame = sys._getframe(1)
+    return [inspect.FrameInfo(each, *inspect.getframeinfo(each, context)) for each in (frame, frame.f_back)]
 
 
 class Fork:
@@ -199,7 +220,7 @@ if __name__ == "__main__":
     import video_zoo.infer
     import video_zoo.test  # noqa: F401
 
-    os.fsync = os.fstat  # as in conftest.py
+    save_time()
     gc.freeze()  # the forks do not look through it, and so do not copy its pages
     sys.argv, environment, cwd = _serve(socket.socket(fileno=int(sys.argv[1])))
     os.chdir(cwd)
