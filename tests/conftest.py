@@ -20,7 +20,9 @@ from preloaded import PRELOADED, save_time
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = "2"  # the golden values' bits depend on it
-os.environ["KMP_BLOCKTIME"] = "0"  # several processes share the cores: threads that wait do not keep them
+# Several processes share the cores: threads of OpenMP that wait do not keep them: Intel's, and GNU's (PyTorch).
+WAITING = {"KMP_BLOCKTIME": "0", "OMP_WAIT_POLICY": "PASSIVE"}
+os.environ.update(WAITING)
 os.environ["PADDLE_WEIGHTS_MIRROR"] = "http://127.0.0.1:9"  # nothing listens there: no test reaches the network
 save_time()
 
@@ -92,7 +94,7 @@ def run_cli():
         if command[0].endswith(".py") and all(name.startswith("PADDLE_WEIGHTS_") for name in environment):
             return PRELOADED.run(command, timeout=300, environment=environment)
         # Such a command chooses itself how its threads wait (utils/cpu_env.py).
-        own = {name: value for name, value in os.environ.items() if name != "KMP_BLOCKTIME"}
+        own = {name: value for name, value in os.environ.items() if name not in WAITING}
         return subprocess.run(
             [sys.executable, *command],
             cwd=ROOT,

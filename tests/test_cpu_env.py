@@ -55,7 +55,8 @@ class _OpenMP:
 def clock(monkeypatch):
     """{"now": seconds, "waited": seconds for a core}, which the tests move on."""
     times = {"now": 100.0, "waited": 7.0}
-    monkeypatch.delenv("KMP_BLOCKTIME", raising=False)
+    for name in ("KMP_BLOCKTIME", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cpu_env, "compute_threads", lambda: 2)
     monkeypatch.setattr(cpu_env, "_waited_s", lambda: times["waited"])
     monkeypatch.setattr(cpu_env.time, "monotonic", lambda: times["now"])
