@@ -199,7 +199,6 @@ def test_weights_beyond_float16_are_refused(tmp_path):
         PROGRAMS["onnx"].halve(tmp_path / "model.onnx", tmp_path / "model_fp16.onnx")
 
 
-@pytest.mark.contract
 @pytest.mark.skipif(not importlib.util.find_spec("nncf"), reason="NNCF is not installed")
 def test_int8_of_a_trained_network_is_near(tmp_path):
     """An untrained network is no judge: its logits lie so close together that any rounding exchanges them."""

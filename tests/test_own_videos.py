@@ -142,6 +142,7 @@ def test_a_folder_that_is_none_is_said(run_cli, tmp_path, make, message):
     assert "Traceback" not in result.stderr
 
 
-def test_without_a_network_the_weights_are_named(videos, run_cli, tmp_path):
-    result = run_cli(*FINETUNE, f"--data={videos}", f"--save_dir={tmp_path}", PADDLE_WEIGHTS_HOME=str(tmp_path))
+def test_weights_that_cannot_be_had_are_named(videos, run_cli, tmp_path):
+    nowhere = {"PADDLE_WEIGHTS_HOME": str(tmp_path), "PADDLE_WEIGHTS_MIRROR": tmp_path.as_uri()}
+    result = run_cli(*FINETUNE, f"--data={videos}", f"--save_dir={tmp_path}", **nowhere)
     assert result.returncode == 1 and "tsm_kinetics" in result.stderr and "--pretrain=PATH" in result.stderr

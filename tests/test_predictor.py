@@ -26,6 +26,7 @@ from tiny import values_of
 
 import video_zoo
 from video_zoo.configs.schema import Config, InferSection
+from video_zoo.engine import finetune
 from video_zoo.engine.backends.paddle_network import FeatureNetwork
 from video_zoo.engine.predictions import Predictions, make_prediction
 from video_zoo.models import MODELS, build_network
@@ -165,7 +166,8 @@ def test_what_cannot_be_loaded_is_one_message(checkpoint, weights, options, mess
 
 def test_a_name_is_the_released_weights(monkeypatch, tmp_path):
     monkeypatch.setenv("PADDLE_WEIGHTS_HOME", str(tmp_path))
-    with pytest.raises(InputError, match="tsn_kinetics"):  # which cannot be downloaded here
+    monkeypatch.setenv("PADDLE_WEIGHTS_MIRROR", tmp_path.as_uri())  # which says at once that it has none
+    with pytest.raises(InputError, match="tsn_kinetics"):
         video_zoo.load("tsn", device="cpu", engine="paddle")
 
 
@@ -348,6 +350,7 @@ def test_finetune_trains_goes_on_and_returns_the_best(place, checkpoint, tmp_pat
     for section in ("TRAIN", "VALID", "INFER"):
         keys += [f"{section}.{key}" for key in ("short_size=32", "target_size=32", "num_reader_threads=0")]
     options = {"weights": checkpoint, "save_dir": tmp_path / "mine", "settings": keys, "device": "cpu"}
+    monkeypatch.setattr(finetune, "load", functools.partial(video_zoo.load, engine="paddle"))  # without a conversion
     before = (signal.getsignal(signal.SIGINT), list(logging.getLogger("zoo").handlers))
     trained = video_zoo.finetune(tmp_path / "data", epochs=1, batch_size=2, **options)
     assert before == (signal.getsignal(signal.SIGINT), logging.getLogger("zoo").handlers)

@@ -20,6 +20,7 @@ from tiny import values_of
 import video_zoo
 from video_zoo.configs import schema
 from video_zoo.dataset.moving_shapes.make_moving_shapes import DIRECTIONS, draw_clip, write_mp4
+from video_zoo.engine import finetune
 from video_zoo.models import MODELS
 from video_zoo.utils.fluid_vars import write_folder
 
@@ -73,7 +74,8 @@ def stream(folder) -> Iterator[str]:
 
 def test_the_page_runs(folder, stream, capsys, monkeypatch):
     """Block by block, in one program; each prints what it says it does."""
-    monkeypatch.setattr(video_zoo, "load", partial(video_zoo.load, engine="paddle"))  # without a conversion
+    for each in (video_zoo, finetune):
+        monkeypatch.setattr(each, "load", partial(video_zoo.load, engine="paddle"))  # without a conversion
     said, scope = {}, {}
     for code in _CODE.findall((DOCS / "python.md").read_text(encoding="utf-8")):
         for shown, run in {"rtsp://camera/1": stream, "epochs=10,": SMALL}.items():
