@@ -26,4 +26,6 @@ $venv/bin/ruff format --check .
 # are one process's.
 several=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0)
 $venv/bin/python -m pytest "${several[@]}" "$@"
-.venv-paddle26/bin/python -m pytest "${several[@]}" -m contract
+# Of the files that have such tests: importing the others, and PyTorch with them, takes as long.
+contract=$(grep -l 'mark\.contract' tests/test_*.py)
+.venv-paddle26/bin/python -m pytest "${several[@]}" -m contract $contract
