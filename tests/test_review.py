@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from video_zoo.datareader.video_list import read_mode_list
 from video_zoo.dataset.cut_events import read_events
 from video_zoo.engine.evaluation_files import write_evaluation
 from video_zoo.metrics.statistics import wilson_interval
+from video_zoo.server import reading
 from video_zoo.server.app import open_app
-from video_zoo.server.review import Review, review_routes
+from video_zoo.server.review import Review, open_review
 from video_zoo.server.review_decisions import UNUSABLE, Decisions
 from video_zoo.server.review_results import Item
 from video_zoo.server.review_summary import Scores, random_ranks
@@ -64,9 +67,18 @@ def folder(tmp_path, clip) -> Path:
     return tmp_path
 
 
+_opened = contextlib.ExitStack()
+
+
+@pytest.fixture(autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    with _opened:
+        yield
+
+
 def client_of(folder: Path, **how: Any) -> TestClient:
-    with open_app(None, review=review_routes(folder, **how), hosts=["testserver"]) as app:
-        return TestClient(app)
+    review = _opened.enter_context(open_review(folder, **how))
+    return TestClient(_opened.enter_context(open_app(None, review=review, hosts=["testserver"])))
 
 
 def decide(client: TestClient, item: int, new: Any, old: Any = None, **changes: Any) -> Any:
@@ -168,6 +180,11 @@ def test_frames_of_a_video_and_of_its_window(folder, clip):
     client = client_of(folder)
     assert frame_levels(client, 1).min() >= 123 and np.all(np.diff(frame_levels(client, 1)) > 0)
     assert np.abs(frame_levels(client, 2) - 125).max() <= 2
+
+
+def test_videos_are_decoded_in_a_process_of_their_own(folder, monkeypatch):
+    monkeypatch.setattr(reading, "decode_video", None)
+    assert frame_levels(client_of(folder), 0)[0] > 100
 
 
 def test_what_is_no_video_is_said(folder):
@@ -397,19 +414,19 @@ def damaged(folder: Path, change: str) -> None:
 def test_bad_input_is_one_message(folder, change, said):
     damaged(folder, change)
     with pytest.raises(InputError, match=said) as caught:
-        review_routes(folder)
+        client_of(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_other_places(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
-        review_routes(tmp_path / "none")
+        client_of(tmp_path / "none")
     (tmp_path / "TSM_infer_result.jsonl").touch()
     with pytest.raises(InputError, match="nothing to review"):
-        review_routes(tmp_path)
+        client_of(tmp_path)
     make_results(tmp_path, {"away/a.mp4": [0.9, 0.1]})
     with pytest.raises(InputError, match="none of the 1 videos .*, as away/a.mp4: .* start this there"):
-        review_routes(tmp_path)
+        client_of(tmp_path)
 
 
 def test_links_in_the_place_of_files_are_not_followed(folder, tmp_path):
@@ -417,7 +434,7 @@ def test_links_in_the_place_of_files_are_not_followed(folder, tmp_path):
     victim.write_text("kept")
     (folder / "reviewed.jsonl").symlink_to(victim)
     with pytest.raises(InputError, match="link"):
-        review_routes(folder)
+        client_of(folder)
     (folder / "reviewed.jsonl").unlink()
     client = client_of(folder)
     (folder / "reviewed.list").symlink_to(victim)

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ from websockets.sync.client import connect
 from video_zoo import demo
 from video_zoo.demo import listen, names_of, open_model, parse_arguments
 from video_zoo.server import app as server_app
+from video_zoo.server import camera as server_camera
 from video_zoo.server import predicting, uploads
 from video_zoo.server.app import Limits, open_app
-from video_zoo.server.guard import LOCAL
+from video_zoo.server.counts import Counts
 from video_zoo.utils.errors import InputError
 
 LIMITS = Limits(max_mb=1, max_s=20, max_waiting=1, max_cameras=1)
@@ -60,7 +62,7 @@ def address(model, folder):
     """Of a server that runs for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
-        with open_app(model, limits=LIMITS, hosts=("127.0.0.1",)) as app, served(app) as where:
+        with open_app(model, limits=LIMITS, hosts=("localhost",)) as app, served(app) as where:
             yield where
     assert [path for path in folder.iterdir() if not path.name.startswith("pymp-")] == []  # of Python's fork server
 
@@ -232,7 +234,8 @@ def test_pages_of_other_sites_are_refused(ask, address, video):
         ({"host": "evil.example"}, 421),  # a name that leads to this machine: DNS rebinding
         ({"host": "evil.example:80@127.0.0.1.evil.example"}, 421),
         ({"host": "evil.example@127.0.0.1"}, 421),
-        ({"host": "[::1"}, 421),
+        *(({"host": host}, 421) for host in ("[::1", "127.0.0.1.evil.example", "127.1.evil:80", "localhost.evil", "")),
+        *(({"host": host}, 200) for host in ("localhost", "LOCALHOST:1", "192.0.2.7:8000", "[2001:db8::1]:80")),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "http://["}, 403),
@@ -362,6 +365,41 @@ def test_the_camera_s_last_seconds_are_predicted(address):
             assert "1 cameras are connected" in json.loads(second.recv(timeout=10))["error"]
             with pytest.raises(ConnectionClosed):
                 second.recv(timeout=10)
+
+
+def test_a_camera_that_sends_nothing_gives_its_place_to_the_next(address, monkeypatch):
+    monkeypatch.setattr(server_camera, "SILENCE_S", 0.2)
+    with welcome(address) as camera:
+        assert "nothing came from the camera for 0.2 s" in json.loads(camera.recv(timeout=10))["error"]
+        with pytest.raises(ConnectionClosed, match="1013"):
+            camera.recv(timeout=10)
+        with welcome(address) as second:
+            assert "got" in send(second, 0.0, frame(9))[-1]
+
+
+def test_a_camera_that_reads_nothing_gives_its_place_to_the_next(monkeypatch):
+    monkeypatch.setattr(server_camera, "SILENCE_S", 0.1)
+
+    class Deaf:
+        sent = 0
+
+        async def accept(self) -> None: ...
+
+        async def close(self, code: int) -> None: ...
+
+        async def receive_bytes(self) -> bytes:
+            return struct.pack("<d", 0.0) + frame(9)
+
+        async def send_json(self, message: Any) -> None:
+            self.sent += 1
+            if self.sent > 1:
+                await asyncio.Event().wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        counts = Counts()
+        watcher = server_camera.WindowWatcher(MadeUp(), "center_crop", counts)
+        cameras = server_camera.Cameras(watcher, thread, counts, 32, 1)
+        asyncio.run(asyncio.wait_for(cameras.follow(Deaf()), 10))
 
 
 @pytest.mark.parametrize(
@@ -510,11 +548,11 @@ def test_what_is_no_address_of_this_machine_is_one_message(host):
         listen(host, 0)
 
 
-@pytest.mark.parametrize(("host", "answers_to"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", None)])
-def test_the_address_that_is_named_is_answered_to(host, answers_to):
-    with listen(host, 0) as listener:
-        assert names_of(listener) == ({*LOCAL, answers_to} if answers_to else ())
-        assert names_of(listener, "Zoo.example.org") == {*LOCAL, host, "zoo.example.org"}
+def test_this_machine_s_names_and_those_given_are_answered_to(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "Box.lan")
+    own = {"localhost", "box.lan", "box", "box.local"}
+    assert names_of([]) == own and names_of(["*"]) == ()
+    assert names_of(["Zoo.example.org", "b.example"]) == {*own, "zoo.example.org", "b.example"}
 
 
 def test_names_are_lines_of_text(ask, video):
