@@ -149,9 +149,11 @@ def serve(app: Any, listener: socket.socket, show: bool) -> None:
     import uvicorn
 
     from video_zoo.server.camera import MOST_BYTES
+    from video_zoo.server.connections import Connection
 
     quiet: dict[str, Any] = {"log_level": "critical", "access_log": False, "lifespan": "off"}
-    safe = {"server_header": False, "proxy_headers": False, "ws_max_size": MOST_BYTES}
+    safe = {"server_header": False, "proxy_headers": False, "ws_max_size": MOST_BYTES, "http": Connection}
+    safe["backlog"] = 100  # that are accepted in a row, before the first of them can be closed
     configuration = uvicorn.Config(app, **quiet, **safe, timeout_graceful_shutdown=0)
     address = address_of(listener)
     logger.info("the page is %s; Ctrl-C ends it", address)

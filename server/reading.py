@@ -18,6 +18,7 @@ from video_zoo.datareader.views import views_of
 from video_zoo.datareader.workers import SettingNames, Task, WorkerPool
 from video_zoo.engine.page import film_strip
 
+MOST_PIXELS = 8192 * 4352  # of a frame
 WINDOWS_AT_ONCE = 4
 _NO_PROCESSES = "a server cannot do without; is there memory?"  # what a message says when none can be started
 _STRIP_S = 30.0  # that a strip may take
@@ -141,11 +142,12 @@ def _draw_strip(path: Path, span: tuple[float, float] | None) -> bytes:
         places = (np.arange(2 * _ROW_FRAMES) + 0.5) * len(inside) / (2 * _ROW_FRAMES)
         return [inside[int(place)] for place in places]
 
-    times_s: list[float] = []
     try:
-        if span:
-            with open_video(path) as video:
-                times_s, _ = video.times()
+        with open_video(path) as video:
+            width, height = video.context.width, video.context.height
+            if width * height > MOST_PIXELS:
+                raise VideoError(f"its frames are {width} x {height} px, which is too large")
+            times_s = video.times()[0] if span else []
         frames = np.stack(decode_video(path, choose).frames).transpose(0, 3, 1, 2)  # (8, H, W, 3) -> (8, 3, H, W)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(error.strerror or str(error)) from error

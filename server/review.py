@@ -24,7 +24,7 @@ from video_zoo.server.reading import StripSource
 from video_zoo.server.review_decisions import EVENTS, LIST, Conflict, Decisions, is_decision
 from video_zoo.server.review_results import Item, Results, find_results, read_results, token_of
 from video_zoo.server.review_summary import Scores, random_ranks
-from video_zoo.server.uploads import Refused
+from video_zoo.server.uploads import Refused, blocks_of
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.json_files import check_fields, is_count, is_text, parse_json
 
@@ -182,7 +182,7 @@ async def _body(request: Request) -> Any:
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Refused(415, "A decision is sent as application/json.")
     data = b""
-    async for part in request.stream():
+    async for part in blocks_of(request):
         data += part
         if len(data) > _BODY_BYTES:
             raise Refused(413, "The request is too large.")

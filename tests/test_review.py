@@ -20,6 +20,7 @@ from evaluations import make_evaluation
 from media import levels, make_config, make_video
 from starlette.testclient import TestClient
 
+from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.video_list import read_mode_list
 from video_zoo.dataset.cut_events import read_events
 from video_zoo.engine.evaluation_files import write_evaluation
@@ -185,6 +186,12 @@ def test_frames_of_a_video_and_of_its_window(folder, clip):
 def test_videos_are_decoded_in_a_process_of_their_own(folder, monkeypatch):
     monkeypatch.setattr(reading, "decode_video", None)
     assert frame_levels(client_of(folder), 0)[0] > 100
+
+
+def test_frames_that_would_fill_the_memory_are_not_decoded(folder, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_PIXELS", 1000)
+    with pytest.raises(VideoError, match="its frames are 32 x 32 px, which is too large"):
+        reading._draw_strip(folder / "videos/a.mp4", None)
 
 
 def test_what_is_no_video_is_said(folder):
