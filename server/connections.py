@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from video_zoo.server.uploads import SILENCE_S
 
 MOST = 200  # at once; a process of macOS may have 256 open files
 
 
-class Connection(AutoHTTPProtocol):
+class Connection(H11Protocol):
     """uvicorn's, which is closed if no whole request comes within SILENCE_S after it is made, or within twice that time
     after an answer, and at once while there are MOST others."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -76,6 +77,13 @@ def test_ctrl_c_ends_the_command_at_once_and_leaves_nothing(tmp_path, monkeypatc
             process.send_signal(signal.SIGINT)
             output, error = process.communicate(timeout=20)
     assert process.returncode == 130 and error == "stopped.\n" and list(tmp_path.iterdir()) == []
+
+
+def test_a_container_has_every_package():
+    root = Path(demo.__file__).parent
+    ignored = (root / ".dockerignore").read_text().splitlines()
+    packages = re.findall(r'"video_zoo\.(\w+)"', (root / "pyproject.toml").read_text())
+    assert {line[1:] for line in ignored if line.startswith("!")} >= {*packages, "video_zoo", "demo.py"} - {"scripts"}
 
 
 def test_packages_that_are_missing_are_one_message(monkeypatch):
