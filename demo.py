@@ -53,8 +53,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0: for the whole network (127.0.0.1)")
     add(
         "--name",
+        nargs="+",
+        default=[],
         metavar="HOST",
-        help="a proxy's name: answers to it and to this machine's own ones alone",
+        help="names of a proxy or of DNS that are answered to, beside addresses and this machine's own; *: all",
     )
     add("--port", type=cli.at_most(cli.count, 65535), default=8000, metavar="N", help="0: any that is free (8000)")
     add("--open", type=cli.boolean, default=True, metavar="BOOL", help="opens the page in the browser (True)")
@@ -82,8 +84,8 @@ def main() -> None:
             model = open_model(args)
             streams = model.streams() if args.max_cameras else None
         limits = Limits(args.max_mb, args.max_s, args.max_waiting, args.max_cameras)
-        hosts = names_of(listener, args.name)
-        review = open_review(args.review, model.names if model else ())
+        hosts = names_of(args.name)
+        review = stack.enter_context(open_review(args.review, model.names if model else ()))
         app = stack.enter_context(open_app(model, streams=streams, review=review, limits=limits, hosts=hosts))
         serve(app, listener, args.open)
 
@@ -96,13 +98,13 @@ def open_model(args: argparse.Namespace) -> Predictor:
     return video_zoo.load(args.weights, **how)
 
 
-def open_review(folder: str | None, names: Sequence[str]) -> list[Any]:
-    """The routes of the review page, for results of classes with these names. Raises InputError."""
+def open_review(folder: str | None, names: Sequence[str]) -> contextlib.AbstractContextManager[Sequence[Any]]:
+    """Gives the routes of the review page, for results of classes with these names. Raises InputError."""
     if folder is None:
-        return []
-    from video_zoo.server.review import review_routes
+        return contextlib.nullcontext(())
+    from video_zoo.server import review
 
-    return review_routes(folder, names=names)
+    return review.open_review(folder, names=names)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -125,15 +127,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def names_of(listener: socket.socket, name: str | None = None) -> Collection[str]:
-    """The names that requests may have in Host if only this machine reaches a socket, or if a name is given; else none,
-    which means all."""
-    from video_zoo.server.guard import LOCAL
+def names_of(names: Sequence[str]) -> Collection[str]:
+    """The names that requests may have in Host beside addresses: this machine's and the given ones; none, which means
+    all, if "*" is one of these."""
+    from video_zoo.server.guard import own_names
 
-    host = listener.getsockname()[0]
-    is_local = ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    own = {*LOCAL, f"[{host}]" if ":" in host else host}
-    return own | {name.lower()} if name else own if is_local else ()
+    return () if "*" in names else own_names() | {name.lower() for name in names}
 
 
 def address_of(listener: socket.socket) -> str:
@@ -150,9 +149,11 @@ def serve(app: Any, listener: socket.socket, show: bool) -> None:
     import uvicorn
 
     from video_zoo.server.camera import MOST_BYTES
+    from video_zoo.server.connections import Connection
 
     quiet: dict[str, Any] = {"log_level": "critical", "access_log": False, "lifespan": "off"}
-    safe = {"server_header": False, "proxy_headers": False, "ws_max_size": MOST_BYTES}
+    safe = {"server_header": False, "proxy_headers": False, "ws_max_size": MOST_BYTES, "http": Connection}
+    safe["backlog"] = 100  # that are accepted in a row, before the first of them can be closed
     configuration = uvicorn.Config(app, **quiet, **safe, timeout_graceful_shutdown=0)
     address = address_of(listener)
     logger.info("the page is %s; Ctrl-C ends it", address)

@@ -17,12 +17,11 @@ from video_zoo.datareader.sampling import Windows
 from video_zoo.engine.page import film_strip
 from video_zoo.engine.results import top_classes
 from video_zoo.server.counts import Counts
-from video_zoo.server.reading import VideoFacts, VideoSource
+from video_zoo.server.reading import MOST_PIXELS, VideoFacts, VideoSource
 from video_zoo.server.uploads import Refused
 from video_zoo.utils.texts import one_line
 
 MOST_WINDOWS = 2000  # of a video
-_MOST_PIXELS = 8192 * 4352  # of a frame
 _MOST_SHOWN = 16  # frames of a strip, about
 
 
@@ -116,7 +115,7 @@ class Analyst:
             raise Refused(415, f"this is no video that can be read: {one_line(str(error))}") from error
         if facts.duration_s > self._most_s:
             raise Refused(413, f"the video takes {facts.duration_s:.1f} s, and --max_s allows {self._most_s:g} s")
-        if facts.width * facts.height > _MOST_PIXELS:
+        if facts.width * facts.height > MOST_PIXELS:
             raise Refused(413, f"the video's frames are {facts.width} x {facts.height} px, which is too large")
         return facts
 

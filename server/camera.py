@@ -31,6 +31,7 @@ from video_zoo.utils.errors import InputError
 MOST_BYTES = 1 << 20  # of a frame
 WINDOWS = Windows(window_s=2.0, stride_s=0.25)
 _MOST_SIDE = 2048  # px, of a frame
+SILENCE_S = 10.0  # after which a camera that sends nothing, or reads no answer, gives its place back
 _LONGEST_STEP_S = 1.0  # between two frames; after a longer one the stream begins anew
 _TIME = struct.Struct("<d")  # before a frame's JPEG: the sender's clock, seconds
 _FORM = "a message is a float64, the time, and a JPEG"
@@ -167,6 +168,10 @@ class Cameras:
             await camera.follow()
         except InputError as error:
             await self._refuse(socket, str(error), 1003)
+        except asyncio.TimeoutError:
+            await self._refuse(
+                socket, f"nothing came from the camera for {SILENCE_S:g} s, so it was ended: start it again", 1013
+            )
         except WebSocketDisconnect:
             pass
         finally:
@@ -174,9 +179,12 @@ class Cameras:
             self._counts.cameras.dec()
 
     async def _refuse(self, socket: WebSocket, message: str, code: int) -> None:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        async def say() -> None:
             await socket.send_json({"error": message})
             await socket.close(code)
+
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, asyncio.TimeoutError):
+            await asyncio.wait_for(say(), SILENCE_S)
 
 
 class _Camera:
@@ -190,7 +198,8 @@ class _Camera:
         self._left = 0  # frames or windows that were left out, as newer ones came
 
     async def follow(self) -> None:
-        """Raises WebSocketDisconnect when it leaves, InputError if it sends what is no frame."""
+        """Raises WebSocketDisconnect when it leaves, InputError if it sends what is no frame, asyncio.TimeoutError if
+        it sends nothing, or reads no answer."""
         tasks = [asyncio.create_task(each) for each in (self._receive(), self._compute())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -208,7 +217,7 @@ class _Camera:
         begins = True
         while True:
             try:
-                message = await self._socket.receive_bytes()
+                message = await asyncio.wait_for(self._socket.receive_bytes(), SILENCE_S)
             except KeyError:  # of a message that is text
                 raise InputError(_FORM) from None
             sent_s, frame = await asyncio.to_thread(read_frame, message)
@@ -223,7 +232,7 @@ class _Camera:
                     begins |= self._newest.begins
                 self._newest, begins = _Newest(pixels, sent_s, time_s, begins), False
                 self._came.set()
-            await self._socket.send_json({"got": sent_s})
+            await asyncio.wait_for(self._socket.send_json({"got": sent_s}), SILENCE_S)
 
     async def _compute(self) -> None:
         while True:

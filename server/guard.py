@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import time
 from collections.abc import Collection
 
@@ -11,7 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from video_zoo.server.counts import Counts
 
-LOCAL = ("127.0.0.1", "localhost", "[::1]")  # names under which a browser of this machine has the server
 # Nothing is fetched from elsewhere, and no script or style runs that is not a file of the server.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -26,11 +27,11 @@ _HEADERS = {
 class Guard:
     """Refuses requests that another site makes a visitor's browser send, adds headers to answers, and counts them.
 
-    A request is refused with 421 if it names another host than `hosts` (a name of another site that leads to this
-    machine: DNS rebinding), and with 403 if a page of another origin sent it, also a WebSocket.
+    A request is refused with 421 if its Host is neither an IP address nor one of `hosts` (a name of another site may
+    lead to this machine: DNS rebinding), and with 403 if a page of another origin sent it, also a WebSocket.
 
     Args:
-        hosts: names without a port that Host may have; empty: all.
+        hosts: names without a port, in lower case, that Host may have beside addresses; empty: all.
         paths: that are counted by their names.
     """
 
@@ -72,8 +73,25 @@ class Guard:
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
-        if self._hosts and name.lower() not in self._hosts:
-            return 421, f"this server is not {host}: it answers to {' and '.join(sorted(self._hosts))}"
+        if self._hosts and name.lower() not in self._hosts and not _is_address(name):
+            known = ", ".join(sorted(self._hosts))
+            return 421, f"this server is not {name[:100]}: it answers to addresses, {known}; --name=HOST adds a name"
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
             return 403, f"a page of {origin} may not use this server"
         return None
+
+
+def own_names() -> set[str]:
+    """The names of this machine, in lower case, that a browser in its network may have it under."""
+    name = socket.gethostname().lower()
+    short = name.partition(".")[0]
+    return {"localhost", name, short, f"{short}.local"}
+
+
+def _is_address(name: str) -> bool:
+    """Whether a Host without its port is an IP address, which no site can make lead elsewhere."""
+    try:
+        ipaddress.ip_address(name[1:-1] if name.startswith("[") else name)
+    except ValueError:
+        return False
+    return True

@@ -11,13 +11,18 @@ import numpy as np
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.clip_reader import Chunk, ClipReader
-from video_zoo.datareader.decode import VideoError, open_video
+from video_zoo.datareader.decode import VideoError, decode_video, open_video
 from video_zoo.datareader.sampling import Windows, end_of_video
 from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import views_of
 from video_zoo.datareader.workers import SettingNames, Task, WorkerPool
+from video_zoo.engine.page import film_strip
 
+MOST_PIXELS = 8192 * 4352  # of a frame
 WINDOWS_AT_ONCE = 4
+_NO_PROCESSES = "a server cannot do without; is there memory?"  # what a message says when none can be started
+_STRIP_S = 30.0  # that a strip may take
+_ROW_FRAMES, _ROW_HEIGHT = 4, 180  # of each of a strip's two rows of frames; px
 _PICTURES = ("_pipe", "image2")  # FFmpeg's formats of single pictures
 
 
@@ -47,34 +52,51 @@ class VideoSource:
             1,
             shape=(WINDOWS_AT_ONCE, *settings.clip_shape("infer")),
             timeout_s=settings.INFER.decode_timeout_s,
-            settings=SettingNames("a server cannot do without; is there memory?", "INFER.decode_timeout_s"),
+            settings=SettingNames(_NO_PROCESSES, "INFER.decode_timeout_s"),
         )
 
     def describe(self, path: Path) -> VideoFacts:
         """Opens a file. Raises VideoError: it is no video."""
-        return self._call(path, None, -1)[0]
+        return _call(self._pool, path, None, -1)[0]
 
     def read(self, path: Path, windows: Windows | None, first: int) -> tuple[Chunk, np.ndarray]:
         """Some windows from number `first` on, or the whole video, with their clips, uint8 (n, T, 3, H, W), which are
         valid until the next call. Raises VideoError."""
-        chunk, clips = self._call(path, windows, first)
+        chunk, clips = _call(self._pool, path, windows, first)
         return chunk, clips[: len(chunk.samples)]
 
     def forget(self) -> None:
         """Closes the file of the last call."""
         if not self._closed:
-            self._call(None, None, -1)
+            _call(self._pool, None, None, -1)
 
     def close(self) -> None:
         """Ends the process, also in the middle of a call of another thread."""
         self._closed = True
         self._pool.close()
 
-    def _call(self, *args: Any) -> tuple[Any, np.ndarray]:
-        (done,) = self._pool.run([Task(args, (0,))])
-        if isinstance(done.result, VideoError):
-            raise done.result
-        return done.result, done.array
+
+class StripSource:
+    """Draws strips of videos in a process that stays. One thread may use it."""
+
+    def __init__(self) -> None:
+        names = SettingNames(_NO_PROCESSES, "a strip may")
+        self._pool = WorkerPool(_draw_strip, 1, 1, timeout_s=_STRIP_S, settings=names)
+
+    def read(self, path: Path, span: tuple[float, float] | None) -> bytes:
+        """A JPEG of two rows of four frames, evenly spaced, of a video or a part, in seconds. Raises VideoError."""
+        return _call(self._pool, path, span)[0]
+
+    def close(self) -> None:
+        """Ends the process, also in the middle of a call of another thread."""
+        self._pool.close()
+
+
+def _call(pool: WorkerPool, *args: Any) -> tuple[Any, np.ndarray | None]:
+    (done,) = pool.run([Task(args, (0,))])
+    if isinstance(done.result, VideoError):
+        raise done.result
+    return done.result, done.array
 
 
 class _Reading:
@@ -108,3 +130,26 @@ def describe_video(path: Path) -> VideoFacts:
             return VideoFacts(end_of_video(times_s[-1], len(times_s)), len(times_s), context.width, context.height)
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise VideoError("it is no video, or it is damaged") from error
+
+
+def _draw_strip(path: Path, span: tuple[float, float] | None) -> bytes:
+    """A JPEG of two rows of four frames, evenly spaced, of a video or of a part of it. Raises VideoError."""
+
+    def choose(count: int) -> list[int]:
+        inside = range(count)
+        if times_s:
+            inside = [n for n in inside if n < len(times_s) and span[0] <= times_s[n] < span[1]] or [count - 1]
+        places = (np.arange(2 * _ROW_FRAMES) + 0.5) * len(inside) / (2 * _ROW_FRAMES)
+        return [inside[int(place)] for place in places]
+
+    try:
+        with open_video(path) as video:
+            width, height = video.context.width, video.context.height
+            if width * height > MOST_PIXELS:
+                raise VideoError(f"its frames are {width} x {height} px, which is too large")
+            times_s = video.times()[0] if span else []
+        frames = np.stack(decode_video(path, choose).frames).transpose(0, 3, 1, 2)  # (8, H, W, 3) -> (8, 3, H, W)
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(error.strerror or str(error)) from error
+    pairs = np.concatenate([frames[:_ROW_FRAMES], frames[_ROW_FRAMES:]], axis=2)  # (4, 3, 2 H, W)
+    return film_strip(pairs, 2 * _ROW_HEIGHT)

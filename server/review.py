@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import mimetypes
 import os
 import threading
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
-import av
-import numpy as np
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from video_zoo.datareader.decode import VideoError, decode_video, open_video
+from video_zoo.datareader.decode import VideoError
 from video_zoo.engine.html_document import plain
-from video_zoo.engine.page import BAR_STYLE, BASE_STYLE, film_strip
+from video_zoo.engine.page import BAR_STYLE, BASE_STYLE
+from video_zoo.server.reading import StripSource
 from video_zoo.server.review_decisions import EVENTS, LIST, Conflict, Decisions, is_decision
-from video_zoo.server.review_results import Item, Results, Span, find_results, read_results, token_of
+from video_zoo.server.review_results import Item, Results, find_results, read_results, token_of
 from video_zoo.server.review_summary import Scores, random_ranks
-from video_zoo.server.uploads import Refused
+from video_zoo.server.uploads import Refused, blocks_of
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.json_files import check_fields, is_count, is_text, parse_json
 
 _HTML = Path(__file__).with_name("html")
 _SCRIPTS = ("review_data.js", "review_search.js", "review.js")
 _BODY_BYTES = 1 << 16  # of a decision, at most
-_ROW_FRAMES, _ROW_HEIGHT = 4, 180  # of each of the two rows of frames; px
 _DECISION = {"token": is_text, "item": is_count, "old": is_decision, "new": is_decision, "since": is_count}
 
 
-def review_routes(
+@contextlib.contextmanager
+def open_review(
     folder: str | os.PathLike,
     *,
     names: Sequence[str] = (),
-) -> list[Route]:
-    """The routes of the page, all of which begin with /review; the first one is the page itself.
+) -> Iterator[list[Route]]:
+    """The routes of the page, all of which begin with /review; the first one is the page itself. At the end of the
+    block the process that reads the videos is gone.
 
     Args:
         folder: the --save_dir of infer.py or test.py, or the results in it.
@@ -50,25 +52,30 @@ def review_routes(
     """
     review = Review(folder, names)
 
-    def route(path: str, answer: Callable[[Request], Any], *methods: str) -> Route:
-        return Route(f"/review{path}", _endpoint(answer), methods=methods or ["GET"])
+    def route(path: str, answer: Callable[..., Any], *methods: str, thread: Executor | None = None) -> Route:
+        return Route(f"/review{path}", _endpoint(answer, thread), methods=methods or ["GET"])
 
-    return [
-        route("", functools.partial(_part, "review.html")),
-        *(route(f"/{name}", functools.partial(_part, name)) for name in _SCRIPTS),
-        route("/review.css", functools.partial(_part, "review.css", before=BASE_STYLE + BAR_STYLE)),
-        route("/data", lambda request: JSONResponse(review.data())),
-        route("/changes", lambda request: JSONResponse(review.changes(*_version(request)))),
-        route("/decisions", functools.partial(_decide, review), "POST"),
-        route("/video/{item:int}", lambda request: _video(review.item(*_place(request)))),
-        route("/frames/{item:int}", lambda request: _frames(review.item(*_place(request)))),
-    ]
+    thread, strips = ThreadPoolExecutor(1, "strips"), StripSource()
+    try:
+        yield [
+            route("", functools.partial(_part, "review.html")),
+            *(route(f"/{name}", functools.partial(_part, name)) for name in _SCRIPTS),
+            route("/review.css", functools.partial(_part, "review.css", before=BASE_STYLE + BAR_STYLE)),
+            route("/data", lambda request: JSONResponse(review.data())),
+            route("/changes", lambda request: JSONResponse(review.changes(*_version(request)))),
+            route("/decisions", functools.partial(_decide, review), "POST"),
+            route("/video/{item:int}", lambda request: _video(review.item(*_place(request)))),
+            route("/frames/{item:int}", functools.partial(_frames, review, strips), thread=thread),
+        ]
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
+        strips.close()
 
 
 class Review:
     """Results and the decisions about them. Its methods may be called from several threads.
 
-    Args: as of `review_routes`, which says what is raised.
+    Args: as of `open_review`, which says what is raised.
     """
 
     def __init__(self, folder: str | os.PathLike, names: Sequence[str] = ()):
@@ -155,35 +162,13 @@ class Review:
         return self._results.items[place]
 
 
-def frames_of(path: str, span: Span | None) -> bytes:
-    """A JPEG of two rows of four frames, evenly spaced, of a video or of a part of it. Raises VideoError."""
-
-    def choose(count: int) -> list[int]:
-        inside = range(count)
-        if times_s:
-            inside = [n for n in inside if n < len(times_s) and span[0] <= times_s[n] < span[1]] or [count - 1]
-        places = (np.arange(2 * _ROW_FRAMES) + 0.5) * len(inside) / (2 * _ROW_FRAMES)
-        return [inside[int(place)] for place in places]
-
-    times_s: list[float] = []
-    try:
-        if span:
-            with open_video(Path(path)) as video:
-                times_s, _ = video.times()
-        frames = np.stack(decode_video(Path(path), choose).frames).transpose(0, 3, 1, 2)  # (8, H, W, 3) -> (8, 3, H, W)
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(error.strerror or str(error)) from error
-    pairs = np.concatenate([frames[:_ROW_FRAMES], frames[_ROW_FRAMES:]], axis=2)  # (4, 3, 2 H, W)
-    return film_strip(pairs, 2 * _ROW_HEIGHT)
-
-
-def _endpoint(answer: Callable[..., Response]) -> Callable[[Request], Awaitable[Response]]:
-    """Answers requests outside of the event loop; what is refused gets a message."""
+def _endpoint(answer: Callable[..., Response], thread: Executor | None) -> Callable[[Request], Awaitable[Response]]:
+    """Answers requests outside of the event loop, in its threads or the given one; what is refused gets a message."""
 
     async def endpoint(request: Request) -> Response:
         try:
             body = [await _body(request)] if request.method == "POST" else []
-            return await run_in_threadpool(answer, request, *body)
+            return await asyncio.get_running_loop().run_in_executor(thread, answer, request, *body)
         except Refused as error:
             return JSONResponse({"error": str(error)}, error.status)
         except InputError as error:
@@ -197,7 +182,7 @@ async def _body(request: Request) -> Any:
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Refused(415, "A decision is sent as application/json.")
     data = b""
-    async for part in request.stream():
+    async for part in blocks_of(request):
         data += part
         if len(data) > _BODY_BYTES:
             raise Refused(413, "The request is too large.")
@@ -249,8 +234,9 @@ def _video(item: Item) -> Response:
     return FileResponse(path, media_type=kind if kind.startswith("video/") else "video/mp4")
 
 
-def _frames(item: Item) -> Response:
+def _frames(review: Review, strips: StripSource, request: Request) -> Response:
+    item = review.item(*_place(request))
     try:
-        return Response(frames_of(_shown(item), item.span), media_type="image/jpeg")
+        return Response(strips.read(Path(_shown(item)), item.span), media_type="image/jpeg")
     except VideoError as error:
         raise Refused(415, f"The video cannot be read: {plain(str(error))}") from None

@@ -46,11 +46,13 @@ async def save_body(request: Request, path: Path, most_bytes: int) -> None:
     got = 0
     with path.open("xb") as file:
         form = _Form(options.get(b"boundary", b""), file) if is_form else None
-        async for block in _blocks(request):
+        async for block in blocks_of(request):
             got += len(block)
             if got > limit:
                 raise too_large
             file.write(block) if form is None else form.write(block)
+            if got - file.tell() > _FORM_BYTES:  # small parts take a parser long, which everybody would wait for
+                raise Refused(413, f"the form has more than {_FORM_BYTES >> 10} kB beside its first file")
         if form is not None:
             form.finish()
         if file.tell() > most_bytes:
@@ -59,7 +61,9 @@ async def save_body(request: Request, path: Path, most_bytes: int) -> None:
             raise Refused(400, "there is no video: send a file in a form, or the file itself as the body")
 
 
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
+async def blocks_of(request: Request) -> AsyncIterator[bytes]:
+    """A request's body as it comes. Raises Refused: nothing comes any more, or too little;
+    starlette.requests.ClientDisconnect."""
     stream = request.stream()
     until = time.monotonic() + SILENCE_S
     while True:

@@ -54,9 +54,10 @@ def served(app: Any) -> Iterator[str]:
     import uvicorn
 
     from video_zoo.demo import address_of, listen
+    from video_zoo.server.connections import Connection
 
     with listen("127.0.0.1", 0) as listener:
-        options = {"lifespan": "off", "log_level": "critical", "timeout_graceful_shutdown": 1}
+        options = {"lifespan": "off", "log_level": "critical", "timeout_graceful_shutdown": 1, "http": Connection}
         server = uvicorn.Server(uvicorn.Config(app, **options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -19,6 +19,7 @@ for _package in ("starlette", "uvicorn", "websockets"):
 
 from served import NAMES, MadeUp, served
 
+from video_zoo.server import camera
 from video_zoo.server.app import Limits, open_app
 
 
@@ -170,6 +171,20 @@ def test_the_camera(page):
     assert drawn
     page.click("#camera_button")
     page.locator("#camera_button", has_text="Start").wait_for()
+    assert page.inner_text("#camera_said") == ""
+
+
+def test_a_camera_that_falls_silent_is_said_and_starts_again(page, monkeypatch):
+    page.click("#camera_button")
+    page.locator("#label", has_text=NAMES[0]).wait_for()
+    monkeypatch.setattr(camera, "SILENCE_S", 0.2)
+    page.evaluate("() => { window.send = Camera.prototype.send; Camera.prototype.send = () => {} }")
+    page.locator("#camera_said", has_text="nothing came from the camera for 0.2 s").wait_for()
+    monkeypatch.undo()
+    page.evaluate("() => { Camera.prototype.send = window.send }")
+    page.click("#camera_button")
+    page.locator("#label", has_text=NAMES[0]).wait_for()
+    page.click("#camera_button")
     assert page.inner_text("#camera_said") == ""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,14 @@ from evaluations import make_evaluation
 from media import levels, make_config, make_video
 from starlette.testclient import TestClient
 
+from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.video_list import read_mode_list
 from video_zoo.dataset.cut_events import read_events
 from video_zoo.engine.evaluation_files import write_evaluation
 from video_zoo.metrics.statistics import wilson_interval
+from video_zoo.server import reading
 from video_zoo.server.app import open_app
-from video_zoo.server.review import Review, review_routes
+from video_zoo.server.review import Review, open_review
 from video_zoo.server.review_decisions import UNUSABLE, Decisions
 from video_zoo.server.review_results import Item
 from video_zoo.server.review_summary import Scores, random_ranks
@@ -64,9 +68,18 @@ def folder(tmp_path, clip) -> Path:
     return tmp_path
 
 
+_opened = contextlib.ExitStack()
+
+
+@pytest.fixture(autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    with _opened:
+        yield
+
+
 def client_of(folder: Path, **how: Any) -> TestClient:
-    with open_app(None, review=review_routes(folder, **how), hosts=["testserver"]) as app:
-        return TestClient(app)
+    review = _opened.enter_context(open_review(folder, **how))
+    return TestClient(_opened.enter_context(open_app(None, review=review, hosts=["testserver"])))
 
 
 def decide(client: TestClient, item: int, new: Any, old: Any = None, **changes: Any) -> Any:
@@ -168,6 +181,17 @@ def test_frames_of_a_video_and_of_its_window(folder, clip):
     client = client_of(folder)
     assert frame_levels(client, 1).min() >= 123 and np.all(np.diff(frame_levels(client, 1)) > 0)
     assert np.abs(frame_levels(client, 2) - 125).max() <= 2
+
+
+def test_videos_are_decoded_in_a_process_of_their_own(folder, monkeypatch):
+    monkeypatch.setattr(reading, "decode_video", None)
+    assert frame_levels(client_of(folder), 0)[0] > 100
+
+
+def test_frames_that_would_fill_the_memory_are_not_decoded(folder, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_PIXELS", 1000)
+    with pytest.raises(VideoError, match="its frames are 32 x 32 px, which is too large"):
+        reading._draw_strip(folder / "videos/a.mp4", None)
 
 
 def test_what_is_no_video_is_said(folder):
@@ -397,19 +421,19 @@ def damaged(folder: Path, change: str) -> None:
 def test_bad_input_is_one_message(folder, change, said):
     damaged(folder, change)
     with pytest.raises(InputError, match=said) as caught:
-        review_routes(folder)
+        client_of(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_other_places(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
-        review_routes(tmp_path / "none")
+        client_of(tmp_path / "none")
     (tmp_path / "TSM_infer_result.jsonl").touch()
     with pytest.raises(InputError, match="nothing to review"):
-        review_routes(tmp_path)
+        client_of(tmp_path)
     make_results(tmp_path, {"away/a.mp4": [0.9, 0.1]})
     with pytest.raises(InputError, match="none of the 1 videos .*, as away/a.mp4: .* start this there"):
-        review_routes(tmp_path)
+        client_of(tmp_path)
 
 
 def test_links_in_the_place_of_files_are_not_followed(folder, tmp_path):
@@ -417,7 +441,7 @@ def test_links_in_the_place_of_files_are_not_followed(folder, tmp_path):
     victim.write_text("kept")
     (folder / "reviewed.jsonl").symlink_to(victim)
     with pytest.raises(InputError, match="link"):
-        review_routes(folder)
+        client_of(folder)
     (folder / "reviewed.jsonl").unlink()
     client = client_of(folder)
     (folder / "reviewed.list").symlink_to(victim)

@@ -18,8 +18,8 @@ from media import make_video, moving
 from served import served
 
 from video_zoo.server.app import open_app
-from video_zoo.server.guard import LOCAL
-from video_zoo.server.review import review_routes
+from video_zoo.server.guard import own_names
+from video_zoo.server.review import open_review
 
 NAMES = ["golf", "<img src=x onerror=hacked=1>", "=1+1", "\u064a\u0644\u0639\u0628", "rock climbing", "climbing a tree"]
 NAMES += ["\u6253\u9ad8\u5c14\u592b"]
@@ -63,8 +63,9 @@ def show(tab, tmp_path, clip) -> Iterator[Callable[..., Any]]:
         def open_page(page: Any = tab, **how: Any) -> Any:
             if not (tmp_path / "TSM_infer_result.jsonl").exists():
                 make_results(tmp_path, clip, **how)
-            routes = review_routes(tmp_path)
-            tab.address = stack.enter_context(served(stack.enter_context(open_app(None, review=routes, hosts=LOCAL))))
+            routes = stack.enter_context(open_review(tmp_path))
+            app = stack.enter_context(open_app(None, review=routes, hosts=own_names()))
+            tab.address = stack.enter_context(served(app))
             return again(page)
 
         tab.wrong.clear()

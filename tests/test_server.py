@@ -1,4 +1,4 @@
-"""The server of demo.py: what it answers, what it refuses, and what it leaves behind."""
+"""The server of demo.py: what it answers, what it refuses, and what it leaves behind. Cameras: test_camera.py."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
-import signal
 import socket
-import struct
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -28,20 +24,16 @@ for _package in ("starlette", "uvicorn", "httpx", "websockets"):
     pytest.importorskip(_package, reason="requirements/demo.txt is not installed")
 
 import httpx
+import served as served_module
 from served import NAMES, MadeUp, served
 from starlette.requests import ClientDisconnect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from video_zoo import demo
-from video_zoo.demo import listen, names_of, open_model, parse_arguments
-from video_zoo.server import app as server_app
-from video_zoo.server import predicting, uploads
+from video_zoo.server import connections, predicting, uploads
 from video_zoo.server.app import Limits, open_app
-from video_zoo.server.guard import LOCAL
-from video_zoo.utils.errors import InputError
 
-LIMITS = Limits(max_mb=1, max_s=20, max_waiting=1, max_cameras=1)
+LIMITS = Limits(max_mb=1, max_s=20, max_waiting=1)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +52,7 @@ def address(model, folder):
     """Of a server that runs for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
-        with open_app(model, limits=LIMITS, hosts=("127.0.0.1",)) as app, served(app) as where:
+        with open_app(model, limits=LIMITS, hosts=("localhost",)) as app, served(app) as where:
             yield where
     assert [path for path in folder.iterdir() if not path.name.startswith("pymp-")] == []  # of Python's fork server
 
@@ -221,6 +213,10 @@ def test_sizes_and_lengths_are_limited(ask, tmp_path):
             and answer.json()["error"] == "the video is larger than 1 MB, which --max_mb allows"
         )
     assert ask.post("predict", files={"file": b"x" * 1_000_001}).status_code == 413
+    long = b"x" * 99_999
+    for form in ({"data": {"other": long}, "files": {"file": b"x"}}, {"files": [("a", b"x"), ("b", long)]}):
+        answer = ask.post("predict", **form)
+        assert answer.status_code == 413 and "more than 64 kB beside its first file" in answer.json()["error"]
     long = make_video(tmp_path / "long.mp4", levels(21), times_ms=range(0, 21_000, 1000)).read_bytes()
     answer = ask.post("predict", content=long)
     assert answer.status_code == 413 and "takes 21.0 s, and --max_s allows 20 s" in answer.json()["error"]
@@ -232,7 +228,8 @@ def test_pages_of_other_sites_are_refused(ask, address, video):
         ({"host": "evil.example"}, 421),  # a name that leads to this machine: DNS rebinding
         ({"host": "evil.example:80@127.0.0.1.evil.example"}, 421),
         ({"host": "evil.example@127.0.0.1"}, 421),
-        ({"host": "[::1"}, 421),
+        *(({"host": host}, 421) for host in ("[::1", "127.0.0.1.evil.example", "127.1.evil:80", "localhost.evil", "")),
+        *(({"host": host}, 200) for host in ("localhost", "LOCALHOST:1", "192.0.2.7:8000", "[2001:db8::1]:80")),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "http://["}, 403),
@@ -255,7 +252,8 @@ def test_pages_of_other_sites_are_refused(ask, address, video):
 
 
 def test_visitors_wait_in_a_line_that_has_an_end(ask, model, video, monkeypatch):
-    monkeypatch.setattr(model, "seconds", 0.4)
+    go_on = threading.Event()
+    monkeypatch.setattr(served_module, "time", SimpleNamespace(sleep=lambda seconds: go_on.wait(10)))
     model.most_at_once = 0
     answers: list[list[dict]] = []
 
@@ -271,6 +269,7 @@ def test_visitors_wait_in_a_line_that_has_an_end(ask, model, video, monkeypatch)
         time.sleep(0.01)
     full = ask.post("predict", content=video)
     assert full.status_code == 503 and full.headers["retry-after"] == "5" and "try again" in full.json()["error"]
+    go_on.set()
     for thread in threads:
         thread.join()
     assert sorted(answer[0].get("place", 0) for answer in answers) == [0, 1]
@@ -309,120 +308,39 @@ def test_who_takes_nothing_of_an_answer_is_given_up(monkeypatch):
 
 
 def test_who_sends_too_slowly_is_given_up(ask, video, monkeypatch):
-    monkeypatch.setattr(uploads, "SILENCE_S", 0.3)
+    monkeypatch.setattr(uploads, "SILENCE_S", 0.2)
 
     def drops() -> Iterator[bytes]:
         for place in range(10):
-            time.sleep(0.1)
+            time.sleep(0.05)
             yield video[place : place + 1]
 
     answer = ask.post("predict", content=drops())
     assert answer.status_code == 408 and "or too little" in answer.json()["error"]
 
 
-# --- the camera
+def test_connections_that_ask_nothing_are_closed_and_their_number_has_an_end(ask, monkeypatch):
+    monkeypatch.setattr(connections, "SILENCE_S", 0.1)
+    where = (ask.base_url.host, ask.base_url.port)
+    get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
+    def end_of(connection: socket.socket) -> bytes:
+        with connection, contextlib.suppress(ConnectionError):
+            return b"".join(iter(lambda: connection.recv(9999), b""))
+        return b""
 
-def frame(level: int, size: tuple[int, int] = (36, 48)) -> bytes:
-    return cv2.imencode(".jpg", np.full((*size, 3), level, np.uint8))[1].tobytes()
-
-
-def send(camera: Any, time_s: float, jpeg: bytes) -> list[dict[str, Any]]:
-    """Sends a frame; returns what comes up to the answer that it was read."""
-    camera.send(struct.pack("<d", time_s) + jpeg)
-    heard = [json.loads(camera.recv(timeout=10))]
-    while "got" not in heard[-1] and "error" not in heard[-1]:
-        heard.append(json.loads(camera.recv(timeout=10)))
-    return heard
-
-
-@contextlib.contextmanager
-def welcome(address: str) -> Iterator[Any]:
-    """A camera that is connected; the one before may not have left yet."""
-    deadline = time.monotonic() + 20
-    while True:
-        with connect(address.replace("http", "ws") + "camera") as camera:
-            hello = json.loads(camera.recv(timeout=10))
-            if "fps" in hello:
-                camera.hello = hello
-                yield camera
-                return
-        assert time.monotonic() < deadline, hello
-        time.sleep(0.02)
-
-
-def test_the_camera_s_last_seconds_are_predicted(address):
-    with welcome(address) as camera:
-        assert camera.hello == {"fps": 12.5, "window_s": 2.0, "short_size": 32}
-        heard = [each for n in range(60) for each in send(camera, 100 + n / 12.5, frame(3 * n))]
-        while not (answers := [each for each in heard if "top" in each]):
-            heard.append(json.loads(camera.recv(timeout=10)))
-        assert all(best(each) == "brighter" and 101.5 < each["at"] < 105 and each["ms"] >= 0 for each in answers)
-        with connect(address.replace("http", "ws") + "camera") as second:
-            assert "1 cameras are connected" in json.loads(second.recv(timeout=10))["error"]
-            with pytest.raises(ConnectionClosed):
-                second.recv(timeout=10)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        *(b"", b"x" * 20, "text"),
-        struct.pack("<d", 1.0) + frame(0, (3000, 10)),
-        *(struct.pack("<d", float(time_s)) + frame(0) for time_s in ("nan", "inf")),
-    ],
-)
-def test_a_camera_that_sends_something_else_is_told_and_left(address, message):
-    with welcome(address) as camera:
-        camera.send(message)
-        with pytest.raises(ConnectionClosed, match="1003"):
-            for _ in range(3):
-                assert "error" in json.loads(camera.recv(timeout=10))
-    with welcome(address):
-        pass  # the next one can be served
-
-
-def test_times_that_jump_begin_the_stream_anew(address):
-    with welcome(address) as camera:
-        for time_s in (0.0, 1e300, -1e300, -5.0, -4.9):
-            (heard,) = send(camera, time_s, frame(9))
-            assert "got" in heard
-
-
-# --- the command
-
-
-def test_a_real_network_says_what_it_says_in_python(place):
-    arguments = ["demo.py", f"--weights={place}/weights", f"--config={place}/tiny.yaml", "--engine=paddle"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", arguments)
-        model = open_model(parse_arguments())
-    assert model.streams() is None
-    path = place / "videos/a b.mp4"
-    with open_app(model) as app, served(app) as address:
-        answer = httpx.post(f"{address}predict?window_s=1&reverse=1", content=path.read_bytes(), timeout=60).json()
-    expected = model.predict(path, window_s=1)
-    assert len(answer["predictions"]) == len(expected) == 2
-    for found, prediction in zip(answer["predictions"], expected):
-        assert [(each["name"], each["probability"]) for each in found["top"]] == [
-            (name, pytest.approx(share, abs=1e-5)) for name, share in prediction.classes
-        ]
-        clip = np.ascontiguousarray(prediction.frames[::-1].transpose(0, 3, 1, 2))  # (T, H, W, 3) -> (T, 3, H, W)
-        (row,) = model.probabilities(clip[None])
-        assert found["reverse"][0]["probability"] == pytest.approx(row.max(), abs=1e-5)
-
-
-def run_demo(*flags: str) -> subprocess.Popen:
-    root = Path(server_app.__file__).parents[1]
-    code = (
-        "import sys; sys.path.insert(0, 'tests'); from served import MadeUp; import video_zoo.demo as demo;"
-        "from video_zoo.utils import cli; demo.open_model = lambda args: MadeUp(); cli.run(demo.main)"
-    )
-    command = [sys.executable, "-c", code, "--weights=made_up", "--open=False", *flags]
-    where = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": where, "PYTHONUNBUFFERED": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=root, env=environment, text=True, **pipes)
+    for sent, got in ((b"", b""), (get, b""), (get + b"\r\n" + get, b"200 OK")):
+        connection = socket.create_connection(where, timeout=10)
+        connection.sendall(sent)
+        assert got in end_of(connection)
+    monkeypatch.setattr(connections, "SILENCE_S", 20)
+    monkeypatch.setattr(connections, "MOST", 4)
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(socket.create_connection(where, timeout=10))
+        assert end_of(socket.create_connection(where, timeout=10)) == b""
+    monkeypatch.undo()
+    assert ask.get("healthz").status_code == 200
 
 
 def test_a_fault_of_the_server_is_said_and_the_next_visitor_is_served(ask, model, video, monkeypatch, log):
@@ -434,87 +352,6 @@ def test_a_fault_of_the_server_is_said_and_the_next_visitor_is_served(ask, model
     monkeypatch.undo()
     model.at_once = 0
     assert ask.post("predict", content=video).status_code == 200
-
-
-class FollowsFrames:
-    """A network that keeps a state: the brightness of the last frame."""
-
-    def __init__(self):
-        self.last: dict[int, float] = {}
-
-    def step(self, frames):
-        logits = {}
-        for stream, frame in frames.items():
-            assert frame.shape == (3, 32, 32)
-            rise = frame.mean() - self.last.get(stream, frame.mean())
-            self.last[stream] = frame.mean()
-            logits[stream] = np.array([rise, -rise, 0, 0, 0, 0], np.float32)
-        return logits
-
-    def leave(self, stream):
-        self.last.pop(stream, None)
-
-
-def test_a_network_with_a_state_follows_the_camera_frame_by_frame(tmp_path):
-    streams = FollowsFrames()
-    with open_app(MadeUp(), streams=streams) as app, served(app) as address:
-        with connect(address.replace("http", "ws") + "camera") as camera:
-            hello = json.loads(camera.recv(timeout=10))
-            assert hello["window_s"] == 0 and hello["fps"] == 16  # twice ONLINE.fps, of which every second is taken
-            for n in range(0, 24, 2):
-                heard = [*send(camera, n / 16, frame(20 + 5 * n)), *send(camera, (n + 1) / 16, frame(255))]
-                while not any("top" in each for each in heard):
-                    heard.append(json.loads(camera.recv(timeout=10)))
-                (answer,) = [each for each in heard if "top" in each]
-                assert answer["at"] == n / 16 and answer["left"] == 0
-            assert best(answer) == answer["event"] == "brighter" and len(streams.last) == 1
-        deadline = time.monotonic() + 10
-        while streams.last:  # forgotten as it leaves
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
-def test_ctrl_c_ends_the_command_at_once_and_leaves_nothing(tmp_path, video, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with run_demo("--port=0") as process:
-        address = process.stdout.readline().split(" is ")[1].split(";")[0]
-        assert httpx.post(f"{address}predict", content=video, timeout=20).status_code == 200
-        with socket.create_connection(("127.0.0.1", httpx.URL(address).port)) as connection:  # a body that never ends
-            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\nabc")
-            deadline = time.monotonic() + 10
-            while not any(path.is_file() for path in tmp_path.glob(".zoo_*/*")):
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            process.send_signal(signal.SIGINT)
-            output, error = process.communicate(timeout=20)
-    assert process.returncode == 130 and error == "stopped.\n" and list(tmp_path.iterdir()) == []
-
-
-def test_packages_that_are_missing_are_one_message(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["demo.py", "--weights=x"])
-    monkeypatch.setitem(demo._PACKAGES, "no_such_module", "no-such-package")
-    with pytest.raises(InputError, match="needs no-such-package: pip install -r requirements/demo.txt"):
-        demo.main()
-
-
-def test_a_port_in_use_is_one_message():
-    with listen("127.0.0.1", 0) as listener:
-        port = listener.getsockname()[1]
-        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1, port {port}: .*--port=0 takes one"):
-            listen("127.0.0.1", port)
-
-
-@pytest.mark.parametrize("host", ["a..b", "192.0.2.1", "no.such.host.invalid"])
-def test_what_is_no_address_of_this_machine_is_one_message(host):
-    with pytest.raises(InputError, match=f"cannot listen on {host}, port 0: .*; --host is an address or a name of"):
-        listen(host, 0)
-
-
-@pytest.mark.parametrize(("host", "answers_to"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", None)])
-def test_the_address_that_is_named_is_answered_to(host, answers_to):
-    with listen(host, 0) as listener:
-        assert names_of(listener) == ({*LOCAL, answers_to} if answers_to else ())
-        assert names_of(listener, "Zoo.example.org") == {*LOCAL, host, "zoo.example.org"}
 
 
 def test_names_are_lines_of_text(ask, video):
