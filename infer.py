@@ -169,7 +169,7 @@ def follow(args: argparse.Namespace, trained: Trained, folder: Path) -> None:
             f"{settings.MODEL.name.upper()} cannot follow a stream frame by frame: {why}. Train a TSM with"
             " --set MODEL.shift=uni, or predict windows: --window_s=2 in place of --online"
         )
-    if not args.weights:
+    if not trained.weights:
         raise InputError("--online needs --weights=PATH: no released weights are of a network with MODEL.shift=uni")
     predict_online(
         trained.source("infer"),
@@ -253,8 +253,8 @@ def open_files(
         raise InputError(f"--html={args.html} is the name of a result: end it in .html")
     speed = {"filelist", "batch_size", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos"}
     made_with = {
-        "weights": str(args.weights or "released"),
-        "state": deployment.sha256() if deployment else fingerprint(args.weights),
+        "weights": str(trained.weights or "released"),
+        "state": deployment.sha256() if deployment else fingerprint(trained.weights),
         "names": names,
         "precision": args.precision,
         "topk": args.infer_topk,

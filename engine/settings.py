@@ -15,6 +15,7 @@ from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
 from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import whole_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore
 from video_zoo.utils.log import logger
 
@@ -62,12 +63,20 @@ def find_settings(
     flags replace parts of it. Other weights need a model's name or a config file.
 
     Args:
+        weights: also a model's name, as "TSM", for the weights that PaddleVideo v1.5 released, unless a file or folder
+            has that name.
         flags, model_name, file, settings: as `cli.merge_config` takes them.
         mode: whose clips a deployment folder is given, "infer" or "test".
         checked: whether a deployment folder must compute what the config says.
 
     Raises InputError: as `cli.merge_config`, or the weights cannot be read, or do not say enough.
     """
+    if weights and weights.upper() in MODELS.names() and not whole_folder(weights).exists():
+        if model_name and model_name.upper() != weights.upper():
+            raise InputError(
+                f"two models at once: --weights={weights} are the released ones, and --model_name is {model_name}"
+            )
+        weights, model_name = None, weights
     given = {"model_name": model_name, "settings": settings}
     if not is_deployment(weights):
         base, classes = _said_by(weights, known=bool(model_name or file))
