@@ -13,7 +13,6 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -251,17 +250,14 @@ def open_files(
         raise InputError(f"--html={args.html} is a folder: give the page's file")
     if args.html and Path(args.html).name.startswith(stem) and Path(args.html).suffix != ".html":
         raise InputError(f"--html={args.html} is the name of a result: end it in .html")
-    speed = {"filelist", "batch_size", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos"}
     made_with = {
         "weights": str(trained.weights or "released"),
         "state": deployment.sha256() if deployment else fingerprint(trained.weights),
-        "names": names,
         "precision": args.precision,
         "topk": args.infer_topk,
         "window_s": args.window_s,
         "stride_s": args.stride_s,
-        "MODEL": asdict(settings.MODEL),
-        "INFER": {key: value for key, value in asdict(settings.INFER).items() if key not in speed},
+        **trained.what_decides(),
     }
     title, step = f"{settings.MODEL.name.upper()}, {len(names)} classes", settings.MODEL.seglen
     page = None

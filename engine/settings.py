@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,12 @@ from video_zoo.utils.log import logger
 
 if TYPE_CHECKING:
     from video_zoo.engine.inference import LoadNetwork
+
+
+# Of TEST and INFER: what changes no prediction.
+SPEED_KEYS = frozenset(
+    ("filelist", "batch_size", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos")
+)
 
 
 class Trained(NamedTuple):
@@ -41,6 +47,12 @@ class Trained(NamedTuple):
     def source(self, mode: str) -> Deployment | LoadNetwork:
         """What `open_backend` takes: the deployment folder, or what loads the network for the clips of a mode."""
         return self.deployment or partial(load_trained, self.settings, mode, self.weights)
+
+    def what_decides(self) -> dict[str, Any]:
+        """The names of the classes, and the sections of the config without what changes no prediction of INFER's
+        clips."""
+        infer = {key: value for key, value in asdict(self.settings.INFER).items() if key not in SPEED_KEYS}
+        return {"names": self.names, "MODEL": asdict(self.settings.MODEL), "INFER": infer}
 
 
 def settings_of(args: argparse.Namespace, flags: config.Values, mode: str, checked: bool = True) -> Trained:

@@ -187,6 +187,27 @@ def test_resume_notices_other_weights(infer, exported, place, tmp_path):
     assert "was made with other settings: state" in result.stderr
 
 
+def test_a_finished_export_is_not_made_again(run_cli, exported, place):
+    before = {path: path.stat() for path in exported[0].iterdir()}
+    common = (f"--config={place}/tiny.yaml", f"--weights={place}/weights", "--input", f"{place}/videos")
+    result = run_cli("export.py", *common, f"--save_dir={exported[0]}")  # without --fp16, which is there, too
+    assert (
+        result.returncode == 0 and "has paddle fp32, onnx fp32, onnx fp16, openvino fp32: nothing is" in result.stdout
+    )
+    assert before == {path: path.stat() for path in exported[0].iterdir()}
+    damaged = Path(shutil.copytree(exported[0], place / "damaged"))
+    (damaged / "model.onnx").write_bytes(b"half")
+    result = run_cli("export.py", *common, f"--save_dir={damaged}", "--programs", "onnx", "--clips=1")
+    assert result.returncode == 0 and f"{damaged} is made anew: it was made with other videos to comp" in result.stdout
+    assert "it will not have paddle fp32, onnx fp16, openvino fp32 any more" in result.stdout
+    assert sorted(path.name for path in damaged.iterdir()) == [
+        "config.yaml",
+        "inference.yaml",
+        "label.txt",
+        "model.onnx",
+    ]
+
+
 def test_export_replaces_nothing_that_is_not_its_own(run_cli, exported, place):
     shutil.copytree(exported[0], place / "kept", dirs_exist_ok=True)
     (place / "kept/important.txt").write_text("precious")
