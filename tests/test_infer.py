@@ -167,12 +167,18 @@ def test_what_is_not_where_the_user_stands_is_looked_for_in_the_project(tmp_path
     assert parse_arguments().input == found
 
 
-def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place):
+def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place, tmp_path):
     """The same command once more has nothing to do; one for other videos is refused."""
     infer("--input", f"{place}/videos", weights="exported")
     result, rows = infer("--input", f"{place}/videos", "--resume", weights="exported")
     assert "has the predictions of all 3 videos: nothing is left to do" in result.stdout and len(rows) == 3
     assert "Processed" not in result.stdout
+    result, rows = infer("--input", f"{place}/videos", "--resume", code=1)
+    assert "settings.json was made with other settings: " in result.stderr and "/weights" in result.stderr
+    assert "leave out --resume, which begins anew" in result.stderr and len(rows) == 3
+    (tmp_path / "TSM_infer_result.settings.json").unlink()  # as an older version left it
+    result, rows = infer("--input", f"{place}/videos", "--resume", weights="exported")
+    assert "nothing is left to do" in result.stdout
     result, rows = infer("--input", f"{place}/videos/a b.mp4", "--resume=True", code=1, weights="exported")
     assert "is complete, and not all that is asked for" in result.stderr and len(rows) == 3
     result, rows = infer("--input", f"{place}/videos", "--resume", "--window_s=0.5", code=1, weights="exported")
