@@ -229,11 +229,17 @@ def result_stem(settings: Config) -> str:
 
 def is_finished(args: argparse.Namespace, trained: Trained, folder: Path, reader: VideoReader) -> bool:
     """Whether an earlier pass is through with all videos and has written what is asked for, which is said. Raises
-    InputError: it had other weights or settings."""
+    InputError: it has nothing of some of them, or had other weights or settings."""
     stem = result_stem(trained.settings)
-    done = finished_videos(folder, stem, windows=bool(args.window_s))
+    done, asked = finished_videos(folder, stem, windows=bool(args.window_s)), {video.path for video in reader.videos}
     others = [path for path in (args.html, args.save_video) if path and not Path(path).exists()]
-    if others or done is None or done != {video.path for video in reader.videos}:
+    if done is not None and (missing := sorted(asked - done)):
+        raise InputError(
+            f"{folder / stem}.jsonl is complete, and has nothing of {len(missing)} of {len(asked)} videos, the first is"
+            f" {missing[0]}: it could not be read, or was not asked for. Without --resume all are predicted anew; or"
+            " choose another folder"
+        )
+    if others or done != asked:
         return False
     check_made_with(folder, stem, made_with(args, trained))
     logger.info(

@@ -18,6 +18,7 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import whole_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore
 from video_zoo.utils.log import logger
+from video_zoo.utils.registry import did_you_mean
 
 if TYPE_CHECKING:
     from video_zoo.engine.inference import LoadNetwork
@@ -115,6 +116,12 @@ def _said_by(weights: str | None, known: bool) -> tuple[config.Sources, list[str
     """
     if not weights:
         return {}, None
+    if not whole_folder(weights).exists():
+        near = did_you_mean(weights, MODELS.names())
+        raise InputError(
+            f"no weights at {weights}: give a checkpoint, a deployment folder, a v1.5 folder, a .tar.gz of one, or a"
+            f" model's name{near}"
+        )
     store = VariableStore(weights)
     info = store.info()
     if "INFER" in info:

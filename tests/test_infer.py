@@ -176,6 +176,8 @@ def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place, t
     result, rows = infer("--input", f"{place}/videos", "--resume", code=1)
     assert "settings.json was made with other settings: " in result.stderr and "/weights" in result.stderr
     assert "leave out --resume, which begins anew" in result.stderr and len(rows) == 3
+    result, rows = infer("--input", f"{place}/videos", __file__, "--resume", code=1, weights="exported")
+    assert f"has nothing of 1 of 4 videos, the first is {__file__}: it could not be read" in result.stderr
     (tmp_path / "TSM_infer_result.settings.json").unlink()  # as an older version left it
     result, rows = infer("--input", f"{place}/videos", "--resume", weights="exported")
     assert "nothing is left to do" in result.stdout

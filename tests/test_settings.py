@@ -58,6 +58,8 @@ def test_a_name_is_the_released_weights_unless_a_folder_has_it(checkpoint, tmp_p
     assert (found.weights, found.settings.MODEL.name, len(found.names)) == (None, "TSM", 400)
     with pytest.raises(InputError, match="two models at once: --weights=tsm are the released ones"):
         of("tsm", model_name="TSN")
+    with pytest.raises(InputError, match="no weights at TSNN: .* or a model's name; did you mean TSN?"):
+        of("TSNN")
     shutil.copytree(checkpoint, tmp_path / "tsm")
     assert of("tsm", model_name="TSM")[1] == NAMES
 
