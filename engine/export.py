@@ -100,7 +100,7 @@ def is_finished(target: Path, wanted: Mapping[str, Sequence[str]], said: Mapping
         return True
     logger.info("%s is made anew: %s", target, why)
     if unwanted := [each for each in there if each not in programs]:
-        logger.warning("it will not have %s any more, as it is not asked for now", ", ".join(unwanted))
+        logger.warning("what is not asked for now will be gone: %s", ", ".join(unwanted))
     return False
 
 

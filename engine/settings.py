@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.labels import names_of
-from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
+from video_zoo.engine.deployment import CONFIG, FILE, Deployment, is_deployment
 from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
@@ -123,6 +123,9 @@ def _said_by(weights: str | None, known: bool) -> tuple[config.Sources, list[str
             f" model's name{near}"
         )
     store = VariableStore(weights)
+    if not store.names():
+        below = sorted(str(file.parent) for name in (FILE, INFO_FILE) for file in Path(weights).glob(f"*/{name}"))
+        raise InputError(f"{weights} holds no weights{f'; did you mean {below[0]}?' if below else ''}")
     info = store.info()
     if "INFER" in info:
         sections = {each.name: dict(info[each.name]) for each in fields(Config) if each.name in info}

@@ -61,7 +61,7 @@ def test_what_is_finished_and_why_it_is_not(written, log):
     assert "it was made with other weights, videos" in why(weights="z", videos="d")
     assert (
         "it lacks onnx fp16" in why({"onnx": ["fp32", "fp16"]})
-        and "not have openvino fp32, openvino int8 any" in log.text
+        and "will be gone: openvino fp32, openvino int8" in log.text
     )
     (written.folder / "openvino_fp32.bin").write_text("other weights")
     assert "openvino_fp32.bin is damaged" in why()

@@ -207,7 +207,7 @@ def test_a_finished_export_is_not_made_again(run_cli, exported, place):
     (damaged / "model.onnx").write_bytes(b"half")
     result = run_cli("export.py", *common, f"--save_dir={damaged}", "--programs", "onnx", "--clips=1")
     assert result.returncode == 0 and f"{damaged} is made anew: it was made with other videos to comp" in result.stdout
-    assert "it will not have paddle fp32, onnx fp16, openvino fp32 any more" in result.stdout
+    assert "not asked for now will be gone: paddle fp32, onnx fp16, openvino fp32" in result.stdout
     assert sorted(path.name for path in damaged.iterdir()) == [
         "config.yaml",
         "inference.yaml",

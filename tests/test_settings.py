@@ -60,6 +60,9 @@ def test_a_name_is_the_released_weights_unless_a_folder_has_it(checkpoint, tmp_p
         of("tsm", model_name="TSN")
     with pytest.raises(InputError, match="no weights at TSNN: .* or a model's name; did you mean TSN?"):
         of("TSNN")
+    shutil.copytree(checkpoint, tmp_path / "zoo/mine")
+    with pytest.raises(InputError, match="zoo holds no weights; did you mean .*zoo/mine?"):
+        of(tmp_path / "zoo")
     shutil.copytree(checkpoint, tmp_path / "tsm")
     assert of("tsm", model_name="TSM")[1] == NAMES
 
