@@ -13,6 +13,7 @@ if __name__ == "__main__":
 from video_zoo.utils.paddle_env import start_paddle  # isort: split
 
 import argparse
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,10 +27,10 @@ from video_zoo.datareader.labels import write_class_names
 from video_zoo.datareader.video_list import Video
 from video_zoo.engine import export
 from video_zoo.engine.backends.base import INPUT, Job
-from video_zoo.engine.deployment import CHECKED_ON, CONFIG, LABELS, Deployment, is_deployment
+from video_zoo.engine.deployment import CHECKED_ON, CONFIG, LABELS, MADE_FROM, Deployment, is_deployment
 from video_zoo.engine.parity import check_programs
 from video_zoo.engine.programs import PROGRAMS
-from video_zoo.engine.settings import settings_of
+from video_zoo.engine.settings import Trained, settings_of
 from video_zoo.models import MODELS
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
@@ -38,6 +39,7 @@ from video_zoo.utils.log import logger, set_up_logging
 from video_zoo.utils.runtime import compute_threads, describe_processor
 
 if TYPE_CHECKING:
+    from video_zoo.datareader.reader import VideoReader
     from video_zoo.models.network import VideoNetwork
 
 _BATCH = 2  # clips at once, when programs are compared
@@ -104,35 +106,60 @@ def main() -> None:
     place = args.save_dir or f"exported/{settings.MODEL.name.upper()}"
     target = Path(place).resolve()
     export.check_target(target)
-    kinds = export.choose_programs(args.programs or [], [each for each in export.MADE_OF if getattr(args, each)])
+    lower = [each for each in export.MADE_OF if getattr(args, each)]
+    kinds = export.choose_programs(args.programs or [], lower)
     videos = choose_videos(args)
     start_paddle(args.use_gpu)
-    name, transform = settings.MODEL.name.upper(), MODELS.get(settings.MODEL.name).eval_transform
-    shape = settings.clip_shape("infer")
+    transform = MODELS.get(settings.MODEL.name).eval_transform
     compared = replace(settings, INFER=replace(settings.INFER, batch_size=_BATCH))
     if args.online:
-        shape, compared = shape[1:], export.one_stream(settings, args.clips)
-    with open_reader("infer", compared, transform, videos=videos) as reader:
-        network, _ = trained.source("infer")()
-        state = network.state_shapes(*shape[1:]) if args.online else {}
-        with atomic_folder(target) as folder:
-            programs = export.write_programs(kinds, network, shape, folder, state)
-            if args.fp16:
-                export.add_fp16(programs)
-            if args.int8:
-                export.add_int8(programs, calibration_samples(args, settings, network, list(state)))
-            reader.videos = export.spread(reader.videos, args.clips)
-            job = Job(threads=compute_threads(), clip_shape=shape, state=state)
-            most = args.clips if args.online else len(reader)
-            parity = check_programs(network, reader, most, programs, job)
-            facts = {**export.describe_clips(settings, args.online), "parity": parity, CHECKED_ON: describe_processor()}
-            files = {kind: {each: file.name for each, file in of.items()} for kind, of in programs.items()}
-            Deployment(folder, name, trained.names, shape, files, facts, state=state).write()
-            model = replace(settings.MODEL, class_names=None)  # inference.yaml has them
-            config.write(folder / CONFIG, replace(settings, MODEL=model), "What export.py was given.")
-            write_class_names(folder / LABELS, trained.names)
+        compared = export.one_stream(settings, args.clips)
+    with contextlib.ExitStack() as stack:
+        readers = {"to compare": stack.enter_context(open_reader("infer", compared, transform, videos=videos))}
+        readers["to compare"].videos = export.spread(readers["to compare"].videos, args.clips)
+        if args.int8:
+            readers["to calibrate"] = stack.enter_context(open_calibration(args, settings))
+        network, store = trained.source("infer")()
+        made_from = export.made_from(trained, store, readers, frames=args.clips if args.online else 0)
+        wanted = {kind: ["fp32", *(each for each in lower if export.MADE_OF[each] == kind)] for kind in kinds}
+        if export.is_finished(target, wanted, made_from):
+            return
+        write_folder(args, trained, network, kinds, readers, target, made_from)
     how = "--online --input" if args.online else "--input"
     logger.info("%s is ready: python infer.py --weights=%s %s=...", place, place, how)
+
+
+def write_folder(
+    args: argparse.Namespace,
+    trained: Trained,
+    network: VideoNetwork,
+    kinds: list[str],
+    readers: dict[str, VideoReader],
+    target: Path,
+    made_from: dict[str, str],
+) -> None:
+    """Writes programs of these kinds, compares them with the network, and gives the folder its name. Raises
+    InputError."""
+    settings, reader = trained.settings, readers["to compare"]
+    shape = settings.clip_shape("infer")[1 if args.online else 0 :]
+    state = network.state_shapes(*shape[1:]) if args.online else {}
+    with atomic_folder(target) as folder:
+        programs = export.write_programs(kinds, network, shape, folder, state)
+        if args.fp16:
+            export.add_fp16(programs)
+        if args.int8:
+            export.add_int8(programs, calibration_samples(args, readers["to calibrate"], network, list(state)))
+        job = Job(threads=compute_threads(), clip_shape=shape, state=state)
+        most = args.clips if args.online else len(reader)
+        parity = check_programs(network, reader, most, programs, job)
+        facts = {**export.describe_clips(settings, args.online), MADE_FROM: made_from, "parity": parity}
+        files = {kind: {each: file.name for each, file in of.items()} for kind, of in programs.items()}
+        facts[CHECKED_ON] = describe_processor()
+        name = settings.MODEL.name.upper()
+        Deployment(folder, name, trained.names, shape, files, facts, state=state).write()
+        model = replace(settings.MODEL, class_names=None)  # inference.yaml has them
+        config.write(folder / CONFIG, replace(settings, MODEL=model), "What export.py was given.")
+        write_class_names(folder / LABELS, trained.names)
 
 
 def choose_videos(args: argparse.Namespace) -> list[Video] | None:
@@ -145,21 +172,25 @@ def choose_videos(args: argparse.Namespace) -> list[Video] | None:
     return inputs.videos
 
 
-def calibration_samples(
-    args: argparse.Namespace, settings: Config, network: VideoNetwork, state: list[str]
-) -> list[dict[str, np.ndarray]]:
-    """Inputs of the program, by name, with one clip or frame each. Raises InputError."""
+def open_calibration(args: argparse.Namespace, settings: Config) -> VideoReader:
+    """Reads what int8 is calibrated with. Raises InputError."""
     filelist = args.calibration or settings.TRAIN.filelist
     settings = replace(settings, INFER=replace(settings.INFER, filelist=filelist, batch_size=1))
-    transform = MODELS.get(settings.MODEL.name).eval_transform
     if args.online:
         settings = export.one_stream(settings, _FRAMES_BEFORE + 1)
-    with open_reader("infer", settings, transform) as reader:
-        reader.videos = export.spread(reader.videos, args.calibration_clips)
-        clips = [batch.clips for batch in reader]
-        reader.report_failures()
+    reader = open_reader("infer", settings, MODELS.get(settings.MODEL.name).eval_transform)
+    reader.videos = export.spread(reader.videos, args.calibration_clips)
+    return reader
+
+
+def calibration_samples(
+    args: argparse.Namespace, reader: VideoReader, network: VideoNetwork, state: list[str]
+) -> list[dict[str, np.ndarray]]:
+    """Inputs of the program, by name, with one clip or frame each. Raises InputError."""
+    clips = [batch.clips for batch in reader]
+    reader.report_failures()
     if not clips:
-        raise InputError(f"no video of {filelist} can be read to calibrate int8 with")
+        raise InputError(f"no video of {reader.list_path} can be read to calibrate int8 with")
     return export.stream_samples(network, state, clips) if args.online else [{INPUT: clip} for clip in clips]
 
 

@@ -13,10 +13,10 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
-from dataclasses import asdict
+import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from video_zoo.engine.online import predict_online
 from video_zoo.engine.page import Page
 from video_zoo.engine.predict import Tee, predict
 from video_zoo.engine.predictions import Features
-from video_zoo.engine.result_files import ResultFiles, finished_videos
+from video_zoo.engine.result_files import ResultFiles, check_made_with, finished_videos
 from video_zoo.engine.settings import Trained, settings_of
 from video_zoo.engine.sources import open_input
 from video_zoo.models import MODELS
@@ -125,7 +125,7 @@ def main() -> None:
         return
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_source(args, settings))
-        if args.resume and is_finished(args, settings, folder, reader):
+        if args.resume and is_finished(args, trained, folder, reader):
             return
         annotator = open_annotator(args, settings, reader) if args.save_video else None
         if args.features:
@@ -169,7 +169,7 @@ def follow(args: argparse.Namespace, trained: Trained, folder: Path) -> None:
             f"{settings.MODEL.name.upper()} cannot follow a stream frame by frame: {why}. Train a TSM with"
             " --set MODEL.shift=uni, or predict windows: --window_s=2 in place of --online"
         )
-    if not args.weights:
+    if not trained.weights:
         raise InputError("--online needs --weights=PATH: no released weights are of a network with MODEL.shift=uni")
     predict_online(
         trained.source("infer"),
@@ -227,49 +227,61 @@ def result_stem(settings: Config) -> str:
     return f"{settings.MODEL.name.upper()}_infer_result"
 
 
-def is_finished(args: argparse.Namespace, settings: Config, folder: Path, reader: VideoReader) -> bool:
-    """Whether an earlier pass is through with all videos and has written what is asked for, which is said."""
-    done = finished_videos(folder, result_stem(settings), windows=bool(args.window_s))
+def is_finished(args: argparse.Namespace, trained: Trained, folder: Path, reader: VideoReader) -> bool:
+    """Whether an earlier pass is through with all videos and has written what is asked for, which is said. Raises
+    InputError: it has nothing of some of them, or had other weights or settings."""
+    stem = result_stem(trained.settings)
+    done, asked = finished_videos(folder, stem, windows=bool(args.window_s)), {video.path for video in reader.videos}
     others = [path for path in (args.html, args.save_video) if path and not Path(path).exists()]
-    if others or done is None or done != {video.path for video in reader.videos}:
+    if done is not None and (missing := sorted(asked - done)):
+        raise InputError(
+            f"{folder / stem}.jsonl is complete, and has nothing of {len(missing)} of {len(asked)} videos, the first is"
+            f" {missing[0]}: it could not be read, or was not asked for. Without --resume all are predicted anew; or"
+            " choose another folder"
+        )
+    if others or done != asked:
         return False
+    check_made_with(folder, stem, made_with(args, trained))
     logger.info(
-        "%s has the predictions of all %d videos: nothing is left to do. Without --resume they are made anew, as they"
-        " must be for other weights, which the file does not name",
-        *(folder / f"{result_stem(settings)}.jsonl", len(done)),
+        "%s has the predictions of all %d videos: nothing is left to do. Without --resume they are made anew",
+        *(folder / f"{stem}.jsonl", len(done)),
     )
     return True
+
+
+def made_with(args: argparse.Namespace, trained: Trained) -> dict[str, Any]:
+    """What a pass that goes on must have in common with the one that was stopped."""
+    return {
+        "weights": os.path.abspath(trained.weights) if trained.weights else "released",
+        "state": trained.deployment.sha256() if trained.deployment else fingerprint(trained.weights),
+        "precision": args.precision,
+        "topk": args.infer_topk,
+        "window_s": args.window_s,
+        "stride_s": args.stride_s,
+        **trained.what_decides(),
+    }
 
 
 def open_files(
     args: argparse.Namespace, trained: Trained, folder: Path, description: str, reader: VideoReader | StreamReader
 ) -> ResultFiles:
     """The result files, and the page. Raises InputError if the page has no place."""
-    settings, names, deployment = trained.settings, trained.names, trained.deployment
+    settings, names = trained.settings, trained.names
     stem = result_stem(settings)
     if args.html and Path(args.html).is_dir():
         raise InputError(f"--html={args.html} is a folder: give the page's file")
     if args.html and Path(args.html).name.startswith(stem) and Path(args.html).suffix != ".html":
         raise InputError(f"--html={args.html} is the name of a result: end it in .html")
-    speed = {"filelist", "batch_size", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos"}
-    made_with = {
-        "weights": str(args.weights or "released"),
-        "state": deployment.sha256() if deployment else fingerprint(args.weights),
-        "names": names,
-        "precision": args.precision,
-        "topk": args.infer_topk,
-        "window_s": args.window_s,
-        "stride_s": args.stride_s,
-        "MODEL": asdict(settings.MODEL),
-        "INFER": {key: value for key, value in asdict(settings.INFER).items() if key not in speed},
-    }
     title, step = f"{settings.MODEL.name.upper()}, {len(names)} classes", settings.MODEL.seglen
     page = None
     if args.html:
-        made = [f"weights {made_with['weights']}", f"made {datetime.now(timezone.utc).isoformat(timespec='seconds')}"]
+        made = [
+            f"weights {trained.weights or 'released'}",
+            f"made {datetime.now(timezone.utc).isoformat(timespec='seconds')}",
+        ]
         files = files_of(reader) if isinstance(reader, VideoReader) and settings.MODEL.format == "mp4" else None
         page = Page(Path(args.html), names, title, step=step, notes=[description, *made], files=files)
-    return ResultFiles(folder, stem, names, settings=made_with, resume=args.resume, page=page)
+    return ResultFiles(folder, stem, names, settings=made_with(args, trained), resume=args.resume, page=page)
 
 
 if __name__ == "__main__":

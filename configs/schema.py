@@ -88,7 +88,11 @@ class ReaderSection:
     )
     seg_num: Optional[int] = key(None, "overrides MODEL.seg_num in this mode", low=1, high=10_000)
     max_bad_videos: float = key(
-        0.01, "the share of the list that may be unreadable before the run stops", low=0, high=1
+        0.01,
+        "the share of the list that may be unreadable before the run stops; of train.py --data two videos at least, if"
+        " it is not 0",
+        low=0,
+        high=1,
     )
 
 

@@ -12,6 +12,8 @@ from video_zoo.utils.errors import InputError
 from video_zoo.utils.files import check_no_link
 from video_zoo.utils.log import logger
 
+_BAD_VIDEOS = 2  # of a list, that may be unreadable at least: 1% of a small folder is none
+
 
 def list_own_videos(data: str, settings: Config, lists: Path, *, going_on: bool) -> tuple[Config, list[str]]:
     """Writes the lists of a folder of class folders; returns the config with them in it, and the classes' names.
@@ -49,8 +51,19 @@ def list_own_videos(data: str, settings: Config, lists: Path, *, going_on: bool)
     settings = dataclasses.replace(
         settings,
         MODEL=dataclasses.replace(settings.MODEL, num_classes=len(found.names), class_names=None),
-        TRAIN=dataclasses.replace(section, filelist=train_list),
-        VALID=dataclasses.replace(settings.VALID, filelist=valid_list),
+        TRAIN=dataclasses.replace(
+            section, filelist=train_list, max_bad_videos=_allowed_share(section.max_bad_videos, len(found.train))
+        ),
+        VALID=dataclasses.replace(
+            settings.VALID,
+            filelist=valid_list,
+            max_bad_videos=_allowed_share(settings.VALID.max_bad_videos, len(found.valid)),
+        ),
         TEST=dataclasses.replace(settings.TEST, filelist=valid_list),
     )
     return settings, found.names
+
+
+def _allowed_share(share: float, videos: int) -> float:
+    """The share of a list that may be unreadable: none if nobody wants any, or else two videos at least."""
+    return max(share, min(1.0, _BAD_VIDEOS / videos)) if share and videos else share

@@ -13,6 +13,7 @@ from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.video_list import Video
 from video_zoo.datareader.views import views_of
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.log import logger
 
 
 class ArrayReader:
@@ -52,6 +53,7 @@ class ArrayReader:
                         place[:] = view.transformed(frames[index])
             except VideoError as error:
                 self.failures.append(Failure(Video(name, None, number + 1), str(error)))
+                logger.warning("cannot read a video: %s: %s", name, error)
                 continue
             yield Batch(made, np.full(views, -1, np.int64), [name] * views, 1, views=views, number=number)
 

@@ -31,6 +31,7 @@ from video_zoo.utils.yaml_files import parse_yaml
 
 FILE, CONFIG, LABELS = "inference.yaml", "config.yaml", "label.txt"
 CHECKED_ON = "checked_on"  # the fact that says on which processor the programs were compared with the network
+MADE_FROM = "made_from"  # the fact by which export.py knows a folder that needs not be made again
 _VERSION = 1
 _MOST_BYTES = 8 << 20
 _MOST_PROGRAM_BYTES = 8 << 30
@@ -44,7 +45,11 @@ _FIELDS = {
     "input": is_mapping,
     "output": is_mapping,
 }
-_FACTS = {"parity": is_mapping, CHECKED_ON: lambda said: check_fields(said, _PROCESSOR) is said}
+_FACTS = {
+    "parity": is_mapping,
+    MADE_FROM: mapping_of(is_text),
+    CHECKED_ON: lambda said: check_fields(said, _PROCESSOR) is said,
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class Deployment:
         names: of the classes, by index.
         shape: of a clip, (T, 3, H, W); of a folder that follows streams, of a frame, (3, H, W).
         programs: kind -> precision -> file.
-        facts: whatever else a caller should know, for readers of the file; read are only those of the comparison.
+        facts: whatever else a caller should know, for readers of the file; read are only those of the comparison, and
+            what the folder was made from.
         checksums: file -> SHA-256, of the programs and of what lies beside them.
         state: of a folder that follows streams: name -> shape of each tensor of a stream's state.
     """
@@ -249,6 +255,19 @@ class Deployment:
             file = self.folder / name
             if file.stem == program.stem and _sha256(file) != digest:
                 raise InputError(f"{file} is damaged: copy the folder again, or export it again")
+
+    def damage(self) -> str | None:
+        """What is missing, or is not what was written; None if the folder is whole."""
+        for name in (CONFIG, LABELS):
+            if not (self.folder / name).is_file():
+                return f"{self.folder / name} is missing"
+        try:
+            for files in self.programs.values():
+                for file in files.values():
+                    self.check(self.folder / file)
+        except InputError as error:
+            return str(error)
+        return None
 
     def _files(self) -> list[Path]:
         stems = {Path(file).stem for files in self.programs.values() for file in files.values()}

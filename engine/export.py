@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +15,19 @@ from video_zoo.configs.schema import Config
 from video_zoo.engine.backends import ENGINES
 from video_zoo.engine.backends.base import FRAME, state_input, state_output
 from video_zoo.engine.backends.paddle_network import PaddleSteps
-from video_zoo.engine.deployment import FILE, Deployment
+from video_zoo.engine.deployment import FILE, MADE_FROM, Deployment, is_deployment
 from video_zoo.engine.programs import PROGRAMS, write_program
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
+from video_zoo.utils.runtime import describe_versions
 
 if TYPE_CHECKING:
     from paddle import nn
 
+    from video_zoo.datareader.reader import VideoReader
+    from video_zoo.engine.settings import Trained
     from video_zoo.models.network import VideoNetwork
+    from video_zoo.utils.fluid_vars import VariableStore
 
 Item = TypeVar("Item")
 # precision -> the kind that has a program of its own for it, made of the float32 one
@@ -34,11 +40,68 @@ def check_target(target: Path) -> None:
         return
     if not (target / FILE).is_file():
         raise InputError(f"{target} is there, and no deployment folder: name another with --save_dir")
-    foreign = Deployment.read(target).foreign_files()
+    try:
+        foreign = Deployment.read(target).foreign_files()
+    except InputError as error:
+        raise InputError(f"{error}, once {target} is removed; or name another --save_dir") from error
     if foreign:
         raise InputError(
             f"{target} would be replaced, and holds {foreign[0]}, too: move it, or name another --save_dir"
         )
+
+
+def made_from(
+    trained: Trained, store: VariableStore, readers: Mapping[str, VideoReader], frames: int = 0
+) -> dict[str, str]:
+    """What decides a deployment folder, as inference.yaml has it.
+
+    Args:
+        store: the weights.
+        readers: of the videos, by what they are for.
+        frames: of a stream that are compared; 0: the programs take clips.
+    """
+    settings = json.dumps({"frames": frames, **trained.what_decides()}, sort_keys=True)
+    return {
+        "weights": store.sha256(),
+        "settings": hashlib.sha256(settings.encode()).hexdigest(),
+        **{f"videos {use}": reader.fingerprint() for use, reader in readers.items()},
+        "versions": describe_versions(),
+    }
+
+
+def is_finished(target: Path, wanted: Mapping[str, Sequence[str]], said: Mapping[str, str]) -> bool:
+    """Whether a deployment folder is there that has all programs that are wanted and need not be made again; that, or
+    why it is made again, is logged.
+
+    Args:
+        wanted: kind -> precisions.
+        said: what `made_from` says now.
+    """
+    if not is_deployment(target):
+        return False
+    found = Deployment.read(target)
+    programs = [f"{kind} {precision}" for kind, of_kind in wanted.items() for precision in of_kind]
+    there = [f"{kind} {precision}" for kind, files in found.programs.items() for precision in files]
+    before = found.facts.get(MADE_FROM)
+    if before is None:
+        why = "it does not say what it was made from"
+    elif missing := [each for each in programs if each not in there]:
+        why = f"it lacks {', '.join(missing)}"
+    elif differ := [key for key, value in said.items() if before.get(key) != value]:
+        why = f"it was made with other {', '.join(differ)}"
+    else:
+        why = found.other_processor() or found.damage()
+    if why is None:
+        logger.info(
+            "%s is of these weights, settings and videos, and has %s: nothing is left to do; remove it to have it made"
+            " anew",
+            *(target, ", ".join(there)),
+        )
+        return True
+    logger.info("%s is made anew: %s", target, why)
+    if unwanted := [each for each in there if each not in programs]:
+        logger.warning("what is not asked for now will be gone: %s", ", ".join(unwanted))
+    return False
 
 
 def choose_programs(asked: Sequence[str], lower: Sequence[str]) -> list[str]:

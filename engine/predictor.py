@@ -22,6 +22,7 @@ from video_zoo.datareader.stream import StreamReader
 from video_zoo.datareader.views import View
 from video_zoo.engine.array_reader import ArrayReader
 from video_zoo.engine.backends.base import Backend
+from video_zoo.engine.deployment import is_deployment
 from video_zoo.engine.evaluate import VideoLogits, log_softmax, steps_of
 from video_zoo.engine.inference import check_paddle, open_backend, open_features
 from video_zoo.engine.predictions import Failed, Features, Prediction, Predictions, make_prediction, normalized
@@ -69,14 +70,17 @@ def load(
     place, given = os.path.expanduser(os.fspath(weights)), {}
     if os.path.exists(place):
         place = os.path.abspath(place)  # the program may change its folder
-    elif place.upper() in MODELS.names():
-        place, given["model_name"] = None, place
     elif not place:
         raise InputError("weights='': give a checkpoint, a deployment folder or a model's name, as 'TSM'")
     if isinstance(config, Mapping):
         if not all(isinstance(name, str) and isinstance(keys, Mapping) for name, keys in config.items()):
             raise InputError(f'config={config}: the form is {{"SECTION": {{"key": value}}}}')
     elif config is not None:
+        if is_deployment(place):
+            raise InputError(
+                f"config={os.fspath(config)}: {place} is a deployment folder, which holds the config of its programs."
+                ' Leave the file out, or give the keys that are to change: config={"INFER": {"short_size": 128}}'
+            )
         given["file"], config = os.path.expanduser(os.fspath(config)), {}
     return Predictor(place, {"INFER": {}, **(config or {})}, given, engine, precision, use_gpu)
 
@@ -101,7 +105,7 @@ class Predictor:
 
     def __init__(
         self,
-        weights: str | None,
+        weights: str,
         flags: Mapping[str, Mapping[str, Any]],
         given: Mapping[str, Any],
         engine: str,
@@ -143,10 +147,11 @@ class Predictor:
             stride_s: from a window to the next; None: window_s.
             protocol: averages the views of test.py's --protocol, as "uniform10".
 
-        Returns: the predictions; of several videos, those that cannot be read are in their `failures`. Of a stream an
-        iterator, which raises InputError where the stream breaks off for good.
+        Returns: the predictions; what of a list, a folder or a pattern cannot be read is in their `failures`. Of a
+        stream an iterator, which raises InputError where the stream breaks off for good.
 
-        Raises InputError: nothing is there, the only video cannot be read, or the arguments do not go together.
+        Raises InputError: a path by itself is not there or its one video cannot be read, the list is empty, or the
+        arguments do not go together.
         """
         if top_k < 1:
             raise InputError(f"top_k={top_k}: at least 1")
@@ -158,7 +163,8 @@ class Predictor:
         predictions = self._predict(trained, mode, reader, top_k, keep=not live)
         if live:
             return predictions
-        return Predictions(list(predictions), failures_of(reader, failures, source))
+        items = list(predictions)
+        return Predictions(items, failures_of(reader, failures, source, len(items)))
 
     def follow(self, source: Path | int, top_k: int = 5, fps: float | None = None) -> Iterator[Prediction]:
         """The most probable classes of each frame, as it comes, of a network that was trained with MODEL.shift = uni
@@ -178,9 +184,9 @@ class Predictor:
         settings, changed = self.settings, threading.Condition()
         streams, view = self._follower(), View.of(settings, "infer", MODELS.get(settings.MODEL.name).eval_transform)
         frames = OnlineFrames(given[0], view.transformed, fps or settings.ONLINE.fps, changed)
-        streams.leave(frames.name)  # what an earlier call may have left
 
         def predictions() -> Iterator[Prediction]:
+            check_paddle(needed=False)  # another thread than this one may ask for them
             for frame, logits in follow(streams, frames, changed):
                 row = np.exp(log_softmax(logits)).astype(np.float32)
                 times = (frame.time_s, frame.time_s)
@@ -191,10 +197,11 @@ class Predictor:
     def _follower(self) -> Streams:
         """What follows streams; it is kept."""
         check_paddle(needed=self._trained.deployment is None)
-        if self._streams is None:
-            job = (self._engine, self._precision, self._use_gpu, self.clip_shape[1:], 1)
-            self._streams, _ = open_streams(self._trained.source("infer"), *job)
-        return self._streams
+        with self._one_at_a_time:
+            if self._streams is None:
+                job = (self._engine, self._precision, self._use_gpu, self.clip_shape[1:], 1)
+                self._streams, _ = open_streams(self._trained.source("infer"), *job)
+            return self._streams
 
     def features(
         self,
@@ -233,7 +240,7 @@ class Predictor:
                 sources += batch.ids
                 spans += batch.spans or [None] * len(batch.ids)
         array = np.concatenate(arrays)
-        failures = failures_of(reader, failures, source)
+        failures = failures_of(reader, failures, source, len(sources))
         return Features(normalized(array) if normalize else array, sources, spans, failures)
 
     def probabilities(self, clips: np.ndarray) -> np.ndarray:
@@ -273,7 +280,7 @@ class Predictor:
         windows = None if window_s is None else Windows(window_s, window_s if stride_s is None else stride_s)
         transform = MODELS.get(trained.settings.MODEL.name).eval_transform
         if clips is not None:
-            if windows:
+            if windows and clips:
                 raise InputError("window_s is of videos with times, which arrays have not")
             return ArrayReader(trained.settings, mode, transform, clips), failures, False
         settings = replace(trained.settings, MODEL=replace(trained.settings.MODEL, format="mp4"))

@@ -34,7 +34,7 @@ class ResultFiles:
     While it goes on, rows are in STEM.partial.jsonl and STEM.partial.csv, flushed after each batch; `finish` gives
     the files their names. A pass that ends before leaves them, and the results of an earlier pass, as they are; a pass
     without a row touches nothing. The first line of STEM.partial.jsonl, {"settings": ...}, says what the rows were made
-    with; the result does not have it.
+    with; at the end it is in STEM.settings.json.
 
     The results: a line of JSON a prediction (`results.to_json`); CSV in UTF-8 with the columns video, start_s, end_s,
     class_1, name_1, probability_1, ... for up to five classes, in which a name that a spreadsheet would take for a
@@ -149,6 +149,8 @@ class ResultFiles:
             if self._page is not None:
                 self._page.finish()
                 written.append(self._page.path)
+            with atomic_file(self._final("settings.json"), "wb") as file:
+                file.write(settings_line(self._settings))
             if self._windows:
                 self._final("pkl").unlink(missing_ok=True)  # of an earlier pass, over whole videos
             self._partial("jsonl").unlink()  # last: with it, all the others can be made again
@@ -284,6 +286,14 @@ def finished_videos(folder: Path, stem: str, *, windows: bool) -> set[str] | Non
         rows = [from_json(line) for line in file]
         return {row.video_id for row in rows} if all(bool(row.span) == windows for row in rows) else None
     return None
+
+
+def check_made_with(folder: Path, stem: str, settings: Mapping[str, Any]) -> None:
+    """Raises InputError if the results in a folder were made with other settings; those of an older version do not say
+    with which."""
+    path = Path(folder) / f"{stem}.settings.json"
+    with contextlib.suppress(FileNotFoundError), open_own(path, "rb") as file:
+        check_settings_line(file.readline(_LINE_BYTES), path, settings, "leave out --resume, which begins anew")
 
 
 def _checked(prediction: Prediction) -> Prediction:

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from video_zoo.configs.schema import Config
 from video_zoo.datareader.labels import names_of
-from video_zoo.engine.deployment import CONFIG, Deployment, is_deployment
+from video_zoo.engine.deployment import CONFIG, FILE, Deployment, is_deployment
 from video_zoo.models import MODELS, load_trained
 from video_zoo.utils import cli, config
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.files import whole_folder
 from video_zoo.utils.fluid_vars import INFO_FILE, VariableStore
 from video_zoo.utils.log import logger
+from video_zoo.utils.registry import did_you_mean
 
 if TYPE_CHECKING:
     from video_zoo.engine.inference import LoadNetwork
+
+
+# Of TEST and INFER: what changes no prediction.
+SPEED_KEYS = frozenset(
+    ("filelist", "batch_size", "num_reader_threads", "buf_size", "decode_timeout_s", "max_bad_videos")
+)
 
 
 class Trained(NamedTuple):
@@ -40,6 +48,12 @@ class Trained(NamedTuple):
     def source(self, mode: str) -> Deployment | LoadNetwork:
         """What `open_backend` takes: the deployment folder, or what loads the network for the clips of a mode."""
         return self.deployment or partial(load_trained, self.settings, mode, self.weights)
+
+    def what_decides(self) -> dict[str, Any]:
+        """The names of the classes, and the sections of the config without what changes no prediction of INFER's
+        clips."""
+        infer = {key: value for key, value in asdict(self.settings.INFER).items() if key not in SPEED_KEYS}
+        return {"names": self.names, "MODEL": asdict(self.settings.MODEL), "INFER": infer}
 
 
 def settings_of(args: argparse.Namespace, flags: config.Values, mode: str, checked: bool = True) -> Trained:
@@ -62,12 +76,20 @@ def find_settings(
     flags replace parts of it. Other weights need a model's name or a config file.
 
     Args:
+        weights: also a model's name, as "TSM", for the weights that PaddleVideo v1.5 released, unless a file or folder
+            has that name.
         flags, model_name, file, settings: as `cli.merge_config` takes them.
         mode: whose clips a deployment folder is given, "infer" or "test".
         checked: whether a deployment folder must compute what the config says.
 
     Raises InputError: as `cli.merge_config`, or the weights cannot be read, or do not say enough.
     """
+    if weights and weights.upper() in MODELS.names() and not whole_folder(weights).exists():
+        if model_name and model_name.upper() != weights.upper():
+            raise InputError(
+                f"two models at once: --weights={weights} are the released ones, and --model_name is {model_name}"
+            )
+        weights, model_name = None, weights
     given = {"model_name": model_name, "settings": settings}
     if not is_deployment(weights):
         base, classes = _said_by(weights, known=bool(model_name or file))
@@ -94,7 +116,16 @@ def _said_by(weights: str | None, known: bool) -> tuple[config.Sources, list[str
     """
     if not weights:
         return {}, None
+    if not whole_folder(weights).exists():
+        near = did_you_mean(weights, MODELS.names())
+        raise InputError(
+            f"no weights at {weights}: give a checkpoint, a deployment folder, a v1.5 folder, a .tar.gz of one, or a"
+            f" model's name{near}"
+        )
     store = VariableStore(weights)
+    if not store.names():
+        below = sorted(str(file.parent) for name in (FILE, INFO_FILE) for file in Path(weights).glob(f"*/{name}"))
+        raise InputError(f"{weights} holds no weights{f'; did you mean {below[0]}?' if below else ''}")
     info = store.info()
     if "INFER" in info:
         sections = {each.name: dict(info[each.name]) for each in fields(Config) if each.name in info}

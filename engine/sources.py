@@ -27,7 +27,8 @@ Reader = Union[VideoReader, StreamReader, ArrayReader]
 
 
 def sort_source(source: Source) -> tuple[list[np.ndarray] | None, Inputs | None, list[Failed]]:
-    """A source as clips (T, H, W, 3), or as videos and streams, and what of a list is not there."""
+    """A source as clips (T, H, W, 3), or as videos and streams, and what of a list is not there. No clips stand for a
+    list of which nothing is there."""
     if isinstance(source, np.ndarray):
         return as_clips(source), None, []
     if isinstance(source, (str, os.PathLike, int)):
@@ -43,11 +44,14 @@ def sort_source(source: Source) -> tuple[list[np.ndarray] | None, Inputs | None,
             found = find_inputs([each])
         except InputError as error:
             failures.append(Failed(each, str(error)))
+            logger.warning("cannot read a video: %s", error)
             continue
         videos += found.videos
         streams += found.streams
+    if not items:
+        raise InputError("no videos are given")
     if not videos and not streams:
-        raise InputError(failures[0].reason if failures else "no videos are given")
+        return [], None, failures
     return None, Inputs([Video(video.path, None, line) for line, video in enumerate(videos, 1)], streams), failures
 
 
@@ -92,11 +96,16 @@ def open_input(
     return open_reader(mode, settings, transform, videos=videos, windows=windows)
 
 
-def failures_of(reader: Reader, failures: Sequence[Failed], source: Source) -> list[Failed]:
-    """The videos that could not be read. Raises InputError if that is the only one that was asked for."""
+def failures_of(reader: Reader, failures: Sequence[Failed], source: Source, read: int) -> list[Failed]:
+    """The videos that could not be read.
+
+    Args:
+        failures: those that are not there.
+        read: how many clips were read.
+
+    Raises InputError: the source is one video by itself, and no list, and nothing of it was read.
+    """
     found = [*failures, *(Failed(each.video.path, each.reason) for each in reader.failures)]
-    if found and isinstance(source, (str, os.PathLike)) and len(reader) == 1:
+    if found and isinstance(source, (str, os.PathLike)) and len(reader) == 1 and not read:
         raise InputError(f"{found[0].source} cannot be read: {found[0].reason}")
-    if found:
-        logger.warning("could not be read: %d, the first is %s: %s", len(found), *found[0])
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 
 class Streams:
-    """Computes the frames of many streams at once, and keeps the state of each. The states of the streams that had the
-    last frames stay together as the engine gave them: they are put together anew only where other streams follow.
+    """Computes the frames of many streams at once, and keeps the state of each; any thread may call it. The states of
+    the streams that had the last frames stay together as the engine gave them: they are put together anew only where
+    other streams follow.
 
     Args:
         backend: a program that follows streams, and nothing beside these.
@@ -39,6 +41,8 @@ class Streams:
         self._together: tuple[Hashable, ...] = ()  # the streams of the last step
         self._batch: dict[str, Any] = {}  # their state: name -> (streams, *shape), in the engine's own form
         self._apart: dict[Hashable, dict[str, np.ndarray]] = {}  # the other streams' states
+        self._left: deque[Hashable] = deque()  # streams that are forgotten before the next step
+        self._one_at_a_time = threading.Lock()  # the backend has one set of buffers
 
     def step(self, frames: Mapping[Hashable, np.ndarray]) -> dict[Hashable, np.ndarray]:
         """A stream -> its next frame, uint8 RGB (3, H, W); returns the stream -> float32 logits (classes,) of it.
@@ -56,16 +60,23 @@ class Streams:
                     f"stream {stream}: a frame is {frame.dtype} {list(frame.shape)}, and the network"
                     f" follows frames of uint8 {list(self._frame_shape)}"
                 )
-        if frames.keys() != set(self._together):
-            self._put_together(tuple(frames))
-        state = {state_input(name): tensor for name, tensor in self._batch.items()}
-        pixels = np.stack([frames[stream] for stream in self._together])
-        found = self._backend.step({FRAME: pixels, **state})
-        self._batch = {name: found[state_output(name)] for name in self._shapes}
-        return dict(zip(self._together, found[LOGITS]))
+        with self._one_at_a_time:
+            while self._left:
+                self._forget(self._left.popleft())
+            if frames.keys() != set(self._together):
+                self._put_together(tuple(frames))
+            state = {state_input(name): tensor for name, tensor in self._batch.items()}
+            pixels = np.stack([frames[stream] for stream in self._together])
+            found = self._backend.step({FRAME: pixels, **state})
+            self._batch = {name: found[state_output(name)] for name in self._shapes}
+            return dict(zip(self._together, np.array(found[LOGITS])))  # a copy, as the buffers are
 
     def leave(self, stream: Hashable) -> None:
-        """Forgets a stream: if it comes again, it begins anew. One that is not there is none."""
+        """Forgets a stream: if it comes again, it begins anew. One that is not there is none. It waits for nothing, as
+        Python may end an iterator that follows a stream in the middle of another one's step."""
+        self._left.append(stream)
+
+    def _forget(self, stream: Hashable) -> None:
         if stream in self._together:
             self._take_apart()
         self._apart.pop(stream, None)
@@ -97,16 +108,17 @@ def follow(
 
     Raises InputError: the source broke off for good.
     """
-    with contextlib.closing(frames):
+    with contextlib.closing(frames), contextlib.ExitStack() as stack:
+        stack.callback(streams.leave, frames)
         while not frames.ended or frames.is_waiting:
             frames.watch()
             with changed:
                 if not (frames.is_waiting or frames.ended):
                     changed.wait(LOOK_S)
             if frames.broke():
-                streams.leave(frames.name)
+                streams.leave(frames)
             if (frame := frames.take()) is not None:
-                yield frame, streams.step({frames.name: frame.pixels})[frames.name]
+                yield frame, streams.step({frames: frame.pixels})[frames]
     if frames.failure is not None:
         raise InputError(f"{frames.name}: {frames.failure}")
 

@@ -11,9 +11,11 @@ import yaml
 
 from video_zoo.configs.schema import Config, InferSection, ModelSection
 from video_zoo.engine import deployment, programs
-from video_zoo.engine.deployment import CHECKED_ON, FILE, Deployment, is_deployment
+from video_zoo.engine.deployment import CHECKED_ON, FILE, MADE_FROM, Deployment, is_deployment
+from video_zoo.engine.export import check_target, is_finished
 from video_zoo.engine.programs import PROGRAMS
 from video_zoo.utils.errors import InputError
+from video_zoo.utils.runtime import describe_processor
 
 NAMES = ["air drumming", "Dreirad fahren", "打太极", 'a "quoted", name']
 
@@ -40,6 +42,38 @@ def test_the_file_tells_a_caller_all(written):
     said = yaml.safe_load((written.folder / FILE).read_text(encoding="utf-8"))
     assert said["input"]["shape"] == [-1, 8, 3, 224, 224] and said["input"]["dtype"] == "uint8"
     assert said["output"]["shape"] == [-1, 4] and said["labels"] == NAMES and said["scaling"]["shorter_side"] == 256
+
+
+def test_what_is_finished_and_why_it_is_not(written, log):
+    made_from, wanted = {"weights": "a", "versions": "b"}, {"onnx": ["fp32"]}
+    for name in (deployment.CONFIG, deployment.LABELS):
+        (written.folder / name).touch()
+
+    def why(wanted: dict = wanted, **said: str) -> str:
+        log.clear()
+        finished = is_finished(written.folder, wanted, {**made_from, **said})
+        assert finished == ("nothing is left to do" in log.text)
+        return log.text
+
+    assert "does not say what it was made from" in why()
+    replace(written, facts={MADE_FROM: {**made_from, "more": "c"}, CHECKED_ON: describe_processor()}).write()
+    assert "has openvino fp32, openvino int8, onnx fp32: nothing" in why()
+    assert "it was made with other weights, videos" in why(weights="z", videos="d")
+    assert (
+        "it lacks onnx fp16" in why({"onnx": ["fp32", "fp16"]})
+        and "will be gone: openvino fp32, openvino int8" in log.text
+    )
+    (written.folder / "openvino_fp32.bin").write_text("other weights")
+    assert "openvino_fp32.bin is damaged" in why()
+    (written.folder / deployment.LABELS).unlink()
+    assert "label.txt is missing" in why()
+    assert not is_finished(written.folder / "nothing", wanted, made_from)
+
+
+def test_a_damaged_folder_is_not_replaced_unseen(written):
+    (written.folder / FILE).write_text("model: TSM")
+    with pytest.raises(InputError, match="export.py makes the folder anew, once .* is removed"):
+        check_target(written.folder)
 
 
 @pytest.mark.parametrize(

@@ -167,12 +167,20 @@ def test_what_is_not_where_the_user_stands_is_looked_for_in_the_project(tmp_path
     assert parse_arguments().input == found
 
 
-def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place):
+def test_a_complete_result_is_not_begun_anew_by_resume(infer, exported, place, tmp_path):
     """The same command once more has nothing to do; one for other videos is refused."""
     infer("--input", f"{place}/videos", weights="exported")
     result, rows = infer("--input", f"{place}/videos", "--resume", weights="exported")
     assert "has the predictions of all 3 videos: nothing is left to do" in result.stdout and len(rows) == 3
     assert "Processed" not in result.stdout
+    result, rows = infer("--input", f"{place}/videos", "--resume", code=1)
+    assert "settings.json was made with other settings: " in result.stderr and "/weights" in result.stderr
+    assert "leave out --resume, which begins anew" in result.stderr and len(rows) == 3
+    result, rows = infer("--input", f"{place}/videos", __file__, "--resume", code=1, weights="exported")
+    assert f"has nothing of 1 of 4 videos, the first is {__file__}: it could not be read" in result.stderr
+    (tmp_path / "TSM_infer_result.settings.json").unlink()  # as an older version left it
+    result, rows = infer("--input", f"{place}/videos", "--resume", weights="exported")
+    assert "nothing is left to do" in result.stdout
     result, rows = infer("--input", f"{place}/videos/a b.mp4", "--resume=True", code=1, weights="exported")
     assert "is complete, and not all that is asked for" in result.stderr and len(rows) == 3
     result, rows = infer("--input", f"{place}/videos", "--resume", "--window_s=0.5", code=1, weights="exported")
@@ -185,6 +193,27 @@ def test_resume_notices_other_weights(infer, exported, place, tmp_path):
     (tmp_path / "TSM_infer_result.partial.jsonl").write_bytes(header.replace(b'"state": "', b'"state": "0'))
     result, _ = infer(f"--filelist={tmp_path}/my.list", "--resume=True", code=1, weights="exported")
     assert "was made with other settings: state" in result.stderr
+
+
+def test_a_finished_export_is_not_made_again(run_cli, exported, place):
+    before = {path: path.stat().st_mtime_ns for path in exported[0].iterdir()}
+    common = (f"--config={place}/tiny.yaml", f"--weights={place}/weights", "--input", f"{place}/videos")
+    result = run_cli("export.py", *common, f"--save_dir={exported[0]}")  # without --fp16, which is there, too
+    assert (
+        result.returncode == 0 and "has paddle fp32, onnx fp32, onnx fp16, openvino fp32: nothing is" in result.stdout
+    )
+    assert before == {path: path.stat().st_mtime_ns for path in exported[0].iterdir()}
+    damaged = Path(shutil.copytree(exported[0], place / "damaged"))
+    (damaged / "model.onnx").write_bytes(b"half")
+    result = run_cli("export.py", *common, f"--save_dir={damaged}", "--programs", "onnx", "--clips=1")
+    assert result.returncode == 0 and f"{damaged} is made anew: it was made with other videos to comp" in result.stdout
+    assert "not asked for now will be gone: paddle fp32, onnx fp16, openvino fp32" in result.stdout
+    assert sorted(path.name for path in damaged.iterdir()) == [
+        "config.yaml",
+        "inference.yaml",
+        "label.txt",
+        "model.onnx",
+    ]
 
 
 def test_export_replaces_nothing_that_is_not_its_own(run_cli, exported, place):

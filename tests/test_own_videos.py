@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from media import make_list
 
+from video_zoo.configs.schema import Config, TrainSection, ValidSection
+from video_zoo.datareader.own_videos import list_own_videos
 from video_zoo.utils import config
 from video_zoo.utils.fluid_vars import VariableStore
 
@@ -146,3 +148,16 @@ def test_weights_that_cannot_be_had_are_named(videos, run_cli, tmp_path):
     nowhere = {"PADDLE_WEIGHTS_HOME": str(tmp_path), "PADDLE_WEIGHTS_MIRROR": tmp_path.as_uri()}
     result = run_cli(*FINETUNE, f"--data={videos}", f"--save_dir={tmp_path}", **nowhere)
     assert result.returncode == 1 and "tsm_kinetics" in result.stderr and "--pretrain=PATH" in result.stderr
+
+
+def test_two_videos_of_a_small_folder_may_be_broken(tmp_path):
+    for number in range(10):
+        for name in ("golf", "ski"):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / name / f"{number}.mp4").touch()
+    found, _ = list_own_videos(str(tmp_path / "data"), Config(), tmp_path / "lists", going_on=False)
+    allowed = (found.TRAIN.max_bad_videos * 16, found.VALID.max_bad_videos * 4, found.TEST.max_bad_videos)
+    assert allowed == (pytest.approx(2), pytest.approx(2), 0.01)
+    strict = Config(TRAIN=TrainSection(max_bad_videos=0), VALID=ValidSection(max_bad_videos=0.75))
+    found, _ = list_own_videos(str(tmp_path / "data"), strict, tmp_path / "lists", going_on=False)
+    assert (found.TRAIN.max_bad_videos, found.VALID.max_bad_videos) == (0, 0.75)

@@ -108,18 +108,23 @@ def test_a_program_may_change_its_folder(checkpoint, place, tmp_path, monkeypatc
     assert len(model.features(place / "videos/a b.mp4")) == 1  # which reads the weights
 
 
-def test_bad_videos_leave_the_others(model, place, tmp_path):
+def test_bad_videos_leave_the_others(model, place, tmp_path, log):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     found = model.predict([place / "videos/a b.mp4", broken, "nowhere.mp4"])
     assert [Path(each.source).name for each in found] == ["a b.mp4"]
     assert {Path(each.source).name for each in found.failures} == {"broken.mp4", "nowhere.mp4"}
+    warnings = [each.getMessage() for each in log.records if each.levelno == logging.WARNING]
+    assert sorted("broken.mp4" in each for each in warnings) == [False, True], warnings  # one each
     assert "could not be read: nowhere.mp4: no such file" in repr(found)
     assert model.features([broken, place / "videos/a b.mp4"]).failures[0].source == str(broken)
+    for alone in (["nowhere.mp4"], [broken]):  # a list is a list, whatever it has
+        found, options = model.predict(alone), {"window_s": 1}
+        assert len(found) == 0 == len(model.features(alone)) == len(model.predict(alone, **options))
+        assert [each.source for each in found.failures] == [str(alone[0])]
     for given, message in (
         (broken, "broken.mp4 cannot be read: it is no video"),
         ("nowhere.mp4", "no such file or folder: nowhere.mp4"),
-        (["nowhere.mp4"], "no such file"),
         ([], "no videos are given"),
         (None, "NoneType is no source"),
         (b"a b.mp4", "bytes is no source"),
@@ -180,6 +185,11 @@ def test_a_deployment_folder_predicts_and_has_no_features(exported, model, place
         deployed.features(path)
 
 
+def test_a_deployment_folder_takes_no_config_file(exported, place):
+    with pytest.raises(InputError, match="tiny.yaml: .* is a deployment folder, .* give the keys that are to change"):
+        video_zoo.load(exported[0], config=place / "tiny.yaml")
+
+
 @pytest.fixture
 def address(place) -> Iterator[str]:
     """The folder of videos on a web server."""
@@ -216,7 +226,10 @@ def test_an_online_network_follows_a_video_frame_by_frame(model, checkpoint, tmp
     logits = np.mean([np.log(each.probabilities) for each in found], axis=0)  # their mean is the clip's
     of_clip = online.predict(video)[0].probabilities
     assert np.allclose(np.exp(logits) / np.exp(logits).sum(), of_clip, atol=1e-5)
-    assert np.array_equal(found[0].probabilities, next(online.follow(video)).probabilities)  # each call begins anew
+    together = list(zip(online.follow(video, fps=1000), online.follow(video, fps=1000)))  # two streams
+    assert len(together) == len(found)
+    for expected, pair in zip(found, together):
+        assert all(np.allclose(each.probabilities, expected.probabilities, atol=1e-5) for each in pair)
     with pytest.raises(InputError, match="cannot follow a stream frame by frame"):
         model.follow(video)
     with pytest.raises(InputError, match="no such file"):

@@ -135,7 +135,7 @@ def test_the_files_of_a_pass_of_whole_videos(tmp_path):
         assert files.rows == 6
         paths = files.finish()
     assert [path.name for path in paths] == ["TSM_result.jsonl", "TSM_result.csv", "TSM_result.pkl"]
-    assert sorted(content(tmp_path / "new")) == sorted(path.name for path in paths)
+    assert sorted(content(tmp_path / "new")) == sorted([*(path.name for path in paths), "TSM_result.settings.json"])
     assert [from_json(line) for line in paths[0].read_bytes().splitlines()] == WHOLE
     assert [row[0] for row in pickle.loads(paths[2].read_bytes())] == [row.video_id for row in WHOLE]
 
@@ -143,7 +143,7 @@ def test_the_files_of_a_pass_of_whole_videos(tmp_path):
 def test_windows_have_times_and_no_pickle(tmp_path):
     rows = windows_of("a") + windows_of("b", 1)
     written = write_all(tmp_path, rows)
-    assert sorted(written) == ["TSM_result.csv", "TSM_result.jsonl"]
+    assert sorted(written) == ["TSM_result.csv", "TSM_result.jsonl", "TSM_result.settings.json"]
     assert [from_json(line) for line in written["TSM_result.jsonl"].splitlines()] == rows
     table = list(csv.DictReader(written["TSM_result.csv"].decode().splitlines()))
     assert [(row["video"], row["start_s"], row["end_s"]) for row in table[2:]] == [
@@ -205,7 +205,7 @@ def test_without_resume_old_rows_are_replaced(tmp_path):
     assert content(tmp_path) == write_all_again(WHOLE[:1], page=True)
 
 
-@pytest.mark.parametrize(("earlier", "there"), [("none", 0), ("stopped", 3), ("ended", 4)])
+@pytest.mark.parametrize(("earlier", "there"), [("none", 0), ("stopped", 3), ("ended", 5)])
 def test_a_pass_without_predictions_touches_nothing(tmp_path, earlier, there):
     """Neither results, nor the rows and the page of a pass that was stopped, nor an empty folder."""
     with open_files(tmp_path, page=True) as files:

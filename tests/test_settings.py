@@ -52,6 +52,21 @@ def test_another_network_is_one_message(checkpoint, given):
         of(checkpoint, **given)
 
 
+def test_a_name_is_the_released_weights_unless_a_folder_has_it(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = find_settings("tsm", {"INFER": {}}, "infer")
+    assert (found.weights, found.settings.MODEL.name, len(found.names)) == (None, "TSM", 400)
+    with pytest.raises(InputError, match="two models at once: --weights=tsm are the released ones"):
+        of("tsm", model_name="TSN")
+    with pytest.raises(InputError, match="no weights at TSNN: .* or a model's name; did you mean TSN?"):
+        of("TSNN")
+    shutil.copytree(checkpoint, tmp_path / "zoo/mine")
+    with pytest.raises(InputError, match="zoo holds no weights; did you mean .*zoo/mine?"):
+        of(tmp_path / "zoo")
+    shutil.copytree(checkpoint, tmp_path / "tsm")
+    assert of("tsm", model_name="TSM")[1] == NAMES
+
+
 def test_paths_in_it_are_found_beside_it(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     moved = Path(shutil.copytree(checkpoint.parent, tmp_path / "moved")) / checkpoint.name

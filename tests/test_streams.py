@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from test_mobilenet import random_state, small, with_weights
 from tiny import values_of
 
 from video_zoo.engine.backends import ENGINES
-from video_zoo.engine.backends.base import Job
+from video_zoo.engine.backends.base import FRAME as FRAME_INPUT
+from video_zoo.engine.backends.base import LOGITS, Job, state_input, state_output
 from video_zoo.engine.backends.open_vino import OpenVINO
 from video_zoo.engine.backends.paddle_network import PaddleSteps
 from video_zoo.engine.deployment import Deployment
@@ -194,6 +197,34 @@ def test_what_fails_in_the_engine_leaves_the_states(backend_of, network, expecte
         streams.step({"a": given[0]})
     for number in (0, 1):
         assert_near(streams.step({"a": given[number]})["a"], logits[number])
+
+
+def test_threads_take_turns():
+    class OneBuffer:
+        """Adds up the pixels of a stream; what it gives is overwritten by its next step."""
+
+        description = "adds up"
+
+        def __init__(self):
+            self.state, self.logits = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32)
+
+        def step(self, feeds):
+            added = feeds[state_input("sum")] + feeds[FRAME_INPUT].mean()
+            self.state[:] = self.logits[:] = np.nan
+            time.sleep(0.001)  # here another thread would come
+            self.state[:] = self.logits[:] = added
+            return {state_output("sum"): self.state, LOGITS: self.logits}
+
+    streams = Streams(OneBuffer(), {"sum": (1,)}, FRAME)
+
+    def follow(stream: int) -> list[float]:
+        steps = [streams.step({stream: np.full(FRAME, stream, np.uint8)})[stream] for _ in range(20)]
+        streams.leave(stream)
+        return [float(logits[0]) for logits in steps]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(follow, (1, 2, 3, 4, 1)))
+    assert found == [[stream * step for step in range(1, 21)] for stream in (1, 2, 3, 4, 1)]
 
 
 @pytest.mark.contract

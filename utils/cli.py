@@ -219,7 +219,8 @@ def add_weights_flag(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=input_path,
         metavar="PATH",
-        help="a checkpoint, a v1.5 folder, or a .tar.gz of either (the released Kinetics-400 weights, downloaded once)",
+        help="a checkpoint, a v1.5 folder, a .tar.gz of either, or a model's name: the released Kinetics-400 weights,"
+        " downloaded once (those)",
     )
 
 
