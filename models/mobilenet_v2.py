@@ -118,7 +118,7 @@ class MobileNetV2(nn.Layer):
         for block in self._blocks:
             x = getattr(self, block.name)(x)
         x = F.relu6(self.conv_last(x))
-        return x.mean([1, 2] if last else [2, 3])  # -> (N, C)
+        return F.adaptive_avg_pool2d(x, 1, self._data_format).reshape([-1, self.out_channels])  # -> (N, C)
 
 
 def candidate_widths() -> Iterator[float]:

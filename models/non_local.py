@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -49,17 +50,23 @@ class FramesNonLocal(NonLocal):
         seg_num: frames a clip.
         data_format: "NCHW" or "NHWC".
         channels: C.
+
+    Attributes:
+        frames_first: the images are the first frames of all clips, then their second ones, and so on.
     """
 
     def __init__(self, seg_num: int, data_format: str, channels: int):
         super().__init__(channels)
         self.seg_num = seg_num
-        self._axes = [0, 4, 1, 2, 3] if data_format == "NHWC" else [0, 2, 1, 3, 4]
-        self._axes_back = [0, 2, 3, 4, 1] if data_format == "NHWC" else [0, 2, 1, 3, 4]
+        self.frames_first = False
+        self._places = (4, 2, 3) if data_format == "NHWC" else (2, 3, 4)  # of C, H and W, behind n and T
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        clips = x.reshape([-1, self.seg_num, *x.shape[1:]]).transpose(self._axes)  # -> (n, C, T, H, W)
-        return NonLocal.forward(self, clips).transpose(self._axes_back).reshape([-1, *x.shape[1:]])
+        sizes, n, t = ([self.seg_num, -1], 1, 0) if self.frames_first else ([-1, self.seg_num], 0, 1)
+        channels, height, width = self._places
+        axes = [n, channels, t, height, width]
+        clips = x.reshape([*sizes, *x.shape[1:]]).transpose(axes)  # -> (n, C, T, H, W)
+        return NonLocal.forward(self, clips).transpose(np.argsort(axes).tolist()).reshape([-1, *x.shape[1:]])
 
 
 class Attention(nn.Layer):

@@ -126,7 +126,7 @@ class ResNet(nn.Layer):
         x = self.pool(F.relu(self.conv1(x)))
         for name in self.block_names:
             x = getattr(self, name)(x)
-        return x.mean([1, 2] if last else [2, 3])  # -> (N, C)
+        return F.adaptive_avg_pool2d(x, 1, self.data_format).reshape([-1, self.out_channels])  # -> (N, C)
 
 
 def block_name(num_layers: int, stage: int, index: int) -> str:

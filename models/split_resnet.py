@@ -20,7 +20,8 @@ _ALL = (slice(None),)
 
 
 class SplitResNet(nn.Layer):
-    """Images (N * T, C, H, W) -> pooled features (N * T, F): what `backbone` computes in evaluation, to rounding.
+    """Images (T * N, C, H, W), the first frames of all clips first, -> pooled features (T * N, F): what `backbone`
+    computes in evaluation, to rounding.
 
     Args:
         backbone: in NCHW, a TemporalShift in each block, without non-local blocks, and of at least eight channels.
@@ -32,13 +33,16 @@ class SplitResNet(nn.Layer):
         self.stem, self.pool, self.blocks = _Convolution(backbone.conv1), backbone.pool, nn.LayerList()
         for name in backbone.block_names:
             self.blocks.append(_Block(getattr(backbone, name)))
+        self._out_channels = backbone.out_channels
+        self.eval()
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         x = self.pool(F.relu(self.stem([images])))
         parts = tuple(x[:, channels] for channels in _parts(self.blocks[0].shift, x.shape[1]))
         for block in self.blocks:
             parts = block(parts)
-        return paddle.concat([part.mean([2, 3]) for part in parts], axis=1)
+        pooled = [F.adaptive_avg_pool2d(part, 1) for part in parts]
+        return paddle.concat(pooled, axis=1).reshape([-1, self._out_channels])
 
 
 class _Block(nn.Layer):
@@ -60,7 +64,8 @@ class _Block(nn.Layer):
 
     def forward(self, parts: Parts) -> Parts:
         moved, still = parts
-        y = F.relu(self.first([self.shift.shift_moved(moved, moved.shape[1] + still.shape[1]), still]))
+        shifted = paddle.concat(self.shift.shifted(moved, moved.shape[1] + still.shape[1]), axis=1)
+        y = F.relu(self.first([shifted, still]))
         for convolution in self.middle:
             y = F.relu(convolution([y]))
         shortcut = [convolution(parts) for convolution in self.shortcut] or parts
@@ -77,21 +82,18 @@ class _Convolution(nn.Layer):
 
     def __init__(self, unit: ConvBN, inputs: Sequence[slice] = _ALL, outputs: slice = slice(None)):
         super().__init__()
-        factor = unit.bn.weight / (unit.bn._variance + unit.bn._epsilon).sqrt()
-        kernels = (unit.conv.weight * factor.reshape([-1, 1, 1, 1])).numpy()[outputs]
-        bias = (unit.bn.bias - unit.bn._mean * factor).numpy()[outputs]
         self.terms = nn.LayerList()
+        factor = (unit.bn.weight / (unit.bn._variance + unit.bn._epsilon).sqrt()).numpy().reshape([-1, 1, 1, 1])
         for channels in inputs:
-            kernel = kernels[:, channels]
+            kernel = (unit.conv.weight.numpy() * (factor if len(self.terms) else 1))[outputs, channels]
             sizes = (kernel.shape[1], kernel.shape[0], kernel.shape[2:], unit.conv._stride, unit.conv._padding)
-            term = nn.Conv2D(*sizes, bias_attr=False if len(self.terms) else None)
-            term.weight.set_value(kernel)
-            if term.bias is not None:
-                term.bias.set_value(bias)
-            self.terms.append(term)
+            self.terms.append(nn.Conv2D(*sizes, bias_attr=False))
+            self.terms[-1].weight.set_value(kernel)
+        self.bn = nn.BatchNorm2D(kernel.shape[0], epsilon=unit.bn._epsilon)
+        self.bn.set_state_dict({name: value[outputs] for name, value in unit.bn.state_dict().items()})
 
     def forward(self, tensors: Sequence[paddle.Tensor]) -> paddle.Tensor:
-        total = self.terms[0](tensors[0])
+        total = self.bn(self.terms[0](tensors[0]))  # a bias instead Paddle Inference adds in a pass of its own
         for term, x in zip(self.terms[1:], tensors[1:]):
             total = total + term(x)
         return total

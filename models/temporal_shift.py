@@ -29,7 +29,8 @@ class TemporalShift(nn.Layer):
         data_format: "NCHW" or "NHWC".
 
     Attributes:
-        rolls: a static program gets `roll` instead of `move`.
+        frames_first: x has the first frames of all clips, then their second ones, and so on: the form of programs for
+            inference engines.
         past: empty but while a network is given the frames of a stream one by one (TSM.step): then `forward` takes one
             frame a stream, (N, C, H, W), and this holds what is kept of the frame before: its first eighth of the
             channels, or zeros of that shape. It is a list, as Paddle makes a buffer of a tensor.
@@ -40,7 +41,7 @@ class TemporalShift(nn.Layer):
         self.seg_num = seg_num
         self.direction = direction
         self.data_format = data_format
-        self.rolls = False
+        self.frames_first = False
         self.past: list[paddle.Tensor] = []
         self._split: list[paddle.Tensor] | None = None  # while `split` is on: what waits for the convolution
 
@@ -48,8 +49,12 @@ class TemporalShift(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if self.past:
             return self.follow(x)
+        if self.frames_first:
+            axis, channels = self._axis - 1, x.shape[self._axis - 1]
+            still = x.slice([axis], [self.moved_channels(channels)], [channels])
+            return paddle.concat([*self.shifted(x, channels), still], axis=axis)
         if not paddle.in_dynamic_mode():
-            return self.roll(x) if self.rolls else self.move(x)
+            return self.move(x)
         whole = x.size > 0 and x.shape[0] % self.seg_num == 0  # otherwise Paddle says what is wrong
         if whole and x.place.is_cpu_place() and x.dtype == paddle.float32:
             learns = paddle.is_grad_enabled() and not x.stop_gradient
@@ -86,48 +91,32 @@ class TemporalShift(nn.Layer):
             future = _earlier(future)
         return paddle.concat([past, future, still], axis=self._axis).reshape(x.shape)
 
-    def roll(self, x: paddle.Tensor) -> paddle.Tensor:
-        """The same in four dimensions, for inference engines: the frames of all clips, (N * T, C, H, W), move as one
-        row, and a mask clears what came over from the next clip.
+    def shifted(self, x: paddle.Tensor, channels: int) -> list[paddle.Tensor]:
+        """The channels that move of (T * N, C, H, W), or channels last, with the frames first: those from the frame
+        before, and with "bi" those from the frame after.
 
-        Engines lay channels out as their convolutions like it, and five dimensions make them turn that round twice a
-        block: OpenVINO then takes 1.2 times as long in float32 and 1.6 in bfloat16 (benchmark/RESULTS.md).
+        In four dimensions, as engines lay channels out as their convolutions like it, and turn that round for five.
+        Channels are taken first, which oneDNN does in Paddle Inference, and then frames, whose number it cannot know.
+
+        Args:
+            x: its channels but the first `moved_channels(channels)` may be missing.
+            channels: C.
         """
-        moved = self.moved_channels(x.shape[1])
-        return paddle.concat([*self._rolled(x[:, :moved], x.shape[1]), x[:, moved:]], axis=1)
-
-    def shift_moved(self, moved: paddle.Tensor, channels: int) -> paddle.Tensor:
-        """The shift of the channels that move alone, (N * T, moved_channels(C), H, W), of C `channels` in all; in the
-        form that `rolls` says."""
-        if self.rolls:
-            folds = self._rolled(moved, channels)
-            return paddle.concat(folds, axis=1) if len(folds) > 1 else folds[0]
-        frames, eighth = moved.reshape([-1, self.seg_num, *moved.shape[1:]]), channels // 8  # -> (N, T, C', H, W)
-        folds = [_later(frames[:, :, :eighth])]
+        axis, eighth, moved = self._axis - 1, channels // 8, self.moved_channels(channels)
+        if self.seg_num == 1:
+            return [paddle.zeros_like(x.slice([axis], [0], [moved]))]
+        rows = paddle.shape(x)[0]
+        clips = rows // self.seg_num
+        past = x.slice([axis], [0], [eighth])
+        folds = [paddle.concat([paddle.zeros_like(past[:clips]), past[: rows - clips]])]
         if self.direction == "bi":
-            folds.append(_earlier(frames[:, :, eighth:]))
-        return paddle.concat(folds, axis=2).reshape(moved.shape)
+            future = x.slice([axis], [eighth], [moved])
+            folds.append(paddle.concat([future[clips:], paddle.zeros_like(future[:clips])]))
+        return folds
 
     def moved_channels(self, channels: int) -> int:
         """How many of so many channels move; they are the first ones."""
         return channels // (4 if self.direction == "bi" else 8)
-
-    def _rolled(self, moved: paddle.Tensor, channels: int) -> list[paddle.Tensor]:
-        """The channels from the frame before, and with "bi" those from the frame after."""
-        eighth = channels // 8
-        past, future = moved[:, :eighth], moved[:, eighth:]
-        if self.seg_num > 1:  # otherwise the masks clear all
-            past = paddle.concat([past[:1], past[:-1]], axis=0)
-            future = paddle.concat([future[1:], future[-1:]], axis=0) if self.direction == "bi" else future
-        past = past * self._all_but(0, moved)
-        return [past, future * self._all_but(self.seg_num - 1, moved)] if self.direction == "bi" else [past]
-
-    def _all_but(self, frame: int, x: paddle.Tensor) -> paddle.Tensor:
-        """(N * T, 1, 1, 1): 0 for that frame of each clip, 1 for the others."""
-        mask = np.ones([1, self.seg_num, 1, 1, 1], np.float32)
-        mask[0, frame] = 0
-        clips = paddle.shape(x)[0] // self.seg_num
-        return paddle.to_tensor(mask).expand([clips, self.seg_num, 1, 1, 1]).reshape([-1, 1, 1, 1])
 
     def follow(self, x: paddle.Tensor) -> paddle.Tensor:
         """The "uni" shift of the next frame of N streams; keeps in `past` what the frame after it will need."""

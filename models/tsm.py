@@ -124,10 +124,14 @@ class TSM(TSN):
 
     @contextlib.contextmanager
     def prepare_for_export(self, steps: bool = False, for_converter: bool = True) -> Iterator[None]:
-        """For clips, a ResNet keeps the channels that move apart (SplitResNet). For converters, the shifts are in four
-        dimensions (TemporalShift.roll), and those of steps become parts of convolutions (TemporalShift.split)."""
+        """For clips, the network has their frames first, and a ResNet keeps the channels that move apart (SplitResNet).
+        Of steps for converters, the shifts become parts of convolutions (TemporalShift.split)."""
         whole = self.backbone
         with contextlib.ExitStack() as stack:
+            for layer in [] if steps else self.sublayers(include_self=True):
+                if hasattr(layer, "frames_first"):
+                    stack.callback(setattr, layer, "frames_first", False)
+                    layer.frames_first = True
             if not steps and self._can_be_split():
                 stack.callback(setattr, self, "backbone", whole)
                 self.backbone = SplitResNet(whole)
@@ -136,13 +140,7 @@ class TSM(TSN):
                 convolution = next((each for each in layer.sublayers() if isinstance(each, nn.Conv2D)), None)
                 if shift is not None and convolution._groups == 1:
                     stack.enter_context(shift.split(convolution))
-            for shift in self._shifts.values():
-                shift.rolls = for_converter
-            try:
-                yield
-            finally:
-                for shift in self._shifts.values():
-                    shift.rolls = False
+            yield
 
     def _can_be_split(self) -> bool:
         if not isinstance(self.backbone, ResNet) or self.non_local or self.backbone.data_format != "NCHW":

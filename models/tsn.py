@@ -30,6 +30,9 @@ class TSN(VideoNetwork):
         fc_bias: how the last layer's bias learns; None: as everything else.
         make_non_local: of a ResNet; None: no other backbone has it.
         sizes: of the backbone, by the names of the MODEL section; those of other backbones are left out.
+
+    Attributes:
+        frames_first: the backbone is given the first frames of all clips, then their second ones, and so on.
     """
 
     first_layer = "conv1_weights"
@@ -54,6 +57,7 @@ class TSN(VideoNetwork):
         super().__init__(image_mean, image_std)
         self.seg_num = seg_num
         self.seglen = seglen
+        self.frames_first = False
         options = {"in_channels": 3 * seglen, "make_shift": make_shift, "data_format": DATA_FORMATS[channels_last]}
         if make_non_local:
             options["make_non_local"] = make_non_local
@@ -67,10 +71,12 @@ class TSN(VideoNetwork):
 
     def classify(self, clips: paddle.Tensor) -> paddle.Tensor:
         """Normalised float32 clips (n, seg_num * seglen, 3, H, W) -> logits (n, num_classes)."""
-        images = clips.reshape([-1, 3 * self.seglen, *clips.shape[3:]])  # -> (n * seg_num, 3 * seglen, H, W)
-        features = self.dropout(self.backbone(images))  # -> (n * seg_num, F)
-        features = features.reshape([-1, self.seg_num, features.shape[1]])  # -> (n, seg_num, F)
-        return self.fc(features.mean(1))
+        segments = clips.reshape([-1, self.seg_num, 3 * self.seglen, *clips.shape[3:]])
+        if self.frames_first:
+            segments = segments.transpose([1, 0, 2, 3, 4])
+        features = self.dropout(self.backbone(segments.reshape([-1, *segments.shape[2:]])))  # -> (n * seg_num, F)
+        sizes, axis = ([self.seg_num, -1], 0) if self.frames_first else ([-1, self.seg_num], 1)
+        return self.fc(features.reshape([*sizes, features.shape[1]]).mean(axis))
 
     def image_names(self) -> dict[str, str]:
         """A plain backbone has all but the last layer and the non-local blocks, by the same names."""

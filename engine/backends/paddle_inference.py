@@ -26,6 +26,7 @@ _OPERATORS = frozenset(
         "dropout",
         "elementwise_add",
         "elementwise_div",
+        "elementwise_floordiv",
     )
     + ("elementwise_mul", "elementwise_sub", "feed", "fetch", "fill_any_like", "fill_constant", "matmul_v2", "pool2d")
     + ("pool3d", "reduce_mean", "relu", "relu6", "reshape2", "scale", "shape", "slice", "softmax", "transpose2")
