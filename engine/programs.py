@@ -176,9 +176,11 @@ def _tidy_onnx(path: Path, job: Job) -> None:
 def _write_openvino(network: nn.Layer, job: Job, path: Path) -> None:
     import openvino as ov
 
+    from video_zoo.engine.backends.open_vino import core
+
     with _to_convert(network, job, path, newest_form=False) as source:
         try:
-            model = ov.Core().read_model(source)
+            model = core().read_model(source)
         except RuntimeError as error:  # it knows no 3-D convolutions of Paddle's, but those of ONNX
             if missing := missing_packages(_onnx_packages()):
                 raise InputError(
@@ -187,7 +189,7 @@ def _write_openvino(network: nn.Layer, job: Job, path: Path) -> None:
                 ) from error
             between = source.with_suffix(".onnx")
             _write_onnx(network, job, between)
-            model = ov.Core().read_model(between)
+            model = core().read_model(between)
         for port in model.inputs:
             port.set_names(port.names & job.inputs.keys())
         for port, name in zip(model.outputs, job.outputs):
@@ -201,10 +203,12 @@ def _quantize_openvino(source: Path, samples: Sequence[Mapping[str, np.ndarray]]
         import nncf
         import openvino as ov
 
+        from video_zoo.engine.backends.open_vino import core
+
         nncf.set_log_level(logging.ERROR)
         with heartbeat("quantising"):
             model = nncf.quantize(
-                ov.Core().read_model(source),
+                core().read_model(source),
                 nncf.Dataset(samples),
                 subset_size=len(samples),
                 preset=nncf.QuantizationPreset.MIXED,

@@ -37,15 +37,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shel
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 
 
-SLOW = ("test_stop.py", "test_export.py", "test_notebooks.py", "test_adding.py", "test_python_page.py")
+SLOW = ("test_export.py", "test_notebooks.py", "test_adding.py", "test_python_page.py")
 SLOW += ("test_resume.py", "test_ranks.py", "test_infer.py", "test_contract.py", "test_workers.py")
 SLOW += ("test_end_to_end.py", "test_cli.py", "test_models.py", "test_torch_weights.py", "test_selective.py")
 SLOW += ("test_setup_env.py", "test_packaging.py", "test_training.py", "test_class_folders.py", "test_own_videos.py")
 
 
 def pytest_collection_modifyitems(items):
-    """The files that take longest come first, so that several processes end at about the same time; before them that
-    which sends signals to its own process, which is then as it was started."""
+    """The files that take longest come first, so that several processes end at about the same time."""
     items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
 
 

@@ -6,7 +6,9 @@ import functools
 import importlib.util
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -27,6 +29,7 @@ from video_zoo.models.tsm import TSM
 from video_zoo.models.tsn import TSN
 from video_zoo.utils.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("paddle", "onnx", "openvino")
 NETWORKS = {"bi": (TSM, {}), "uni": (TSM, {"shift": "uni"}), "tsn": (TSN, {})}
 
@@ -74,6 +77,20 @@ def test_clips_of_a_batch_do_not_see_each_other(programs):
     given = clips(4)
     for found in (program(given)[0], session.run(None, {INPUT: given})[0]):
         assert np.abs(found - expected(network, given)).max() < 1e-5
+
+
+def test_a_signal_is_handled_when_openvinos_programs_are_gone(programs_of):
+    """In a process of its own, as the fault ended it with SIGSEGV."""
+    job = f"Job(Path({str(programs_of('tsn')[1]['openvino'])!r}), threads=1)"
+    program = (
+        "import os, signal\nfrom pathlib import Path\n"
+        "from video_zoo.engine.backends import ENGINES\nfrom video_zoo.engine.backends.base import Job\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('handled', flush=True))\n"
+        f"first, second = [ENGINES.get('openvino').load({job}) for _ in range(2)]\n"
+        "del first\ndel second\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_onnx_runtime_computes_sums_in_convolutions(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,23 +14,37 @@ from video_zoo.utils.errors import InputError
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
+@lru_cache(maxsize=1)
+def core() -> Any:
+    """The `openvino.Core` of this process, with its plugin for CPUs.
+
+    A plugin gives the thread that makes it a stack for handlers of signals, and frees that when it goes. Where several
+    go in another order than they came, the thread is left with a stack that is gone, and the next signal, as Ctrl-C,
+    ends the process with SIGSEGV (Python 3.11 and newer). So one stays, and comes before those of other packages.
+    """
+    import openvino as ov
+
+    made = ov.Core()
+    made.get_property("CPU", "FULL_DEVICE_NAME")  # only now it has the plugin
+    return made
+
+
 class OpenVINO(Backend):
-    """Runs clip after clip: a batch is no faster, as a clip's frames are one already, and with a fixed size the masks
-    of the shift vanish."""
+    """Runs clip after clip: a batch is no faster, as a clip's frames are one already, and with a fixed size
+    nothing depends on their number."""
 
     def __init__(self, job: Job):
         import openvino as ov
 
-        core = ov.Core()
         try:
-            model = core.read_model(job.program)
+            model = core().read_model(job.program)
             if job.state:
                 inputs = {port.any_name: _sizes(port) for port in model.inputs}
                 check_state(job, inputs, [port.any_name for port in model.outputs])
             model.reshape({port: [1, *_sizes(port)] for port in model.inputs})
         except RuntimeError as error:
             raise InputError(f"OpenVINO cannot read {job.program}: {_last_line(error)}") from error
-        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        has_bf16 = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if job.precision == "bf16" and not has_bf16:
             raise InputError(NO_BF16)
         hint = _HINTS.get(job.precision, "bf16" if has_bf16 and job.rest_bf16 else "f32")
@@ -39,7 +53,7 @@ class OpenVINO(Backend):
             "INFERENCE_NUM_THREADS": job.threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._compiled = core.compile_model(model, "CPU", settings)
+        self._compiled = core().compile_model(model, "CPU", settings)
         self._outputs = job.outputs
         self._requests = [self._compiled.create_infer_request() for _ in range(2)] if job.state else []
         version = ov.__version__.split("-")[0]
