@@ -54,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--name",
         nargs="+",
+        action="extend",
         default=[],
         metavar="HOST",
         help="names of a proxy or of DNS that are answered to, beside addresses and this machine's own; *: all",
@@ -129,9 +130,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def names_of(names: Sequence[str]) -> Collection[str]:
     """The names that requests may have in Host beside addresses: this machine's and the given ones; none, which means
-    all, if "*" is one of these."""
+    all, if "*" is one of these. Raises InputError: a name has more to it than a name."""
     from video_zoo.server.guard import own_names
 
+    for name in names:
+        if ":" in name or "/" in name:
+            raise InputError(f"--name={name}: give the name alone, as zoo.example.org, without https:// and the port")
     return () if "*" in names else own_names() | {name.lower() for name in names}
 
 

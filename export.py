@@ -156,10 +156,10 @@ def write_folder(
         files = {kind: {each: file.name for each, file in of.items()} for kind, of in programs.items()}
         facts[CHECKED_ON] = describe_processor()
         name = settings.MODEL.name.upper()
-        Deployment(folder, name, trained.names, shape, files, facts, state=state).write()
         model = replace(settings.MODEL, class_names=None)  # inference.yaml has them
         config.write(folder / CONFIG, replace(settings, MODEL=model), "What export.py was given.")
         write_class_names(folder / LABELS, trained.names)
+        Deployment(folder, name, trained.names, shape, files, facts, state=state).write()
 
 
 def choose_videos(args: argparse.Namespace) -> list[Video] | None:

@@ -25,7 +25,6 @@ from video_zoo.datareader.inputs import find_inputs
 from video_zoo.datareader.reader import VideoReader
 from video_zoo.datareader.sampling import Windows
 from video_zoo.datareader.stream import StreamReader
-from video_zoo.datareader.video_list import resolve
 from video_zoo.engine.backends import add_engine_flags
 from video_zoo.engine.inference import open_backend, open_features
 from video_zoo.engine.online import predict_online
@@ -213,13 +212,7 @@ def open_annotator(args: argparse.Namespace, settings: Config, reader: VideoRead
         raise InputError("--save_video is for video files: a stream, pickles or folders of images cannot be annotated")
     from video_zoo.engine.annotate import Annotator
 
-    return Annotator(files_of(reader), args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
-
-
-def files_of(reader: VideoReader) -> dict[str, Path]:
-    """The video files of a reader, by the names that their predictions have."""
-    folder = Path(reader.list_path).resolve().parent if reader.list_path else Path()
-    return {video.path: resolve(video.path, folder) for video in reader.videos}
+    return Annotator(reader.files(), args.save_video, keep=args.resume, decoder=settings.INFER.decoder)
 
 
 def result_stem(settings: Config) -> str:
@@ -258,7 +251,7 @@ def made_with(args: argparse.Namespace, trained: Trained) -> dict[str, Any]:
         "topk": args.infer_topk,
         "window_s": args.window_s,
         "stride_s": args.stride_s,
-        **trained.what_decides(),
+        **trained.what_decides("INFER"),
     }
 
 
@@ -279,7 +272,7 @@ def open_files(
             f"weights {trained.weights or 'released'}",
             f"made {datetime.now(timezone.utc).isoformat(timespec='seconds')}",
         ]
-        files = files_of(reader) if isinstance(reader, VideoReader) and settings.MODEL.format == "mp4" else None
+        files = reader.files() if isinstance(reader, VideoReader) and settings.MODEL.format == "mp4" else None
         page = Page(Path(args.html), names, title, step=step, notes=[description, *made], files=files)
     return ResultFiles(folder, stem, names, settings=made_with(args, trained), resume=args.resume, page=page)
 

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from video_zoo.datareader.checks import check_memory
 from video_zoo.datareader.clip_reader import Chunk, ClipReader
 from video_zoo.datareader.decode import VideoError
 from video_zoo.datareader.timeline import describe_jumps
-from video_zoo.datareader.video_list import Video, check_label, tidy
+from video_zoo.datareader.video_list import Video, check_label, resolve, tidy
 from video_zoo.datareader.workers import Task, WorkerPool
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.log import logger
@@ -121,6 +122,11 @@ class VideoReader:
         """A hash of the list: the names of its files (not their folders), the labels, and the order."""
         lines = (f"{tidy(video.path).rpartition('/')[2]} {video.label}\n" for video in self.videos)
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def files(self) -> dict[str, Path]:
+        """Where the videos lie, by the names that they have in the list."""
+        folder = Path(self.list_path).resolve().parent if self.list_path else Path()
+        return {video.path: resolve(video.path, folder) for video in self.videos}
 
     @property
     def batches(self) -> int:

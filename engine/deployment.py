@@ -64,7 +64,7 @@ class Deployment:
         programs: kind -> precision -> file.
         facts: whatever else a caller should know, for readers of the file; read are only those of the comparison, and
             what the folder was made from.
-        checksums: file -> SHA-256, of the programs and of what lies beside them.
+        checksums: file -> SHA-256, of the programs and of what lies beside them, the config and the labels, too.
         state: of a folder that follows streams: name -> shape of each tensor of a stream's state.
     """
 
@@ -110,7 +110,7 @@ class Deployment:
         return found
 
     def write(self) -> None:
-        """Writes inference.yaml, with the checksums of the programs that are there. Raises InputError."""
+        """Writes inference.yaml, with the checksums of the other files that are there. Raises InputError."""
         said = {
             "version": _VERSION,
             "model": self.model,
@@ -212,7 +212,8 @@ class Deployment:
 
     def sha256(self) -> str:
         """Of the checksums of all programs: it changes when one of them changes."""
-        return hashlib.sha256("".join(sorted(self.checksums.values())).encode()).hexdigest()
+        programs = [digest for name, digest in self.checksums.items() if name not in (CONFIG, LABELS)]
+        return hashlib.sha256("".join(sorted(programs)).encode()).hexdigest()
 
     def obstacle(self, engine: Engine, precision: str) -> str | None:
         """Why an engine has nothing to load here; None if it has."""
@@ -251,27 +252,26 @@ class Deployment:
 
     def check(self, program: Path) -> None:
         """Raises InputError if a program, or what lies beside it, is not what was written: engines may crash on it."""
-        for name, digest in self.checksums.items():
-            file = self.folder / name
-            if file.stem == program.stem and _sha256(file) != digest:
-                raise InputError(f"{file} is damaged: copy the folder again, or export it again")
+        for name in self.checksums:
+            if Path(name).stem == program.stem:
+                self._check_file(name)
 
     def damage(self) -> str | None:
         """What is missing, or is not what was written; None if the folder is whole."""
-        for name in (CONFIG, LABELS):
-            if not (self.folder / name).is_file():
-                return f"{self.folder / name} is missing"
         try:
-            for files in self.programs.values():
-                for file in files.values():
-                    self.check(self.folder / file)
+            for name in sorted({CONFIG, LABELS, *self.checksums}):
+                self._check_file(name)
         except InputError as error:
             return str(error)
         return None
 
+    def _check_file(self, name: str) -> None:
+        if _sha256(self.folder / name) != self.checksums.get(name):
+            raise InputError(f"{self.folder / name} is damaged: copy the folder again, or export it again")
+
     def _files(self) -> list[Path]:
         stems = {Path(file).stem for files in self.programs.values() for file in files.values()}
-        return sorted(file for file in self.folder.iterdir() if file.stem in stems)
+        return sorted(file for file in self.folder.iterdir() if file.stem in stems or file.name in (CONFIG, LABELS))
 
 
 def state_bytes(state: Mapping[str, tuple[int, ...]]) -> int:

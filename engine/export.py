@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,13 +62,23 @@ def made_from(
         readers: of the videos, by what they are for.
         frames: of a stream that are compared; 0: the programs take clips.
     """
-    settings = json.dumps({"frames": frames, **trained.what_decides()}, sort_keys=True)
+    decides = trained.what_decides("INFER", "TEST", "ONLINE")  # what infer.py and test.py read in the folder
+    settings = json.dumps({"frames": frames, **decides}, sort_keys=True)
     return {
         "weights": store.sha256(),
         "settings": hashlib.sha256(settings.encode()).hexdigest(),
-        **{f"videos {use}": reader.fingerprint() for use, reader in readers.items()},
+        **{f"videos {use}": _fingerprint(reader) for use, reader in readers.items()},
         "versions": describe_versions(),
     }
+
+
+def _fingerprint(reader: VideoReader) -> str:
+    """A hash of the list, and of the sizes of its files: another folder may have files of the same names."""
+    digest = hashlib.sha256(reader.fingerprint().encode())
+    for file in reader.files().values():
+        with contextlib.suppress(OSError):  # it is not there, as the reader will say
+            digest.update(f" {os.path.getsize(file)}".encode())
+    return digest.hexdigest()
 
 
 def is_finished(target: Path, wanted: Mapping[str, Sequence[str]], said: Mapping[str, str]) -> bool:

@@ -49,11 +49,11 @@ class Trained(NamedTuple):
         """What `open_backend` takes: the deployment folder, or what loads the network for the clips of a mode."""
         return self.deployment or partial(load_trained, self.settings, mode, self.weights)
 
-    def what_decides(self) -> dict[str, Any]:
-        """The names of the classes, and the sections of the config without what changes no prediction of INFER's
-        clips."""
-        infer = {key: value for key, value in asdict(self.settings.INFER).items() if key not in SPEED_KEYS}
-        return {"names": self.names, "MODEL": asdict(self.settings.MODEL), "INFER": infer}
+    def what_decides(self, *sections: str) -> dict[str, Any]:
+        """The names of the classes, the config's section MODEL, and these without what changes no prediction."""
+        said = asdict(self.settings)
+        parts = {name: {key: said[name][key] for key in said[name] if key not in SPEED_KEYS} for name in sections}
+        return {"names": self.names, "MODEL": said["MODEL"], **parts}
 
 
 def settings_of(args: argparse.Namespace, flags: config.Values, mode: str, checked: bool = True) -> Trained:

@@ -83,7 +83,8 @@ def test_a_container_has_every_package():
     root = Path(demo.__file__).parent
     ignored = (root / ".dockerignore").read_text().splitlines()
     packages = re.findall(r'"video_zoo\.(\w+)"', (root / "pyproject.toml").read_text())
-    assert {line[1:] for line in ignored if line.startswith("!")} >= {*packages, "video_zoo", "demo.py"} - {"scripts"}
+    needed = {*packages, "video_zoo", "demo.py", "pyproject.toml"} - {"scripts"}  # --version reads pyproject.toml
+    assert {line[1:] for line in ignored if line.startswith("!")} >= needed
 
 
 def test_packages_that_are_missing_are_one_message(monkeypatch):
@@ -111,3 +112,11 @@ def test_this_machine_s_names_and_those_given_are_answered_to(monkeypatch):
     own = {"localhost", "box.lan", "box", "box.local"}
     assert names_of([]) == own and names_of(["*"]) == ()
     assert names_of(["Zoo.example.org", "b.example"]) == {*own, "zoo.example.org", "b.example"}
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--weights=x", "--name=a", "--name", "b", "c"])
+    assert parse_arguments().name == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["https://zoo.example.org", "zoo.example.org:8443", "zoo.example.org/"])
+def test_a_name_that_no_request_can_have_is_one_message(name):
+    with pytest.raises(InputError, match=f"--name={name}: give the name alone, as zoo.example.org"):
+        names_of([name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,8 +13,9 @@ import yaml
 from video_zoo.configs.schema import Config, InferSection, ModelSection
 from video_zoo.engine import deployment, programs
 from video_zoo.engine.deployment import CHECKED_ON, FILE, MADE_FROM, Deployment, is_deployment
-from video_zoo.engine.export import check_target, is_finished
+from video_zoo.engine.export import check_target, is_finished, made_from
 from video_zoo.engine.programs import PROGRAMS
+from video_zoo.engine.settings import Trained
 from video_zoo.utils.errors import InputError
 from video_zoo.utils.runtime import describe_processor
 
@@ -65,9 +67,35 @@ def test_what_is_finished_and_why_it_is_not(written, log):
     )
     (written.folder / "openvino_fp32.bin").write_text("other weights")
     assert "openvino_fp32.bin is damaged" in why()
+    (written.folder / "openvino_fp32.bin").write_text("its weights")
+    assert "nothing is left to do" in why()
+    (written.folder / deployment.CONFIG).write_text("INFER: {}")
+    assert "config.yaml is damaged" in why()
+    (written.folder / deployment.CONFIG).write_text("")
     (written.folder / deployment.LABELS).unlink()
-    assert "label.txt is missing" in why()
+    assert "label.txt: No such file" in why()
     assert not is_finished(written.folder / "nothing", wanted, made_from)
+
+
+def test_what_a_folder_is_made_from(tmp_path):
+    """Videos of another folder may have the same names; test.py and --online read the config of the folder, too."""
+    (tmp_path / "a.mp4").write_bytes(b"a video")
+    reader = SimpleNamespace(fingerprint=lambda: "of names", files=lambda: {"a.mp4": tmp_path / "a.mp4"})
+    store, config = SimpleNamespace(sha256=lambda: "of weights"), Config()
+
+    def said(**sections: object) -> dict[str, str]:
+        return made_from(Trained(None, replace(config, **sections), NAMES, None), store, {"to compare": reader})
+
+    before = said()
+    assert said(INFER=replace(config.INFER, batch_size=7)) == before
+    for changed in (
+        {"INFER": replace(config.INFER, short_size=99)},
+        {"TEST": replace(config.TEST, short_size=99)},
+        {"ONLINE": replace(config.ONLINE, fps=3)},
+    ):
+        assert {key for key, value in said(**changed).items() if value != before[key]} == {"settings"}
+    (tmp_path / "a.mp4").write_bytes(b"another video")
+    assert {key for key, value in said().items() if value != before[key]} == {"videos to compare"}
 
 
 def test_a_damaged_folder_is_not_replaced_unseen(written):

@@ -16,7 +16,7 @@ import onnxruntime
 import openvino
 import pytest
 from deployed import SHAPE, clips, expected, program_files, settled_network, shape_clips, trained_network
-from tiny import CLASSES, Batch
+from tiny import CLASSES, Batch, make_network
 
 from video_zoo.engine import programs as module
 from video_zoo.engine.backends import ENGINES
@@ -252,3 +252,12 @@ def test_a_program_that_is_none_is_one_message(name, file, tmp_path):
     (tmp_path / file).write_bytes(b"no program")
     with pytest.raises(InputError, match=f"annot (read|load) .*{file}"):
         ENGINES.get(name).load(Job(tmp_path / file, threads=1))
+
+
+def test_a_clip_of_one_segment_is_computed_by_openvino(tmp_path):
+    """Its shift clears all that moves; what nothing asked for of the first block's input, OpenVINO did not load."""
+    network = make_network(seg_num=1)
+    network.eval()
+    given, job = clips(3)[:, :1], Job(threads=2, batch_size=3, clip_shape=(1, *SHAPE[1:]))
+    backend = load_network(ENGINES.get("openvino"), network, tmp_path, job)
+    assert np.allclose(backend(given), PaddleNetwork(network)(given), atol=1e-5)

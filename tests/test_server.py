@@ -343,6 +343,22 @@ def test_connections_that_ask_nothing_are_closed_and_their_number_has_an_end(ask
     assert ask.get("healthz").status_code == 200
 
 
+def test_a_long_answer_that_is_still_taken_is_not_cut_off(monkeypatch):
+    """uvicorn calls an answer complete when all of it waits to be sent, which a slow network takes long for."""
+    left, looks, aborted = [3000, 2000, 1000, 1000], [], []
+    monkeypatch.setattr(connections.Connection, "__init__", lambda self: None)
+    connection, answered = connections.Connection(), SimpleNamespace(response_complete=True)
+    connection.connections, connection.cycle = {connection}, answered
+    connection.loop = SimpleNamespace(call_later=lambda seconds, look, *args: looks.append(args))
+    connection.transport = SimpleNamespace(
+        get_write_buffer_size=lambda: left.pop(0), abort=lambda: aborted.append(len(left))
+    )
+    connection._look(None, 0)
+    while looks:
+        connection._look(*looks.pop())
+    assert aborted == [0]
+
+
 def test_a_fault_of_the_server_is_said_and_the_next_visitor_is_served(ask, model, video, monkeypatch, log):
     monkeypatch.setattr(model, "seconds", "no number")
     for query in ("", "?stream=1"):

@@ -223,7 +223,7 @@ def test_threads_take_turns():
         return [float(logits[0]) for logits in steps]
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(follow, (1, 2, 3, 4, 1)))
+        found = [*pool.map(follow, (1, 2, 3, 4)), follow(1)]  # which has left, and begins anew
     assert found == [[stream * step for step in range(1, 21)] for stream in (1, 2, 3, 4, 1)]
 
 

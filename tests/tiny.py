@@ -30,7 +30,8 @@ SPEED = r", \d+\.\d videos/s, \d+:\d\d:\d\d (left|in all), reader \d+% compute \
 
 def make_network(model: type[TSN] = TSM, seed: int = 0, dropout: float = 0.0, **options: object) -> TSN:
     paddle.seed(seed)
-    return model(num_layers=18, base_width=8, num_classes=CLASSES, seg_num=2, dropout=dropout, **options)
+    sizes = {"num_layers": 18, "base_width": 8, "num_classes": CLASSES, "seg_num": 2}
+    return model(dropout=dropout, **{**sizes, **options})
 
 
 def learned(network: TSN) -> dict[str, paddle.Tensor]:
