@@ -120,7 +120,7 @@ def main() -> None:
         if args.int8:
             readers["to calibrate"] = stack.enter_context(open_calibration(args, settings))
         network, store = trained.source("infer")()
-        made_from = export.made_from(trained, store, readers, frames=args.clips if args.online else 0)
+        made_from = export.made_from(trained, store, kinds, readers, frames=args.clips if args.online else 0)
         wanted = {kind: ["fp32", *(each for each in lower if export.MADE_OF[each] == kind)] for kind in kinds}
         if export.is_finished(target, wanted, made_from):
             return

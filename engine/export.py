@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,12 +54,13 @@ def check_target(target: Path) -> None:
 
 
 def made_from(
-    trained: Trained, store: VariableStore, readers: Mapping[str, VideoReader], frames: int = 0
+    trained: Trained, store: VariableStore, kinds: Sequence[str], readers: Mapping[str, VideoReader], frames: int = 0
 ) -> dict[str, str]:
     """What decides a deployment folder, as inference.yaml has it.
 
     Args:
         store: the weights.
+        kinds: of programs.
         readers: of the videos, by what they are for.
         frames: of a stream that are compared; 0: the programs take clips.
     """
@@ -68,8 +70,19 @@ def made_from(
         "weights": store.sha256(),
         "settings": hashlib.sha256(settings.encode()).hexdigest(),
         **{f"videos {use}": _fingerprint(reader) for use, reader in readers.items()},
-        "versions": describe_versions(),
+        "versions": ", ".join([describe_versions(), *_converters(kinds)]),
     }
+
+
+def _converters(kinds: Sequence[str]) -> list[str]:
+    """Of the packages that make such programs, the names and versions of those that are installed."""
+    programs = [PROGRAMS[kind] for kind in kinds]
+    modules = {module for each in programs for of in (each.packages, each.quantize_packages) for module in of()}
+    found = []
+    for module in sorted(modules):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{module} {version(module)}")
+    return found
 
 
 def _fingerprint(reader: VideoReader) -> str:

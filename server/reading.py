@@ -20,7 +20,7 @@ from video_zoo.engine.page import film_strip
 
 MOST_PIXELS = 8192 * 4352  # of a frame
 WINDOWS_AT_ONCE = 4
-_NO_PROCESSES = "a server cannot do without; is there memory?"  # what a message says when none can be started
+_NO_PROCESSES = "infer.py --set INFER.num_reader_threads=0"  # what messages say; a server cannot do without
 _STRIP_S = 30.0  # that a strip may take
 _ROW_FRAMES, _ROW_HEIGHT = 4, 180  # of each of a strip's two rows of frames; px
 _PICTURES = ("_pipe", "image2")  # FFmpeg's formats of single pictures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
@@ -84,9 +85,11 @@ def test_what_a_folder_is_made_from(tmp_path):
     store, config = SimpleNamespace(sha256=lambda: "of weights"), Config()
 
     def said(**sections: object) -> dict[str, str]:
-        return made_from(Trained(None, replace(config, **sections), NAMES, None), store, {"to compare": reader})
+        trained = Trained(None, replace(config, **sections), NAMES, None)
+        return made_from(trained, store, ["openvino"], {"to compare": reader})
 
     before = said()
+    assert f", openvino {importlib.metadata.version('openvino')}" in before["versions"]
     assert said(INFER=replace(config.INFER, batch_size=7)) == before
     for changed in (
         {"INFER": replace(config.INFER, short_size=99)},
