@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from video_zoo.engine import inference
-from video_zoo.engine.backends import ENGINES, choose_engine
+from video_zoo.engine.backends import ENGINES, open_vino, choose_engine
 from video_zoo.engine.backends.base import Job
 from video_zoo.engine.deployment import Deployment
 from video_zoo.engine.inference import open_backend
@@ -106,7 +106,7 @@ def test_an_int8_program_computes_its_rest_as_where_it_was_checked(monkeypatch, 
     core = mock.Mock()
     core.get_property.return_value = ["FP32", *(["BF16"] if has_bf16 else [])]
     core.read_model.return_value.inputs = []
-    monkeypatch.setitem(sys.modules, "openvino", mock.Mock(Core=lambda: core, __version__="1"))
+    monkeypatch.setattr(open_vino, "core", lambda: core)
     ENGINES.get("openvino").load(Job(Path("int8.xml"), "int8", rest_bf16=checked))
     assert core.compile_model.call_args.args[2]["INFERENCE_PRECISION_HINT"] == hint
 
