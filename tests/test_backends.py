@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from video_zoo.engine import inference
-from video_zoo.engine.backends import ENGINES, open_vino, choose_engine
+from video_zoo.engine.backends import ENGINES, choose_engine, open_vino
 from video_zoo.engine.backends.base import Job
 from video_zoo.engine.deployment import Deployment
 from video_zoo.engine.inference import open_backend
