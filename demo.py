@@ -112,8 +112,10 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises InputError: the port is in use, or there is no such address."""
     listener = None
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        *kind, _, address = found[0]
+        # With the protocol, by which asyncio knows TCP: else it leaves TCP_NODELAY out, and an answer may wait 40 ms.
+        listener = socket.socket(*kind)
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -99,6 +100,21 @@ def test_a_port_in_use_is_one_message():
         port = listener.getsockname()[1]
         with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1, port {port}: .*--port=0 takes one"):
             listen("127.0.0.1", port)
+
+
+def test_answers_do_not_wait_for_fuller_packets():
+    async def has_no_delay() -> int:
+        with listen("127.0.0.1", 0) as listener:
+            given = asyncio.get_running_loop().create_future()
+            server = await asyncio.start_server(lambda _, writer: given.set_result(writer), sock=listener)
+            _, client = await asyncio.open_connection(*listener.getsockname())
+            writer = await given
+            found = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for each in (client, writer, server):
+                each.close()
+            return found
+
+    assert asyncio.run(has_no_delay())
 
 
 @pytest.mark.parametrize("host", ["a..b", "192.0.2.1", "no.such.host.invalid"])
