@@ -58,7 +58,7 @@ def save_static_program(
         path: its suffix is replaced.
         newest_form: .json, Paddle 3's intermediate representation, where Paddle is 3. Otherwise .pdmodel: Paddle
             Inference runs it 1.3 times as fast on a CPU, OpenVINO reads it, and so does either Paddle.
-        for_converter: the temporal shift is in the form that converters and their engines handle well.
+        for_converter: the network has the form that is fast in the engines it is converted for (`prepare_for_export`).
 
     Returns: the file.
     """

@@ -83,6 +83,7 @@ class _Convolution(nn.Layer):
     def __init__(self, unit: ConvBN, inputs: Sequence[slice] = _ALL, outputs: slice = slice(None)):
         super().__init__()
         self.terms = nn.LayerList()
+        # The BatchNorm scales what the first convolution gives; in the others, the scale is in the weights.
         factor = (unit.bn.weight / (unit.bn._variance + unit.bn._epsilon).sqrt()).numpy().reshape([-1, 1, 1, 1])
         for channels in inputs:
             kernel = (unit.conv.weight.numpy() * (factor if len(self.terms) else 1))[outputs, channels]

@@ -94,8 +94,8 @@ def test_a_signal_is_handled_when_openvinos_programs_are_gone(programs_of):
 
 
 def test_onnx_runtime_computes_sums_in_convolutions(tmp_path, monkeypatch):
-    """On a CPU, where it knows the number of clips: no sum and no product of a mask's computation is left. It computes
-    so where numbers of channels are multiples of eight or sixteen, as the processor has it."""
+    """On a CPU, where it knows the number of clips: no sum is left, and nothing that computes that number. It is so
+    where numbers of channels are multiples of eight or sixteen, as the processor has it."""
     network, make = TSM(num_layers=50, num_classes=CLASSES, seg_num=2), onnxruntime.SessionOptions
     program = write_program("onnx", network, SHAPE, tmp_path / "model.onnx")
 

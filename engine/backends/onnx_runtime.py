@@ -36,7 +36,7 @@ def _no_cuda() -> str | None:
 
 class OnnxRuntime(Backend):
     """Runs a batch at once. On a CPU, for batches of one clip, the session is made for just one: with a fixed number of
-    clips, sums with the shortcut and their ReLU become parts of convolutions, and the shift's masks constants."""
+    clips, sums with the shortcut and their ReLU become parts of convolutions, and where frames begin is a constant."""
 
     def __init__(self, job: Job):
         onnxruntime = import_onnxruntime()
